@@ -1,0 +1,131 @@
+"""Where a run has to fit: a GPU model as its vendor and driver describe it, and a machine that holds one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from memplan.domain.bytes import Bytes
+from memplan.domain.dtype import Dtype
+
+Basis = Literal["measured", "assumed"]
+"""Whether a figure was read off a real device or derived from the nearest one that was."""
+
+ASSUMED_CAPABILITY = (8, 0)
+"""Compute capability of a target given as a bare amount of memory: the oldest with bf16 and FlashAttention-2."""
+
+ASSUMED_CONTEXT = Bytes(256 * 2**20)
+"""CUDA context of a target given as a bare amount: above the 0.13-0.25 GiB that current builds need on most cards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput(Mapping[str, float]):
+    """Dense TFLOPS (10**12 operations a second, no sparsity) by dtype label: ``gpu.tflops["bf16"]``."""
+
+    rates: tuple[tuple[str, float], ...]
+
+    def __getitem__(self, label: str) -> float:
+        for known, rate in self.rates:
+            if known == label:
+                return rate
+        raise KeyError(label)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([label for label, _ in self.rates])
+
+    def __len__(self) -> int:
+        return len(self.rates)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One model of GPU.
+
+    ``capacity`` is the total the driver reports (NVML); ``usable`` is the smaller total that
+    ``cudaMemGetInfo`` and PyTorch's out-of-memory message give on Linux, of which a process's
+    ``context`` (CUDA context and the kernels PyTorch loads while training) takes a part before
+    any tensor exists. ``bandwidth`` is in bytes a second. ``dtypes`` are those trained in natively.
+    """
+
+    name: str
+    title: str
+    capacity: Bytes
+    usable: Bytes
+    usable_basis: Basis
+    compute_capability: tuple[int, int]
+    dtypes: tuple[Dtype, ...]
+    flash_attention_2: bool
+    fp8: bool
+    bandwidth: int
+    tflops: Throughput
+    context: Bytes
+    context_basis: Basis
+    source: str
+    date: str
+    aliases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.usable <= self.capacity:
+            raise ValueError(f"{self.name}: usable {self.usable} is not within the capacity {self.capacity}")
+        if not 0 < self.context < self.usable:
+            raise ValueError(f"{self.name}: context {self.context} does not leave room in {self.usable}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A GPU and its host. ``free`` is known only when a machine was probed; ``ram`` and ``disk`` when given."""
+
+    name: str
+    gpu: Gpu | None = None
+    capacity: Bytes
+    usable: Bytes
+    compute_capability: tuple[int, int] = ASSUMED_CAPABILITY
+    context: Bytes = ASSUMED_CONTEXT
+    context_basis: Basis = "assumed"
+    ram: Bytes | None = None
+    disk: Bytes | None = None
+    free: Bytes | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.usable <= self.capacity:
+            raise ValueError(f"{self.name}: usable {self.usable} is not within the capacity {self.capacity}")
+
+    @classmethod
+    def of_gpu(
+        cls, gpu: Gpu, *, ram: Bytes | None = None, disk: Bytes | None = None, free: Bytes | None = None
+    ) -> Self:
+        """A machine with this GPU; ``free`` when the device was asked what is free now."""
+        return cls(
+            name=gpu.name,
+            gpu=gpu,
+            capacity=gpu.capacity,
+            usable=gpu.usable,
+            compute_capability=gpu.compute_capability,
+            context=gpu.context,
+            context_basis=gpu.context_basis,
+            ram=ram,
+            disk=disk,
+            free=free,
+        )
+
+    @classmethod
+    def of_amount(cls, amount: Bytes, *, ram: Bytes | None = None, disk: Bytes | None = None) -> Self:
+        """A GPU known only by its memory, all of it usable; capability and context are assumed."""
+        return cls(name=str(amount), capacity=amount, usable=amount, ram=ram, disk=disk)
+
+    @property
+    def limit(self) -> Bytes:
+        """What a process may use, its context included: the free bytes if probed, else the usable ones."""
+        return self.usable if self.free is None else self.free
+
+    @property
+    def flash_attention_2(self) -> bool:
+        """Whether FlashAttention-2 runs here (compute capability 8.0 and above)."""
+        return self.gpu.flash_attention_2 if self.gpu else self.compute_capability >= (8, 0)
+
+    def supports(self, dtype: Dtype) -> bool:
+        """Whether the hardware trains in this dtype natively (bf16 needs compute capability 8.0)."""
+        if self.gpu is not None and dtype in (Dtype.FP32, Dtype.FP16, Dtype.BF16):
+            return dtype in self.gpu.dtypes
+        return dtype is not Dtype.BF16 or self.compute_capability >= (8, 0)
