@@ -1,0 +1,111 @@
+"""What is trained: a language model's shape, or tensors somebody declared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import prod
+
+from memplan.domain.bytes import Bytes
+from memplan.domain.dtype import Dtype
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterGroup:
+    """``copies`` parameters of one shape: every layer's ``q_proj.weight``, or the one LM head.
+
+    ``component`` is the name the group's bytes are reported under (``embeddings``,
+    ``decoder_matrix`` or ``blocks``).
+    """
+
+    name: str
+    component: str
+    shape: tuple[int, ...]
+    copies: int = 1
+
+    @property
+    def parameters(self) -> int:
+        """Number of scalar parameters in all copies."""
+        return prod(self.shape) * self.copies
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """The shape of a decoder-only language model, in Hugging Face ``config.json`` terms.
+
+    ``groups`` lists every parameter once (a tied LM head is not listed again), so that their
+    sum is the published parameter count.
+    """
+
+    model_type: str
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    vocab_size: int
+    tie_word_embeddings: bool
+    max_position_embeddings: int
+    attention_bias: bool = False
+    output_bias: bool = False
+    mlp_bias: bool = False
+    sliding_window: int | None = None
+    groups: tuple[ParameterGroup, ...] = ()
+
+    @property
+    def parameters(self) -> int:
+        """Number of scalar parameters, tied matrices counted once."""
+        return sum(group.parameters for group in self.groups)
+
+
+class Role(StrEnum):
+    """What a declared tensor is for."""
+
+    WEIGHT = "weight"
+    GRADIENT = "gradient"
+    OPTIMIZER = "optimizer"
+    ACTIVATION = "activation"
+    BUFFER = "buffer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredTensor:
+    """A tensor whose size somebody declared instead of a model memplan knows.
+
+    Its bytes are ``fixed`` + Σ ``per[value]`` · value, plus Π ``shape`` · itemsize when it has
+    a shape. Entries of ``shape`` are integers or names of declared values; nothing is evaluated.
+    """
+
+    name: str
+    role: Role = Role.WEIGHT
+    shape: tuple[int | str, ...] = ()
+    dtype: Dtype = Dtype.FP32
+    fixed: Bytes = Bytes(0)
+    per: tuple[tuple[str, Bytes], ...] = ()
+
+    def size(self, values: Mapping[str, int]) -> Bytes:
+        """Bytes of this tensor for the given values of its names."""
+        scaled = sum(amount * values[name] for name, amount in self.per)
+        if not self.shape:
+            return Bytes(self.fixed + scaled)
+        sides = [side if isinstance(side, int) else values[side] for side in self.shape]
+        return Bytes(self.fixed + scaled + prod(sides) * self.dtype.itemsize)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredModel:
+    """A model given as tensors and the values that size them."""
+
+    tensors: tuple[DeclaredTensor, ...]
+    values: tuple[tuple[str, int], ...]
+
+    def value(self, name: str) -> int:
+        """The current value of a name; ``KeyError`` when it is not declared."""
+        return dict(self.values)[name]
+
+    def sizes(self) -> dict[str, Bytes]:
+        """Bytes by tensor name, in declared order."""
+        values = dict(self.values)
+        return {tensor.name: tensor.size(values) for tensor in self.tensors}

@@ -1,0 +1,102 @@
+"""The answer: where every byte goes, when the peak is, and whether it fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from memplan.domain.bytes import Bytes
+from memplan.domain.target import Target
+from memplan.domain.trace import Phase
+from memplan.domain.workload import Workload
+
+
+class Basis(StrEnum):
+    """How a number is known."""
+
+    EXACT = "exact"
+    MODELLED = "modelled"
+    DECLARED = "declared"
+    ASSUMED = "assumed"
+
+
+class Verdict(StrEnum):
+    """Whether the workload fits its target; undecided when the bounds straddle the limit."""
+
+    FITS = "fits"
+    DOES_NOT_FIT = "does_not_fit"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Tensors of one kind within a component: ``32 × (1, 2048, 14336) bf16``-like lines for ``explain``."""
+
+    tag: str
+    count: int
+    bytes: Bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """A named share of memory, how its size is known, and the tensors it is made of."""
+
+    name: str
+    bytes: Bytes
+    basis: Basis
+    parts: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Something that is not modelled: how far below and above the point estimate it may push the truth."""
+
+    reason: str
+    low: Bytes = Bytes(0)
+    high: Bytes = Bytes(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceMemory:
+    """GPU memory of one process.
+
+    ``peak_allocated`` and ``peak_reserved`` are PyTorch's ``max_memory_allocated`` and
+    ``max_memory_reserved``; ``process`` adds the CUDA context, as the driver counts it.
+    ``components`` are alive at the allocated peak and sum to it. ``low`` and ``high`` bound ``process``.
+    """
+
+    peak_allocated: Bytes
+    peak_reserved: Bytes
+    context: Bytes
+    process: Bytes
+    low: Bytes
+    high: Bytes
+    peak_phase: Phase
+    phases: tuple[tuple[Phase, Bytes], ...]
+    components: tuple[Component, ...]
+    gaps: tuple[Gap, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostMemory:
+    """Host RAM of the process at its peak."""
+
+    peak: Bytes
+    components: tuple[Component, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Memory of one workload on one target."""
+
+    workload: Workload
+    target: Target | None
+    device: DeviceMemory
+    host: HostMemory
+    disk: Bytes
+    verdict: Verdict | None
+    headroom: Bytes
+
+    def component(self, name: str) -> Bytes:
+        """Bytes of a component at the peak; zero when it is not there."""
+        return next((part.bytes for part in self.device.components if part.name == name), Bytes(0))

@@ -1,0 +1,83 @@
+"""What to change so that a run fits, what each change costs, and what it saves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from memplan.domain.bytes import Bytes
+from memplan.domain.edit import Advice, Edit
+from memplan.domain.estimate import Estimate
+
+
+class Harm(IntEnum):
+    """What a change does to the experiment: nothing, rounding, or another experiment."""
+
+    EXACT = 0
+    NUMERIC = 1
+    BEHAVIOUR = 2
+
+    @property
+    def label(self) -> str:
+        """Lower-case name, as in reports and options."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One setting of one lever: new values by native path (or declared value's name), and its price.
+
+    ``slowdown`` is the modelled step time relative to the workload the option is applied to.
+    """
+
+    changes: Mapping[str, Any]
+    harm: Harm
+    reason: str
+    slowdown: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One changed field: native path or declared value's name, before and after, harm, reason, bytes saved."""
+
+    field: str
+    before: Any
+    after: Any
+    harm: Harm
+    reason: str
+    saves: Bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """Another plan worth knowing, and the trade it makes."""
+
+    name: str
+    changes: tuple[Change, ...]
+    harm: Harm
+    feasible: bool
+    after: Estimate
+    slowdown: float
+    trade: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The chosen changes, before and after. An infeasible plan is a value: the closest, and what blocks it."""
+
+    feasible: bool
+    harm: Harm
+    changes: tuple[Change, ...]
+    before: Estimate
+    after: Estimate
+    margin: Bytes
+    slowdown: float = 1.0
+    profile: str | None = None
+    edits: tuple[Edit, ...] = ()
+    advice: tuple[Advice, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
+    blocking: str | None = None
+    offer: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,51 @@
+"""What a step does to memory: allocations and frees in order, with what each is and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """The part of a run in which an event happens."""
+
+    LOAD = "load"
+    FORWARD = "forward"
+    LOSS = "loss"
+    BACKWARD = "backward"
+    OPTIMIZER = "optimizer"
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
+@dataclass(slots=True)
+class Trace:
+    """Allocations and frees, in order.
+
+    ``events`` holds one integer per event: block ``b`` is allocated by ``b`` and freed by
+    ``~b``. ``sizes[b]`` is its size in bytes as requested, ``tags[b]`` says what it is and
+    ``phases`` gives the first event index of each phase, in order. A phase may occur several times
+    (forward, backward, forward, … with accumulation). Parallel lists rather than objects: a step of an
+    8B model has some ten thousand events.
+    """
+
+    events: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    phases: list[tuple[int, Phase]] = field(default_factory=list)
+
+    def allocate(self, size: int, tag: str) -> int:
+        """Record an allocation of ``size`` bytes; returns the block's number."""
+        block = len(self.sizes)
+        self.sizes.append(size)
+        self.tags.append(tag)
+        self.events.append(block)
+        return block
+
+    def free(self, block: int) -> None:
+        """Record that a block's memory is returned."""
+        self.events.append(~block)
+
+    def enter(self, phase: Phase) -> None:
+        """All events from here on belong to ``phase``."""
+        self.phases.append((len(self.events), phase))

@@ -1,0 +1,175 @@
+"""What a run does: everything that decides its memory, in the field's own terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from memplan.domain.architecture import Architecture, DeclaredModel
+from memplan.domain.dtype import Dtype
+
+
+class Task(StrEnum):
+    """Training, or autoregressive generation."""
+
+    TRAIN = "train"
+    GENERATE = "generate"
+
+
+class Attention(StrEnum):
+    """Attention implementation; ``sdpa`` leaves the kernel to PyTorch and the GPU."""
+
+    EAGER = "eager"
+    SDPA = "sdpa"
+    MATH = "math"
+    EFFICIENT = "efficient"
+    FLASH_ATTENTION_2 = "flash_attention_2"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Precision:
+    """Element types. ``None`` for gradients or optimizer state means: as the parameters."""
+
+    params: Dtype = Dtype.BF16
+    autocast: Dtype | None = None
+    gradients: Dtype | None = None
+    optimizer_state: Dtype | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Sequences per forward pass and GPU, and forward passes per optimizer step."""
+
+    micro: int = 1
+    accumulation: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sequence:
+    """Tokens per sequence (every sequence is taken to be this long: the worst case)."""
+
+    length: int = 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimizer:
+    """Optimizer by name (``adamw``, ``sgd``, …) and implementation (``foreach``, ``fused``, ``for_loop``)."""
+
+    name: str = "adamw"
+    implementation: str = "foreach"
+    set_to_none: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """Low-rank adapters as PEFT builds them; ``dtype`` is the adapters' own (fp32 by default in PEFT)."""
+
+    kind: str = "lora"
+    rank: int = 8
+    targets: tuple[str, ...] = ("q_proj", "v_proj")
+    dtype: Dtype = Dtype.FP32
+    dropout: float = 0.0
+    prepare_kbit: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantization:
+    """Storage of the frozen linear weights (``nf4``, ``fp4``, ``int8``) and the dtype they compute in."""
+
+    kind: str
+    double: bool = False
+    compute: Dtype = Dtype.BF16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpointing:
+    """Activation checkpointing of every ``every``-th block; 0 keeps all activations."""
+
+    every: int = 0
+
+    @property
+    def name(self) -> str:
+        """``none``, ``full`` or ``every N``."""
+        return {0: "none", 1: "full"}.get(self.every, f"every {self.every}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """Loss implementation: ``cross_entropy``, ``chunked`` (in ``chunks`` pieces) or ``fused_linear``."""
+
+    kind: str = "cross_entropy"
+    chunks: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generate:
+    """Prompt and new tokens, cache implementation, and for which positions logits are computed."""
+
+    prompt: int = 2048
+    new_tokens: int = 128
+    cache: str = "dynamic"
+    logits: str = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Number of data-parallel GPUs and how states are sharded over them."""
+
+    data_parallel: int = 1
+    sharding: str = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Framework:
+    """Library versions whose habits the simulation follows."""
+
+    torch: str = "2.14"
+    transformers: str = "5.17"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """One run: a model, and how it is trained or used.
+
+    ``outputs_kept`` says whether the training loop still holds the model's output object (and
+    with it the logits) during backward: a plain loop does, the Hugging Face Trainer does not.
+    ``causal_mask`` says whether attention is given a materialised mask, as happens with padding.
+    """
+
+    model: Architecture | DeclaredModel
+    task: Task = Task.TRAIN
+    precision: Precision = field(default_factory=Precision)
+    batch: Batch = field(default_factory=Batch)
+    sequence: Sequence = field(default_factory=Sequence)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    adapter: Adapter | None = None
+    quantization: Quantization | None = None
+    attention: Attention = Attention.SDPA
+    checkpointing: Checkpointing = field(default_factory=Checkpointing)
+    loss: Loss = field(default_factory=Loss)
+    generate: Generate = field(default_factory=Generate)
+    world: World = field(default_factory=World)
+    framework: Framework = field(default_factory=Framework)
+    outputs_kept: bool = False
+    causal_mask: bool = False
+
+    def at(self, path: str) -> Any:
+        """The value at a native path such as ``batch.micro``; ``AttributeError`` if there is none."""
+        found: Any = self
+        for name in path.split("."):
+            found = getattr(found, name)
+        return found
+
+    def changed(self, path: str, value: Any) -> Workload:
+        """A copy with the value at a native path replaced.
+
+        A path that names a declared value (``embedding_dim``) replaces that value.
+        """
+        if isinstance(self.model, DeclaredModel) and path in dict(self.model.values):
+            values = tuple((name, value if name == path else old) for name, old in self.model.values)
+            return replace(self, model=replace(self.model, values=values))
+        head, _, rest = path.partition(".")
+        if not rest:
+            return replace(self, **{head: value})
+        return replace(self, **{head: replace(getattr(self, head), **{rest: value})})
