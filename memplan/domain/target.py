@@ -53,6 +53,7 @@ class Gpu:
     capacity: Bytes
     usable: Bytes
     usable_basis: Basis
+    usable_source: str = ""
     compute_capability: tuple[int, int]
     dtypes: tuple[Dtype, ...]
     flash_attention_2: bool
@@ -61,6 +62,7 @@ class Gpu:
     tflops: Throughput
     context: Bytes
     context_basis: Basis
+    context_source: str = ""
     source: str
     date: str
     aliases: tuple[str, ...] = ()
