@@ -1,0 +1,185 @@
+"""Byte-exact edits: a new value over an old one, a new key beside its sibling."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from memplan.documents.notation import Content, spell
+from memplan.documents.source import BOM, Source
+from memplan.documents.tree import Item, Language, MappingNode, ScalarNode
+from memplan.domain.edit import Edit, Span
+from memplan.domain.errors import EditRefusedError
+
+_INDENTATION = re.compile(r"[ \t]*")
+_BLOCK_PREFIX = re.compile(r" *(?:- +)*")
+_LINE_END = re.compile(r"\r\n|\n|\r")
+
+
+def replace(source: Source, node: ScalarNode, value: Content) -> Edit:
+    """A new value in place of a scalar, in its notation. A value that is there already keeps its text.
+
+    Raises:
+        EditRefusedError: the value is fixed, or its language cannot spell the new one.
+    """
+    if node.fixed is not None:
+        raise _refused(source, node.span, f"{_shown(node)} cannot be rewritten, because {node.fixed}")
+    if _same(node.value, value):
+        text = node.text
+    else:
+        try:
+            text = spell(value, node.language, node)
+        except ValueError as error:
+            raise _refused(source, node.span, f"{_shown(node)} cannot be rewritten: {error}") from None
+    space = " " if node.span.start == node.span.end and text else ""
+    return Edit(
+        path=source.path,
+        span=node.span,
+        replacement=space + text,
+        line=source.line(node.span),
+        before=node.text,
+        after=text,
+    )
+
+
+def insert(source: Source, mapping: MappingNode, key: str, value: Content, after: str | None = None) -> Edit:
+    """A new key behind its sibling ``after``, or behind the last one where that is None or absent.
+
+    In block YAML and in JSON with a line per key the new key gets a line of its own, indented and
+    ended like its sibling's.
+
+    Raises:
+        EditRefusedError: the mapping is fixed, has the key already, or is written in a way that
+            leaves no safe place.
+    """
+    own = [item for item in mapping.items if not item.merged]
+    if mapping.fixed is not None:
+        raise _refused(source, mapping.span, f"{key} cannot be inserted here, because {mapping.fixed}")
+    if any(item.key.value == key for item in own):
+        raise _refused(source, mapping.span, f"{key} is written here already")
+    try:
+        written = spell(value, mapping.language)
+        name = spell(key, mapping.language, own[-1].key if own else None)
+    except ValueError as error:
+        raise _refused(source, mapping.span, f"{key} cannot be inserted: {error}") from None
+    if not own:
+        return _fill(source, mapping, f"{name}: {written}", written)
+    place = next((number for number, item in enumerate(own) if item.key.value == after), len(own) - 1)
+    if mapping.flow:
+        return _insert_inline(source, mapping, own, place, name, written)
+    return _insert_line(source, own[place], f"{name}: {written}", written)
+
+
+def apply(source: Source, edits: Iterable[Edit]) -> str:
+    """The text after all edits; insertions at one place keep their order.
+
+    Raises:
+        ValueError: two edits overlap, one lies outside the text, or one is for another file.
+    """
+    pieces = []
+    at = 0
+    for edit in sorted(edits, key=lambda edit: edit.span):
+        if edit.path != source.path:
+            raise ValueError(f"an edit of {edit.path} does not belong to {source.path}")
+        if edit.span.start < at:
+            raise ValueError(f"two edits of {source.path} overlap in line {edit.line}")
+        if edit.span.end > len(source.text):
+            raise ValueError(f"an edit of {source.path} lies behind its end")
+        pieces += [source.text[at : edit.span.start], edit.replacement]
+        at = edit.span.end
+    return "".join(pieces) + source.text[at:]
+
+
+def _same(old: object, new: object) -> bool:
+    return isinstance(old, bool) is isinstance(new, bool) and old == new
+
+
+def _shown(node: ScalarNode) -> str:
+    first = node.text.split("\n", 1)[0].strip()
+    return "the empty value" if not first else first if len(first) <= 40 else first[:37] + "..."
+
+
+def _refused(source: Source, span: Span, message: str) -> EditRefusedError:
+    return EditRefusedError(message, location=source.location(span), hint="change it by hand")
+
+
+def _fill(source: Source, mapping: MappingNode, pair: str, after: str) -> Edit:
+    """The first key of ``{}``: the braces are replaced too, so that a second such edit is an overlap."""
+    line = source.line(mapping.span)
+    return Edit(
+        path=source.path, span=mapping.span, replacement="{" + pair + "}", line=line, before="", after=after
+    )
+
+
+def _insert_inline(
+    source: Source, mapping: MappingNode, own: list[Item], place: int, name: str, written: str
+) -> Edit:
+    text = source.text
+    sibling = own[place]
+    if text[mapping.span.start : mapping.span.start + 1] != "{":
+        raise _refused(source, mapping.span, "no key can be inserted into a pair without braces")
+    between = text[sibling.key.span.end : sibling.value.span.start]
+    colon = between if re.fullmatch(r":[ \t]*", between) and written else ": "
+    if mapping.language is Language.YAML:
+        colon = ": "
+    pair = f"{name}{colon}{written}"
+    indentation = _own_line(text, sibling)
+    at = sibling.value.span.end
+    if indentation is None:
+        replacement = f", {pair}"
+    elif place + 1 < len(own) and _own_line(text, own[place + 1]) is not None:
+        at = own[place + 1].key.span.start
+        replacement = f"{pair},{_line_end(text, at)}{_own_line(text, own[place + 1])}"
+    else:
+        replacement = f",{_line_end(text, at)}{indentation}{pair}"
+    line = source.line(at) + (indentation is not None and replacement.startswith(","))
+    return Edit(
+        path=source.path, span=Span(at, at), replacement=replacement, line=line, before="", after=written
+    )
+
+
+def _own_line(text: str, item: Item) -> str | None:
+    """The indentation of a key that begins its line, else None."""
+    start = _line_start(text, item.key.span.start)
+    prefix = text[start : item.key.span.start]
+    return prefix if start > 0 and _INDENTATION.fullmatch(prefix) else None
+
+
+def _insert_line(source: Source, sibling: Item, pair: str, after: str) -> Edit:
+    text = source.text
+    start = _line_start(text, sibling.key.span.start)
+    prefix = text[start : sibling.key.span.start].removeprefix(BOM)
+    if not _BLOCK_PREFIX.fullmatch(prefix) or not text[sibling.key.span.end :].lstrip(" \t").startswith(":"):
+        raise _refused(source, sibling.key.span, "no key can be inserted behind this one")
+    indentation = " " * len(prefix)
+    at = _behind(text, sibling.value.span.end)
+    ended = at > 0 and text[at - 1] in "\r\n"
+    if not ended and text[sibling.value.span.start : sibling.value.span.start + 1] in ("|", ">"):
+        raise _refused(
+            source, sibling.key.span, "no key can be inserted behind a block without a final newline"
+        )
+    newline = _line_end(text, at)
+    replacement = f"{indentation}{pair}{newline}" if ended else f"{newline}{indentation}{pair}"
+    line = source.line(at) + (not ended)
+    return Edit(
+        path=source.path, span=Span(at, at), replacement=replacement, line=line, before="", after=after
+    )
+
+
+def _behind(text: str, offset: int) -> int:
+    """The start of the line after the one that holds what ends at an offset."""
+    if offset > 0 and text[offset - 1] in "\r\n":
+        return offset
+    match = _LINE_END.search(text, offset)
+    return match.end() if match else len(text)
+
+
+def _line_start(text: str, offset: int) -> int:
+    return max(text.rfind("\n", 0, offset), text.rfind("\r", 0, offset)) + 1
+
+
+def _line_end(text: str, offset: int) -> str:
+    """The line ending in use just before an offset, else the file's first, else a newline."""
+    start = max(0, _line_start(text, offset) - 2)
+    match = _LINE_END.search(text, start, offset) or _LINE_END.search(text)
+    return match.group() if match else "\n"

@@ -1,0 +1,221 @@
+"""YAML as PyYAML's safe loader reads it, with the place of every value.
+
+We take the parser's events rather than composed nodes: composing recurses, hides which keys were
+aliases, and expands merge keys without a limit. libyaml's events are used where PyYAML was built
+with it; their spans equal the pure Python ones except for values that are empty, which are put
+right here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from memplan.documents.source import BOM, Source
+from memplan.documents.tree import Language, Node, ScalarNode
+from memplan.documents.yaml_nodes import Builder
+from memplan.documents.yaml_values import read_scalar
+from memplan.domain.edit import Span
+from memplan.domain.errors import DocumentError
+
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_PROPERTY = re.compile(r"(?:(?:[&!][^\s,\[\]{}]*|!<[^>\s]*>)|\s+|(?<=\s)\#[^\r\n]*)")
+
+
+class _Resolver(Protocol):
+    """The part of a PyYAML loader that is used."""
+
+    def check_event(self) -> bool: ...
+    def get_event(self) -> Any: ...
+    def dispose(self) -> None: ...
+
+
+def parse(source: Source) -> Node:
+    """Read the one document of a YAML file; an empty file is a null that cannot be edited.
+
+    Raises:
+        DocumentError: the text is not YAML, holds several documents, a tag that is not plain YAML,
+            a key that is not a scalar, a number beyond 10**30 or beyond floating point, nesting
+            deeper than 100, or aliases that multiply without bound.
+    """
+    import yaml
+
+    shift = 1 if source.text.startswith(BOM) else 0
+    text = source.text[shift:]
+    if (bad := _UNPRINTABLE.search(text)) is not None:
+        raise DocumentError(
+            f"character U+{ord(bad.group()):04X} is not allowed in YAML",
+            location=source.location(shift + bad.start()),
+        )
+    loader_class: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader = loader_class(text)
+    try:
+        return _Reading(source, shift, loader).document()
+    except yaml.YAMLError as error:
+        raise _malformed(source, shift, error) from None
+    finally:
+        loader.dispose()
+
+
+class _Reading:
+    """One pass over the events of one file."""
+
+    def __init__(self, source: Source, shift: int, loader: _Resolver) -> None:
+        self._source = source
+        self._shift = shift
+        self._loader = loader
+
+    def document(self) -> Node:
+        """The nodes of the first document, after making sure that it is the only one."""
+        events = self._events()
+        if not any(type(event).__name__ == "DocumentStartEvent" for event in events):
+            end = len(self._source.text)
+            return ScalarNode(
+                value=None, text="", span=Span(end, end), language=Language.YAML, fixed="the file is empty"
+            )
+        return self._build(events)
+
+    def _events(self) -> list[Any]:
+        events: list[Any] = []
+        documents = 0
+        depth = 0
+        for event in self._stream():
+            kind = type(event).__name__
+            documents += kind == "DocumentStartEvent"
+            depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
+            if documents > 1:
+                self._refuse_second(event, kind)
+                continue
+            if depth > _DEEPEST_EVENT:
+                raise DocumentError(
+                    "values are nested more than 100 deep",
+                    location=self._source.location(event.start_mark.index + self._shift),
+                )
+            events.append(event)
+        return events
+
+    def _stream(self) -> Iterator[Any]:
+        while self._loader.check_event():
+            yield self._loader.get_event()
+
+    def _refuse_second(self, event: Any, kind: str) -> None:
+        if kind == "DocumentStartEvent":
+            self._second = event.start_mark.index + self._shift
+        elif kind in ("MappingStartEvent", "SequenceStartEvent", "AliasEvent") or (
+            kind == "ScalarEvent" and (event.value or event.style)
+        ):
+            raise DocumentError(
+                "the file holds several YAML documents",
+                location=self._source.location(Span(self._second, self._second + 3)),
+                expected="one document",
+                hint="put the config in a file of its own",
+            )
+
+    def _build(self, events: list[Any]) -> Node:
+        builder = Builder(self._source, _used_anchors(events))
+        for number, event in enumerate(events):
+            kind = type(event).__name__
+            if kind == "ScalarEvent":
+                builder.add(self._scalar(event), anchor=event.anchor, number=number)
+            elif kind in ("MappingStartEvent", "SequenceStartEvent"):
+                start = self._after_properties(event)
+                self._check_collection_tag(event, kind, start)
+                builder.open(
+                    start,
+                    mapping=kind == "MappingStartEvent",
+                    flow=bool(event.flow_style),
+                    anchor=event.anchor,
+                    number=number,
+                )
+            elif kind in ("MappingEndEvent", "SequenceEndEvent"):
+                builder.close(event.end_mark.index + self._shift)
+            elif kind == "AliasEvent":
+                start, end = event.start_mark.index + self._shift, event.end_mark.index + self._shift
+                builder.alias(event.anchor, Span(start, end))
+        return builder.result()
+
+    def _scalar(self, event: Any) -> ScalarNode:
+        text = self._source.text
+        start = self._after_properties(event)
+        end = event.end_mark.index + self._shift
+        if not event.style and not event.value:
+            while end > 0 and text[end - 1] in " \t":
+                end -= 1
+            start = end
+        elif event.style in ("|", ">"):
+            end = _block_end(text, start, end)
+        return read_scalar(self._source, self._loader, event, Span(min(start, end), end))
+
+    def _after_properties(self, event: Any) -> int:
+        """Where the value itself begins: an event's own mark includes the anchor and the tag."""
+        start: int = event.start_mark.index + self._shift
+        if event.anchor is None and event.tag is None:
+            return start
+        end = max(event.end_mark.index + self._shift, start + 1)
+        if not type(event).__name__.startswith("Scalar"):
+            end = len(self._source.text)
+        while start < end and (match := _PROPERTY.match(self._source.text, start)) is not None:
+            start = match.end()
+        return start
+
+    def _check_collection_tag(self, event: Any, kind: str, start: int) -> None:
+        usual = "tag:yaml.org,2002:map" if kind == "MappingStartEvent" else "tag:yaml.org,2002:seq"
+        if event.tag not in (None, "!", usual):
+            raise unknown_tag(self._source, event.tag, Span(event.start_mark.index + self._shift, start))
+
+
+_DEEPEST_EVENT = 100 + 2  # the stream and the document are events of their own
+
+
+def unknown_tag(source: Source, tag: str, span: Span) -> DocumentError:
+    """A tag asks for something other than plain values."""
+    return DocumentError(
+        f"the tag {tag} is not plain YAML",
+        location=source.location(span),
+        expected="values without tags",
+    )
+
+
+def _used_anchors(events: list[Any]) -> frozenset[int]:
+    """Numbers of the events whose anchor some alias refers to; a later anchor hides an earlier one."""
+    current: dict[str, int] = {}
+    used = set()
+    for number, event in enumerate(events):
+        anchor = getattr(event, "anchor", None)
+        if anchor is None:
+            continue
+        if type(event).__name__ == "AliasEvent":
+            if anchor in current:
+                used.add(current[anchor])
+        else:
+            current[anchor] = number
+    return frozenset(used)
+
+
+def _block_end(text: str, start: int, end: int) -> int:
+    """The end of a block scalar's content; only keep chomping (``|+``) makes trailing blank lines content."""
+    header = text[start:end].split("\n", 1)[0].split("#", 1)[0]
+    if "+" in header:
+        return end
+    return start + len(text[start:end].rstrip())
+
+
+def _malformed(source: Source, shift: int, error: Exception) -> DocumentError:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    offset = min(mark.index + shift, len(source.text)) if mark is not None else 0
+    problem = getattr(error, "problem", None) or "it cannot be read"
+    context = getattr(error, "context", None)
+    message = f"not valid YAML: {problem}" + (f" {context}" if context else "")
+    return DocumentError(
+        message, location=source.location(offset), hint=_advice(source.text, offset, problem)
+    )
+
+
+def _advice(text: str, offset: int, problem: str) -> str | None:
+    if "\t" in text[offset : offset + 1] or "'\\t'" in problem:
+        return "indent with spaces: YAML does not allow tabs there"
+    line = text[text.rfind("\n", 0, offset) + 1 :].split("\n", 1)[0]
+    if "{{" in line or "{%" in line:
+        return "render the template first: memplan reads plain YAML"
+    return None
