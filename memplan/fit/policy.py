@@ -1,0 +1,162 @@
+"""What a plan must respect: the limit, the margin kept free, the harm allowed, the fields frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from memplan.domain.architecture import DeclaredModel
+from memplan.domain.bytes import Bytes
+from memplan.domain.errors import UnknownNameError
+from memplan.domain.estimate import Estimate
+from memplan.domain.margin import margin_bytes, share
+from memplan.domain.plan import Harm, Option
+from memplan.domain.target import Target
+from memplan.domain.workload import Workload
+
+if TYPE_CHECKING:
+    from memplan.dialects.reading import Reading
+    from memplan.profiles import NamedProfile
+
+Estimator = Callable[[Workload, Target | None], Estimate]
+"""What counts the bytes of a workload on a target."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The rules one plan is made under.
+
+    ``profiles`` are the named profiles of the target's GPU, or of the nearest smaller one that has some;
+    ``profile`` is the name of the one whose rungs tunable values follow.
+    """
+
+    target: Target
+    margin: Bytes
+    allow: Harm = Harm.EXACT
+    keep: tuple[str, ...] = ()
+    tunable: tuple[str, ...] = ()
+    profile: str | None = None
+    profiles: tuple[NamedProfile, ...] = ()
+
+    def accepts(self, estimate: Estimate, margin: Bytes | None = None) -> bool:
+        """Whether even the upper bound leaves the margin free."""
+        return self.misses(estimate, margin) <= 0
+
+    def misses(self, estimate: Estimate, margin: Bytes | None = None) -> Bytes:
+        """Bytes above what the margin leaves of the limit; negative when there is room."""
+        return Bytes(estimate.device.high + (self.margin if margin is None else margin) - self.target.limit)
+
+    def permits(self, option: Option) -> bool:
+        """Whether an option does no more harm than allowed and touches no kept field."""
+        return option.harm <= self.allow and not any(self.keeps(field) for field in option.changes)
+
+    def keeps(self, field: str) -> bool:
+        """Whether a field is frozen: by its own name, by its section, or because a part of it is."""
+        return any(
+            field == kept or field.startswith(f"{kept}.") or kept.startswith(f"{field}.")
+            for kept in self.keep
+        )
+
+    def chosen_profile(self) -> NamedProfile | None:
+        """The profile by its name, if the policy has one."""
+        return next((entry for entry in self.profiles if entry.name == self.profile), None)
+
+
+def _overlap(field: str, kept: str) -> bool:
+    return field == kept or field.startswith(f"{kept}.") or kept.startswith(f"{field}.")
+
+
+def policy_for(
+    reading: Reading,
+    target: Target,
+    *,
+    profile: str | None,
+    margin: str | Bytes | None,
+    allow: Harm,
+    keep: tuple[str, ...],
+) -> Policy:
+    """The policy that the caller, the config and the profiles add up to.
+
+    Raises:
+        FieldError: a margin is not an amount or a share, or leaves nothing.
+        UnknownNameError: a kept field or the profile does not exist.
+    """
+    _check_kept(reading.workload, keep)
+    wanted = profile or reading.profile
+    entries = _profiles(target) if wanted or reading.tunable else ()
+    chosen = _choose(target, entries, wanted)
+    return Policy(
+        target=target,
+        margin=_margin(reading, target, margin, chosen, explicit=profile is not None),
+        allow=max(allow, Harm[chosen.allow.upper()]) if chosen else allow,
+        keep=keep,
+        tunable=tuple(name for name in reading.tunable if name not in keep),
+        profile=chosen.name if chosen else None,
+        profiles=entries,
+    )
+
+
+def _margin(
+    reading: Reading,
+    target: Target,
+    given: str | Bytes | None,
+    chosen: NamedProfile | None,
+    *,
+    explicit: bool,
+) -> Bytes:
+    if given is not None:
+        return margin_bytes(str(given), target)
+    if reading.margin is not None and not (explicit and chosen):
+        origin = reading.origins.get("target.margin")
+        return margin_bytes(reading.margin, target, origin.location if origin else None)
+    return profile_margin(chosen, target) if chosen else Bytes(0)
+
+
+def profile_margin(profile: NamedProfile, target: Target) -> Bytes:
+    """What a named profile keeps free of the target's limit."""
+    return share(Decimal(str(profile.margin)), target)
+
+
+def _profiles(target: Target) -> tuple[NamedProfile, ...]:
+    """The profiles of the target's GPU, or else of the largest GPU that is no larger and has some."""
+    from memplan import profiles
+
+    if target.gpu is not None and (own := profiles.named(target.gpu.name)):
+        return own
+    having = [(gpu.usable, gpu.name) for gpu in profiles.gpus() if profiles.named(gpu.name)]
+    smaller = [entry for entry in having if entry[0] <= target.limit]
+    if not having:
+        return ()
+    _, name = max(smaller) if smaller else min(having)
+    return profiles.named(name)
+
+
+def _choose(target: Target, entries: tuple[NamedProfile, ...], wanted: str | None) -> NamedProfile | None:
+    if wanted is None:
+        return next((entry for entry in entries if entry.default), None)
+    found = next((entry for entry in entries if entry.name == wanted), None)
+    if found is None:
+        names = [entry.name for entry in entries]
+        hint = f"its profiles are {', '.join(names)}" if names else None
+        raise UnknownNameError.nearest(f"profile of {target.name}", wanted, names, hint=hint)
+    return found
+
+
+def _check_kept(workload: Workload, keep: tuple[str, ...]) -> None:
+    known = _field_names(workload)
+    for name in keep:
+        if name not in known:
+            hint = "--keep takes a field such as batch.micro, a section such as batch, or a declared value"
+            raise UnknownNameError.nearest("field", name, known, hint=hint)
+
+
+def _field_names(workload: Workload) -> list[str]:
+    names = [name for name, _ in workload.model.values] if isinstance(workload.model, DeclaredModel) else []
+    for section in fields(workload):
+        names.append(section.name)
+        value = getattr(workload, section.name)
+        if section.name != "model" and is_dataclass(value):
+            names += [f"{section.name}.{part.name}" for part in fields(value)]
+    return names

@@ -1,0 +1,29 @@
+"""What can be changed about a run: one lever per module, listed here and nowhere else.
+
+A lever has a name, a one-line summary, the worst harm of its options, and ``options(workload,
+target)``: every setting it offers for this workload, apart from leaving it alone. Two levers never
+change the same field, so that any choice of one option per lever can be combined.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from memplan.domain.plan import Harm, Option
+from memplan.domain.target import Target
+from memplan.domain.workload import Workload
+from memplan.levers import adapter, attention, checkpointing, micro_batch, sequence
+
+
+class Lever(Protocol):
+    """What a module of this folder offers."""
+
+    NAME: str
+    SUMMARY: str
+    HARM: Harm
+
+    def options(self, workload: Workload, target: Target | None) -> tuple[Option, ...]:
+        """Settings this lever can give the workload on this target; empty when it does not apply."""
+
+
+LEVERS: tuple[Lever, ...] = (attention, micro_batch, checkpointing, adapter, sequence)

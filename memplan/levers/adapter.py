@@ -1,0 +1,37 @@
+"""LoRA instead of full training: another experiment, with gradients and states for adapters only."""
+
+from __future__ import annotations
+
+from memplan.domain.architecture import Architecture
+from memplan.domain.plan import Harm, Option
+from memplan.domain.target import Target
+from memplan.domain.workload import Adapter, Task, Workload
+from memplan.levers.cost import slowdown
+
+NAME = "adapter"
+SUMMARY = "train low-rank adapters on every linear projection instead of all weights"
+HARM = Harm.BEHAVIOUR
+
+RANK = 16
+"""The rank of the LoRA paper's larger runs and the usual choice in published recipes."""
+
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def options(workload: Workload, target: Target | None) -> tuple[Option, ...]:
+    """LoRA of rank 16 on all linear projections of the blocks, for a run that trains everything."""
+    if (
+        not isinstance(workload.model, Architecture)
+        or workload.task is not Task.TRAIN
+        or workload.adapter is not None
+    ):
+        return ()
+    setting = Adapter(kind="lora", rank=RANK, targets=PROJECTIONS)
+    return (
+        Option(
+            changes={"adapter": setting},
+            harm=HARM,
+            reason="gradients and optimizer state only for the adapters; the model learns less freely",
+            slowdown=slowdown(workload, workload.changed("adapter", setting), target),
+        ),
+    )

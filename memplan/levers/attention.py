@@ -1,0 +1,32 @@
+"""Attention that never stores its scores: the same sums, without a tensor of sequence² per head."""
+
+from __future__ import annotations
+
+from memplan.domain.architecture import Architecture
+from memplan.domain.plan import Harm, Option
+from memplan.domain.target import Target
+from memplan.domain.workload import Attention, Workload
+from memplan.levers.cost import slowdown
+
+NAME = "attention"
+SUMMARY = "let PyTorch pick a fused attention kernel instead of storing the scores"
+HARM = Harm.EXACT
+
+
+def options(workload: Workload, target: Target | None) -> tuple[Option, ...]:
+    """SDPA in place of eager attention, which every GPU that PyTorch supports can run.
+
+    The families simulated have no attention dropout; with dropout the two would draw different masks.
+    FlashAttention-2 is not offered: it is a package that may not be installed, and SDPA holds its own flash kernel.
+    """
+    if not isinstance(workload.model, Architecture) or workload.attention is not Attention.EAGER:
+        return ()
+    after = workload.changed("attention", Attention.SDPA)
+    return (
+        Option(
+            changes={"attention": Attention.SDPA},
+            harm=HARM,
+            reason="the scores of all pairs of positions are no longer stored",
+            slowdown=slowdown(workload, after, target),
+        ),
+    )

@@ -1,0 +1,37 @@
+"""Shorter sequences: another experiment, since longer documents are cut."""
+
+from __future__ import annotations
+
+from memplan.domain.architecture import Architecture
+from memplan.domain.plan import Harm, Option
+from memplan.domain.target import Target
+from memplan.domain.workload import Task, Workload
+from memplan.levers.cost import slowdown
+
+NAME = "sequence"
+SUMMARY = "halve the sequence length, once or more"
+HARM = Harm.BEHAVIOUR
+
+SHORTEST = 256
+"""Below this few documents keep their meaning; whoever wants less can say so."""
+
+
+def options(workload: Workload, target: Target | None) -> tuple[Option, ...]:
+    """The length halved again and again, down to 256 tokens."""
+    if not isinstance(workload.model, Architecture) or workload.task is not Task.TRAIN:
+        return ()
+    lengths = []
+    length = workload.sequence.length // 2
+    while length >= SHORTEST:
+        lengths.append(length)
+        length //= 2
+    return tuple(_option(workload, length, target) for length in lengths)
+
+
+def _option(workload: Workload, length: int, target: Target | None) -> Option:
+    return Option(
+        changes={"sequence.length": length},
+        harm=HARM,
+        reason=f"sequences longer than {length} tokens are cut",
+        slowdown=slowdown(workload, workload.changed("sequence.length", length), target),
+    )
