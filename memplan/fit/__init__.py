@@ -1,8 +1,9 @@
 """The smallest change that makes a run fit: least harm first, then speed, then fewest changes.
 
-A language model is searched over every combination of the levers' options (``combination``, ``search``). A declared
-model has no levers; the values its owner declared tunable move along the rungs of a named profile
-(``ladder``). Either way an impossible fit is a plan too: the closest one, and what blocks it.
+A language model is searched over every combination of the levers' options (``combination``,
+``search``). A declared model has no levers; the values its owner declared tunable move along the
+rungs of a named profile (``ladder``). Either way an impossible fit is a plan too: the closest one,
+and what blocks it.
 """
 
 from __future__ import annotations

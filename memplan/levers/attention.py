@@ -17,7 +17,7 @@ def options(workload: Workload, target: Target | None) -> tuple[Option, ...]:
     """SDPA in place of eager attention, which every GPU that PyTorch supports can run.
 
     The families simulated have no attention dropout; with dropout the two would draw different masks.
-    FlashAttention-2 is not offered: it is a package that may not be installed, and SDPA holds its own flash kernel.
+    FlashAttention-2 is not offered: its package may not be installed, and SDPA has a flash kernel of its own.
     """
     if not isinstance(workload.model, Architecture) or workload.attention is not Attention.EAGER:
         return ()

@@ -107,7 +107,7 @@ def _recomputed_share(workload: Workload, layers: int) -> float:
 
 
 def _product_weights(model: Architecture) -> tuple[int, int]:
-    """Weights in matrix products: of the whole model (an embedding is a lookup, a tied head is not), and of its blocks."""
+    """Weights in matrix products, of the model and of its blocks; an embedding is a lookup, a head is not."""
     blocks = sum(group.parameters for group in model.groups if group.component == _PROJECTION_COMPONENT)
     return blocks + model.vocab_size * model.hidden_size, blocks
 
@@ -120,14 +120,10 @@ def _trained_weights(workload: Workload, model: Architecture) -> tuple[int, int]
     wrapped = [
         group
         for group in model.groups
-        if len(group.shape) == 2 and group.name.split(".")[-2:-1] in _as_names(adapter.targets)
+        if len(group.shape) == 2 and not set(adapter.targets).isdisjoint(group.name.split("."))
     ]
     weights = sum(adapter.rank * sum(group.shape) * group.copies for group in wrapped)
     return weights, weights
-
-
-def _as_names(targets: tuple[str, ...]) -> list[list[str]]:
-    return [[target] for target in targets]
 
 
 def _attention_flops(workload: Workload, model: Architecture) -> tuple[float, float]:
