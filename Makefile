@@ -1,0 +1,59 @@
+# make demo   watch a config that does not fit a GTX 1650 become one that does
+# make test   all tests          make lint    style, types, layers, docs
+# make truth  estimates against measured runs        make bench   speed
+PYTHON ?= python3
+VENV ?= .venv
+# The CPU build is enough: no test needs a GPU. Pinned, so that pip never resolves it on its own.
+TORCH ?= torch==2.13.0
+TRANSFORMERS ?= transformers>=4.57
+WORKERS ?= 2
+
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint truth bench docs index clean
+
+demo: $(VENV)/.installed
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
+
+test: $(VENV)/.torch
+	$(BIN)/python -m pytest -n $(WORKERS) -q
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m memplan.profiles --check
+	$(BIN)/python examples/quoted.py --check
+
+truth: $(VENV)/.torch
+	$(BIN)/python benchmarks/truth.py
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/simulator.py
+
+docs: $(VENV)/.installed
+	$(BIN)/python examples/quoted.py
+
+index: $(VENV)/.installed
+	$(BIN)/python -m memplan.profiles --index
+
+clean:
+	rm -rf $(VENV) build dist
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python -m pip install --quiet "$(TORCH)" "$(TRANSFORMERS)"
+	@touch $@

@@ -1,0 +1,75 @@
+"""``memplan explain``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from memplan.cli.application import application
+from memplan.cli.options import ConfigPath, DialectName, GpuName, Overrides
+from memplan.cli.output import emit
+
+if TYPE_CHECKING:
+    from memplan.domain.estimate import Estimate
+
+app = application()
+
+
+class Format(StrEnum):
+    """Forms an explanation can take."""
+
+    TERMINAL = "terminal"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+EPILOG = """\b
+Examples:
+  memplan explain train.yml --gpu rtx3090
+  memplan explain train.yml activations
+"""
+
+ComponentName = Annotated[
+    str | None, typer.Argument(metavar="[COMPONENT]", help="Only this component, such as activations.")
+]
+
+
+@app.command(epilog=EPILOG)
+def explain(
+    path: ConfigPath,
+    component: ComponentName = None,
+    gpu: GpuName = None,
+    overrides: Overrides = None,
+    dialect: DialectName = None,
+    form: Annotated[Format, typer.Option("--format", help="How to print the answer.")] = Format.TERMINAL,
+) -> None:
+    """Show what is alive at the peak, tensor by tensor, and where every value comes from."""
+    from memplan.cli import target
+    from memplan.estimate import estimate as simulate
+    from memplan.read import read
+
+    reading = read(path, dialect=dialect, overrides=overrides or ())
+    found = simulate(reading.workload, target.chosen(gpu, reading.gpu))
+    name = None if component is None else _known(found, component)
+    if form is Format.JSON:
+        from memplan.reporters import json
+
+        emit(json.render(json.explanation(reading, found, name)))
+        return
+    from memplan.reporters import markdown, terminal
+    from memplan.reporters.views.explain import report
+
+    emit((markdown if form is Format.MARKDOWN else terminal).render(report(reading, found, name)))
+
+
+def _known(found: Estimate, component: str) -> str:
+    from memplan.domain.errors import UnknownNameError
+
+    names = [part.name for part in found.device.components]
+    if component not in names:
+        raise UnknownNameError.nearest(
+            "component alive at the peak", component, names, hint=f"alive are {', '.join(names)}"
+        )
+    return component

@@ -1,0 +1,87 @@
+"""Options that several commands share, with one wording each."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from memplan.domain.plan import Harm
+
+ConfigPath = Annotated[
+    str,
+    typer.Argument(
+        metavar="PATH",
+        help="A training config, a model directory, a memplan.yaml, or a directory that holds one.",
+    ),
+]
+GpuName = Annotated[
+    str | None,
+    typer.Option(
+        "--gpu",
+        metavar="NAME|auto|SIZE",
+        help="Where it has to fit: a GPU (memplan gpus lists them), this machine's (auto), or 24GiB."
+        " Default: the target the config names.",
+    ),
+]
+Ram = Annotated[
+    str | None, typer.Option("--ram", metavar="SIZE", help="Host memory of the target, such as 32GiB.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Plan with another value than the file's, such as batch.micro=2. Repeatable.",
+    ),
+]
+DialectName = Annotated[
+    str | None,
+    typer.Option(
+        "--dialect", metavar="NAME", help="Read the file as this framework's instead of recognising it."
+    ),
+]
+ProfileName = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        help="A named profile of the GPU: ultra-conservative, balanced or aggressive.",
+    ),
+]
+Margin = Annotated[
+    str | None,
+    typer.Option("--margin", metavar="SHARE|SIZE", help="Memory to keep free, such as 10% or 500MiB."),
+]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep",
+        metavar="FIELD",
+        help="Leave this field as it is, such as batch.micro or sequence.length. Repeatable.",
+    ),
+]
+
+
+class AllowedHarm(StrEnum):
+    """How much a change may alter the experiment."""
+
+    EXACT = "exact"
+    NUMERIC = "numeric"
+    BEHAVIOUR = "behaviour"
+
+
+AllowHarm = Annotated[
+    AllowedHarm,
+    typer.Option(
+        "--allow",
+        help="The worst a change may do: nothing but time (exact), rounding (numeric),"
+        " another experiment (behaviour).",
+    ),
+]
+
+
+def harm(allowed: AllowedHarm) -> Harm:
+    """The option as the domain's noun."""
+    return Harm[allowed.name]

@@ -1,0 +1,36 @@
+"""Standard output and the exit code: how an answer leaves the process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from memplan.domain.estimate import Verdict
+
+if TYPE_CHECKING:
+    from memplan.domain.plan import Plan
+
+_CODES = {None: 0, Verdict.FITS: 0, Verdict.DOES_NOT_FIT: 1, Verdict.UNDECIDED: 3}
+
+
+def emit(text: str) -> None:
+    """Write a report. A reader that went away (``| head``) is no error and does not change the exit code."""
+    try:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left in the buffer would raise again when the interpreter closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def exit_code(verdict: Verdict | None) -> int:
+    """0 fits (or nothing was asked), 1 does not fit, 3 cannot be decided."""
+    return _CODES[verdict]
+
+
+def plan_exit_code(plan: Plan) -> int:
+    """0 a plan that fits, 3 when the closest plan's bounds straddle the limit, else 1."""
+    if plan.feasible:
+        return 0
+    return _CODES[Verdict.UNDECIDED] if plan.after.verdict is Verdict.UNDECIDED else 1

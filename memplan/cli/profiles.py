@@ -1,0 +1,66 @@
+"""``memplan profiles``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from memplan.cli.application import application
+from memplan.cli.output import emit
+
+app = application()
+
+
+class Format(StrEnum):
+    """Forms the list of profiles can take."""
+
+    TERMINAL = "terminal"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+EPILOG = """\b
+Examples:
+  memplan profiles                named profiles of GPUs, and the hub models known offline
+  memplan profiles --check        validate the data, your own under MEMPLAN_PROFILES included
+"""
+
+
+@app.command(epilog=EPILOG)
+def profiles(
+    check: Annotated[
+        bool, typer.Option("--check", help="Validate every profile file and its index.")
+    ] = False,
+    form: Annotated[Format, typer.Option("--format", help="How to print the answer.")] = Format.TERMINAL,
+) -> None:
+    """List named profiles and the models known offline."""
+    from memplan import profiles as data
+
+    if check:
+        _check()
+        return
+    from memplan.reporters import json, markdown, terminal
+    from memplan.reporters.views.profiles import report
+
+    named = tuple(item for gpu in data.gpus() for item in data.named(gpu.name))
+    if form is Format.JSON:
+        emit(json.render(json.profiles(data.model_ids(), named)))
+    else:
+        emit((markdown if form is Format.MARKDOWN else terminal).render(report(data.model_ids(), named)))
+
+
+def _check() -> None:
+    from memplan.profiles.index import stale_files
+    from memplan.profiles.store import records, shipped_folder
+
+    stale = stale_files(shipped_folder())
+    if stale:
+        emit("\n".join(f"{path}: does not agree with the YAML files" for path in stale))
+        raise typer.Exit(1)
+    known = records()
+    counts = (
+        f"{len(known.gpus)} GPUs, {len(known.model_ids)} models, {len(known.named)} GPUs with named profiles"
+    )
+    emit(f"{counts}: all valid")

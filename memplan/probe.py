@@ -1,0 +1,89 @@
+"""What this machine has: its NVIDIA GPUs as the driver reports them, host memory, disk.
+
+The driver is asked through NVML, so no CUDA context is created and no memory is used.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memplan.domain.bytes import Bytes
+from memplan.domain.errors import InputError
+
+_HINT = "name a GPU with --gpu (memplan gpus lists them), or an amount such as --gpu 24GiB"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One GPU as the driver describes it now. ``capacity`` and ``free`` are NVML's total and free memory."""
+
+    index: int
+    name: str
+    capacity: Bytes
+    free: Bytes
+    compute_capability: tuple[int, int]
+
+
+def devices() -> tuple[Device, ...]:
+    """Every NVIDIA GPU of this machine, in the driver's order.
+
+    Raises:
+        InputError: there is no NVIDIA driver here, or it does not answer.
+    """
+    with _nvml() as nvml:
+        return tuple(_device(nvml, index) for index in range(nvml.nvmlDeviceGetCount()))
+
+
+def ram() -> Bytes | None:
+    """Physical memory of this machine; None where the system does not tell."""
+    try:
+        return Bytes(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def disk(folder: Path) -> Bytes | None:
+    """Free space on the disk that holds a folder; None when it cannot be asked."""
+    try:
+        return Bytes(shutil.disk_usage(folder).free)
+    except OSError:
+        return None
+
+
+@contextmanager
+def _nvml() -> Iterator[Any]:
+    try:
+        import pynvml
+    except ImportError:
+        raise InputError(
+            "nvidia-ml-py is not installed, so this machine's GPUs cannot be seen", hint=_HINT
+        ) from None
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        raise InputError(f"no NVIDIA GPU can be seen on this machine: {error}", hint=_HINT) from None
+    try:
+        yield pynvml
+    except pynvml.NVMLError as error:
+        raise InputError(f"the NVIDIA driver does not answer: {error}", hint=_HINT) from None
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _device(nvml: Any, index: int) -> Device:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    name = nvml.nvmlDeviceGetName(handle)
+    return Device(
+        index=index,
+        name=name.decode() if isinstance(name, bytes) else name,
+        capacity=Bytes(memory.total),
+        free=Bytes(memory.free),
+        compute_capability=tuple(nvml.nvmlDeviceGetCudaComputeCapability(handle)),
+    )

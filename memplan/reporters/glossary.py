@@ -1,0 +1,25 @@
+"""What the names of components mean, in one sentence each."""
+
+from __future__ import annotations
+
+COMPONENTS = {
+    "embeddings": "The token embedding matrix, vocabulary × hidden size; a tied LM head shares it.",
+    "decoder_matrix": "The LM head: the matrix that turns hidden states into one logit per vocabulary entry.",
+    "blocks": "The weights of the transformer blocks and the final norm.",
+    "adapter": "The weights of the low-rank adapters that are trained instead of the model.",
+    "gradients": "One gradient per trained parameter, alive from backward to the optimizer step or longer.",
+    "optimizer_state": "What the optimizer remembers per trained parameter: two moments for AdamW.",
+    "kv_cache": "Keys and values of earlier tokens, kept during generation; nothing in training.",
+    "activations": "Tensors of the forward pass that backward needs; they grow with micro-batch × sequence.",
+    "logits_and_loss": "Logits over the vocabulary and the tensors of the loss: tokens × vocabulary each.",
+    "temporaries": "Tensors alive only within an operation that runs at the peak.",
+    "workspace": "Scratch memory that libraries such as cuBLAS hold for their kernels.",
+}
+
+CONTEXT = "CUDA context: the driver's state and the loaded kernels, outside PyTorch's allocator."
+CACHED = "Reserved by PyTorch's caching allocator from the driver but not handed out at the peak."
+
+
+def meaning(component: str) -> str | None:
+    """The sentence for a component; None for a name somebody declared."""
+    return COMPONENTS.get(component)

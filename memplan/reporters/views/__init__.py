@@ -1,0 +1,1 @@
+"""What each command has to say, as blocks, whatever it will look like."""

@@ -1,0 +1,28 @@
+"""``memplan check``: whether the gate passed, and every finding with its place and remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from memplan.domain.finding import Finding, Level
+from memplan.reporters.blocks import Block, Bullets, Heading, Report, Tone
+
+_TONES = {Level.ERROR: Tone.BAD, Level.WARNING: Tone.CAUTION, Level.NOTE: Tone.PLAIN}
+
+
+def report(passed: bool, findings: Sequence[Finding]) -> Report:
+    """The outcome first, then the findings in their order."""
+    return tuple(_blocks(passed, findings))
+
+
+def _blocks(passed: bool, findings: Sequence[Finding]) -> Iterator[Block]:
+    counts = [
+        f"{number} {level}{'s' if number > 1 else ''}"
+        for level in Level
+        if (number := sum(finding.level is level for finding in findings))
+    ]
+    told = ", ".join(counts) or "nothing found"
+    yield Heading(f"{'passed' if passed else 'failed'}: {told}", Tone.GOOD if passed else Tone.BAD)
+    for item in findings:
+        title = f"{item.path}:{item.line}: {item.level} {item.code}: {item.message}"
+        yield Bullets((f"try: {item.fix}",) if item.fix else (), title, _TONES[item.level])

@@ -1,0 +1,36 @@
+"""``memplan estimate``: where every byte goes, and whether it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from memplan.dialects.reading import Reading
+from memplan.domain.estimate import Estimate
+from memplan.reporters.blocks import Block, Bullets, Paragraph, Report, Tone
+from memplan.reporters.views import memory
+
+
+def report(reading: Reading, estimate: Estimate) -> Report:
+    """Headline, breakdown, phases, what is uncertain, and warnings."""
+    return tuple(_blocks(reading, estimate))
+
+
+def _blocks(reading: Reading, estimate: Estimate) -> Iterator[Block]:
+    yield memory.headline(str(reading.path), estimate)
+    yield memory.breakdown(estimate)
+    if len(estimate.device.phases) > 1:
+        yield memory.phases(estimate)
+    if unmodelled := tuple(memory.gaps(estimate)):
+        yield Bullets(unmodelled, f"Not modelled; the total lies {memory.bounds(estimate)}:", Tone.CAUTION)
+    if reading.warnings:
+        yield Bullets(reading.warnings, "Warnings:", Tone.CAUTION)
+    if reading.findings:
+        yield findings(reading)
+    if estimate.target is None:
+        yield Paragraph("No target: name one with --gpu to learn whether it fits.")
+
+
+def findings(reading: Reading) -> Bullets:
+    """What reading found wrong, each with its place."""
+    lines = tuple(f"{item.path}:{item.line}: {item.message}" for item in reading.findings)
+    return Bullets(lines, "Found while reading:", Tone.CAUTION)

@@ -1,0 +1,75 @@
+"""``memplan explain``: what is alive at the peak, down to tensors, and where every value comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from memplan.dialects.reading import Origin, Reading
+from memplan.domain.estimate import Component, Estimate
+from memplan.reporters import glossary
+from memplan.reporters.blocks import Block, Bullets, Heading, Paragraph, Report, Table, Tone
+from memplan.reporters.views import memory
+from memplan.reporters.words import share, size, value
+
+
+def report(reading: Reading, estimate: Estimate, component: str | None = None) -> Report:
+    """Everything known about the peak, or about one component of it."""
+    if component is not None:
+        chosen = next(part for part in estimate.device.components if part.name == component)
+        return tuple(_component(chosen, estimate))
+    return tuple(_everything(reading, estimate))
+
+
+def _everything(reading: Reading, estimate: Estimate) -> Iterator[Block]:
+    yield memory.headline(str(reading.path), estimate)
+    yield Paragraph(f"The peak is in the {estimate.device.peak_phase} phase. Alive at that moment:")
+    for part in sorted(estimate.device.components, key=lambda part: -part.bytes):
+        yield from _component(part, estimate)
+    yield Bullets(
+        (
+            f"{size(estimate.device.peak_reserved - estimate.device.peak_allocated)}: {glossary.CACHED}",
+            f"{size(estimate.device.context)}: {glossary.CONTEXT}",
+        ),
+        "Beyond tensors:",
+    )
+    if len(estimate.device.phases) > 1:
+        yield memory.phases(estimate)
+    yield Heading("Where the values come from")
+    yield origins(reading)
+    if unmodelled := tuple(memory.gaps(estimate)):
+        yield Bullets(unmodelled, f"Not modelled; the total lies {memory.bounds(estimate)}:", Tone.CAUTION)
+    if reading.warnings:
+        yield Bullets(reading.warnings, "Warnings:", Tone.CAUTION)
+
+
+def _component(part: Component, estimate: Estimate) -> Iterator[Block]:
+    peak = estimate.device.peak_allocated
+    yield Heading(f"{part.name}: {size(part.bytes)}, {share(part.bytes, peak)} of the peak ({part.basis})")
+    if (meaning := glossary.meaning(part.name)) is not None:
+        yield Paragraph(meaning)
+    if part.parts:
+        rows = tuple((item.tag, str(item.count), size(item.bytes)) for item in part.parts)
+        yield Table(columns=("tensors", "count", "size"), align="<>>", rows=rows)
+
+
+def origins(reading: Reading) -> Table:
+    """Every value that was read: what it is, and whether a file, a default or memplan said so."""
+    rows = tuple((name, _value(reading, name), _source(origin)) for name, origin in reading.origins.items())
+    return Table(columns=("value", "is", "from"), align="<<<", rows=rows)
+
+
+def _value(reading: Reading, name: str) -> str:
+    declared = dict(getattr(reading.workload.model, "values", ()))
+    if name in declared:
+        return value(declared[name])
+    try:
+        found = reading.workload.at(name)
+    except AttributeError:
+        return ""
+    return value(found) if not hasattr(found, "__dataclass_fields__") or hasattr(found, "kind") else ""
+
+
+def _source(origin: Origin) -> str:
+    place = f"{origin.location.path}:{origin.location.line}" if origin.location else ""
+    words = place if origin.how == "written" and place else " ".join(filter(None, (origin.how, place)))
+    return f"{words} ({origin.note})" if origin.note else words

@@ -1,0 +1,97 @@
+"""The memory of one run as rows: the GPU's components, then host RAM and disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from memplan.domain.estimate import Component, Estimate, Verdict
+from memplan.reporters.blocks import Heading, Table, Tone
+from memplan.reporters.words import VERDICTS, share, size
+
+TONES = {
+    Verdict.FITS: Tone.GOOD,
+    Verdict.DOES_NOT_FIT: Tone.BAD,
+    Verdict.UNDECIDED: Tone.CAUTION,
+    None: Tone.PLAIN,
+}
+
+
+def headline(subject: str, estimate: Estimate) -> Heading:
+    """One line: what, where, and whether it fits with how much to spare."""
+    target, verdict = estimate.target, estimate.verdict
+    total = size(estimate.device.process)
+    if target is None or verdict is None:
+        return Heading(f"{subject} needs {total} of GPU memory")
+    room = headroom(estimate)
+    return Heading(f"{subject} on {target.name}: {VERDICTS[verdict]} ({total}, {room})", TONES[verdict])
+
+
+def headroom(estimate: Estimate) -> str:
+    """What is left of the target's limit, or missing, with its share of the limit."""
+    assert estimate.target is not None
+    limit = estimate.target.limit
+    word = "free" if estimate.headroom >= 0 else "missing"
+    return f"{size(abs(estimate.headroom))} {word}, {share(abs(estimate.headroom), limit)} of {size(limit)}"
+
+
+def breakdown(estimate: Estimate) -> Table:
+    """Every share of GPU memory, host RAM and disk, largest first within its total."""
+    device = estimate.device
+    rows: list[tuple[str, str, str, str]] = []
+    strong = {0}
+    rows.append(("GPU, whole process", size(device.process), "100.0 %", ""))
+    rows.append(
+        (
+            f"  allocated at the peak ({device.peak_phase})",
+            size(device.peak_allocated),
+            share(device.peak_allocated, device.process),
+            "",
+        )
+    )
+    rows += _parts(device.components, device.process, indent="    ")
+    cached = device.peak_reserved - device.peak_allocated
+    rows.append(("  reserved, not allocated", size(cached), share(cached, device.process), "modelled"))
+    rows.append(
+        ("  CUDA context", size(device.context), share(device.context, device.process), _context(estimate))
+    )
+    strong.add(len(rows))
+    rows.append(("host RAM", size(estimate.host.peak), "", ""))
+    rows += [
+        (name, amount, "", basis) for name, amount, _, basis in _parts(estimate.host.components, 0, "  ")
+    ]
+    strong.add(len(rows))
+    rows.append(("disk", size(estimate.disk), "", ""))
+    return Table(
+        columns=("memory", "size", "share", "basis"), align="<>><", rows=tuple(rows), strong=frozenset(strong)
+    )
+
+
+def phases(estimate: Estimate) -> Table:
+    """The allocated peak of every phase."""
+    rows = tuple((str(phase), size(peak)) for phase, peak in estimate.device.phases)
+    peaks = [phase for phase, _ in estimate.device.phases]
+    strong = frozenset(number for number, phase in enumerate(peaks) if phase == estimate.device.peak_phase)
+    return Table(columns=("phase", "peak allocated"), align="<>", rows=rows, strong=strong)
+
+
+def gaps(estimate: Estimate) -> Iterator[str]:
+    """What is not modelled, and how far it may push the total."""
+    for gap in estimate.device.gaps:
+        yield f"{gap.reason} (-{size(gap.low)} to +{size(gap.high)})"
+
+
+def bounds(estimate: Estimate) -> str:
+    """The bounds of the whole process's memory, as one sentence."""
+    return f"between {size(estimate.device.low)} and {size(estimate.device.high)}"
+
+
+def _parts(components: tuple[Component, ...], whole: int, indent: str) -> list[tuple[str, str, str, str]]:
+    ordered = sorted(components, key=lambda component: -component.bytes)
+    return [
+        (f"{indent}{part.name}", size(part.bytes), share(part.bytes, whole), str(part.basis))
+        for part in ordered
+    ]
+
+
+def _context(estimate: Estimate) -> str:
+    return estimate.target.context_basis if estimate.target else "assumed"

@@ -1,0 +1,57 @@
+"""How values are written for people: sizes, shares, changes, dtypes."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from memplan.domain.bytes import Bytes
+from memplan.domain.estimate import Verdict
+from memplan.domain.workload import Checkpointing, Loss
+
+VERDICTS = {
+    Verdict.FITS: "fits",
+    Verdict.DOES_NOT_FIT: "does not fit",
+    Verdict.UNDECIDED: "cannot be decided",
+}
+
+
+def size(amount: int) -> str:
+    """Three significant digits with a binary unit: ``3.91 GiB``."""
+    return Bytes(amount).rounded()
+
+
+def share(part: int, whole: int) -> str:
+    """A part of a whole in percent, to one decimal place."""
+    return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+def change(before: int, after: int) -> str:
+    """A change in percent with its sign; ``new`` when there was nothing before."""
+    if before == after:
+        return "="
+    if not before:
+        return "new"
+    return f"{100 * (after - before) / before:+.0f} %"
+
+
+def value(found: Any) -> str:
+    """A workload's value as a person would write it in a config."""
+    if found is None:
+        return "none"
+    if isinstance(found, bool):
+        return "true" if found else "false"
+    if isinstance(found, Checkpointing):
+        return found.name
+    if isinstance(found, Loss):
+        return f"{found.kind}, {found.chunks} chunks" if found.chunks > 1 else found.kind
+    if isinstance(found, Enum):
+        return str(found)
+    if isinstance(found, tuple):
+        return ", ".join(value(item) for item in found)
+    return str(getattr(found, "kind", found))
+
+
+def times(factor: float) -> str:
+    """A step time relative to another: ``1.33x``."""
+    return f"{factor:.2f}x"
