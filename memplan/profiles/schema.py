@@ -85,7 +85,7 @@ Share = Annotated[
 Day = Annotated[str, BeforeValidator(_day), Field(description="a day, such as 2026-01-31")]
 Words = Annotated[str, Field(min_length=1, pattern=r"^\S(.*\S)?$", description="text")]
 Name = Annotated[
-    str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9.]+)*$", description="a name in small letters, such as gtx1650")
+    str, Field(pattern=r"^[a-z0-9][a-z0-9.]*(-[a-z0-9.]+)*$", description="a name in small letters, such as gtx1650")
 ]
 Count = Annotated[int, Field(gt=0, le=2**53, description="a positive whole number")]
 Tflops = Annotated[float, Field(gt=0, lt=1e6, strict=False, description="a positive number of TFLOPS")]
