@@ -1,0 +1,106 @@
+"""Adapters and quantized weights in axolotl."""
+
+from __future__ import annotations
+
+import re
+
+from memplan.dialects.axolotl.keys import Keys
+from memplan.dialects.fields import Value
+from memplan.dialects.reading import Origin
+from memplan.documents.tree import SequenceNode
+from memplan.domain.dtype import Dtype
+from memplan.domain.workload import Adapter, Quantization
+
+LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Every linear module of a block: what ``lora_target_linear`` adapts (the LM head is left out)."""
+
+PEFT_DEFAULT = ("q_proj", "v_proj")
+"""What PEFT adapts in llama, mistral and qwen2 when nobody says."""
+
+PEFT_RANK = 8
+_MODULE = re.compile(r"(?:self_attn\.|mlp\.)?([a-z_0-9]+)", re.ASCII)
+
+
+def adapter(keys: Keys) -> Adapter | None:
+    """The low-rank adapter of ``adapter: lora`` or ``qlora``; PEFT keeps its weights in fp32.
+
+    Raises:
+        FieldError: another adapter, or targets that cannot be resolved without the model's code.
+    """
+    kind = keys.get("adapter")
+    keys.note("adapter", "adapter", "axolotl's default: none, all parameters are trained")
+    if kind is None:
+        return None
+    if kind.word() not in ("lora", "qlora"):
+        raise kind.fail(f"{kind.described()} is not modelled", expected="lora, qlora or nothing")
+    rank = keys.whole("lora_r")
+    keys.note("adapter.rank", "lora_r", f"PEFT's default: {PEFT_RANK}")
+    if rank is None:
+        keys.warnings.append(f"{kind.source.path}: lora_r is not given; counted as {PEFT_RANK}")
+    dropout = keys.get("lora_dropout")
+    return Adapter(
+        kind="lora",
+        rank=rank or PEFT_RANK,
+        targets=_targets(keys),
+        dtype=Dtype.FP32,
+        dropout=0.0 if dropout is None else _fraction(dropout),
+    )
+
+
+def quantization(keys: Keys, compute: Dtype) -> Quantization | None:
+    """Weights that bitsandbytes stores in 4 bit (nf4, double quantization) or 8 bit.
+
+    axolotl casts norms and embeddings back to the compute dtype afterwards, so nothing stays in fp32.
+    """
+    kind = keys.get("adapter")
+    for key, name in (("load_in_4bit", "nf4"), ("load_in_8bit", "int8")):
+        if keys.flag(key):
+            keys.note("quantization", key, "")
+            return Quantization(kind=name, double=name == "nf4", compute=compute)
+    if kind is not None and kind.written() == "qlora":
+        keys.warnings.append(f"{kind.source.path}:{kind.location.line}: adapter: qlora without load_in_4bit")
+    keys.note("quantization", None, "axolotl's default: none")
+    return None
+
+
+def _targets(keys: Keys) -> tuple[str, ...]:
+    named = keys.get("lora_target_modules")
+    found = _named(keys, named) if named is not None else ()
+    if keys.flag("lora_target_linear"):
+        keys.note("adapter.targets", "lora_target_linear", "")
+        return LINEARS
+    if named is None:
+        keys.origins["adapter.targets"] = Origin(how="default", note="PEFT's default: q_proj, v_proj")
+        return PEFT_DEFAULT
+    keys.note("adapter.targets", "lora_target_modules", "")
+    if not found:
+        raise named.fail("names no linear module of a block", expected=", ".join(LINEARS))
+    return LINEARS if set(found) == set(LINEARS) else found
+
+
+def _named(keys: Keys, value: Value) -> tuple[str, ...]:
+    if not isinstance(value.node, SequenceNode):
+        if value.word() == "all-linear":
+            return LINEARS
+        raise value.fail(
+            "is a pattern, which memplan does not match", expected=f"a list of {', '.join(LINEARS)}"
+        )
+    found: list[str] = []
+    for item in value.items():
+        match = _MODULE.fullmatch(item.word())
+        if match is None:
+            raise item.fail("is a pattern, which memplan does not match", expected=", ".join(LINEARS))
+        if match[1] not in LINEARS:
+            keys.warnings.append(
+                f"{item.source.path}:{item.location.line}: {item.word()} is not counted as adapted"
+            )
+        elif match[1] not in found:
+            found.append(match[1])
+    return tuple(found)
+
+
+def _fraction(value: Value) -> float:
+    try:
+        return value.number(0, 1)
+    except ArithmeticError:
+        raise value.fail("is no fraction") from None

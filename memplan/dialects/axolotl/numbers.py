@@ -1,0 +1,90 @@
+"""Number formats and optimizers in axolotl."""
+
+from __future__ import annotations
+
+from memplan.dialects.axolotl.keys import Keys
+from memplan.dialects.reading import Origin
+from memplan.domain.dtype import Dtype
+from memplan.domain.workload import Optimizer
+
+OPTIMIZERS = {
+    "adamw_torch": Optimizer(name="adamw", implementation="foreach"),
+    "adamw_torch_fused": Optimizer(name="adamw", implementation="fused"),
+    "adamw_hf": Optimizer(name="adamw", implementation="for_loop"),
+    "sgd": Optimizer(name="sgd", implementation="foreach"),
+    "adafactor": Optimizer(name="adafactor", implementation="for_loop"),
+    "adamw_bnb_8bit": Optimizer(name="adamw_8bit", implementation="for_loop"),
+    "adamw_8bit": Optimizer(name="adamw_8bit", implementation="for_loop"),
+    "adamw_torch_8bit": Optimizer(name="adamw_8bit", implementation="for_loop"),
+    "ao_adamw_8bit": Optimizer(name="adamw_8bit", implementation="for_loop"),
+    "adamw_torch_4bit": Optimizer(name="adamw_4bit", implementation="for_loop"),
+    "ao_adamw_4bit": Optimizer(name="adamw_4bit", implementation="for_loop"),
+    "paged_adamw_8bit": Optimizer(name="paged_adamw_8bit", implementation="for_loop"),
+    "paged_adamw_32bit": Optimizer(name="paged_adamw_32bit", implementation="for_loop"),
+    "lion_32bit": Optimizer(name="lion", implementation="for_loop"),
+}
+"""Names of the Hugging Face Trainer and of axolotl, by what they keep in memory."""
+
+DEFAULT = "adamw_torch_fused"
+
+
+def params(keys: Keys) -> Dtype:
+    """The dtype the weights are loaded in: bf16 before fp16 before fp32, as axolotl's resolve_dtype decides.
+
+    ``bf16: auto``, which is also the default, means bf16 on a GPU that has it, unless fp16 is asked for.
+    """
+    wants_bf16, key = _bf16(keys)
+    path = "precision.params"
+    if wants_bf16:
+        keys.note(
+            path, key, "axolotl's default: bf16: auto, bf16 where the GPU has it", "the weights too are bf16"
+        )
+        return Dtype.BF16
+    for name in ("fp16", "float16", "load_in_8bit"):
+        if keys.flag(name):
+            keys.note(path, name, "")
+            return Dtype.FP16
+    keys.note(path, "bf16", "neither bf16 nor fp16: weights in fp32")
+    return Dtype.FP32
+
+
+def autocast(keys: Keys) -> Dtype | None:
+    """The dtype the Trainer autocasts the forward pass to, also when the weights have that dtype already."""
+    wants_bf16, key = _bf16(keys)
+    path, why = "precision.autocast", "the Trainer runs the forward pass under autocast"
+    full = keys.get("bf16")
+    if full is not None and full.written() == "full":
+        keys.origins[path] = Origin(location=full.location, how="written", note="bf16: full, no autocast")
+        return None
+    if wants_bf16:
+        keys.note(path, key, f"axolotl's default: bf16: auto; {why}", why)
+        return Dtype.BF16
+    if keys.flag("fp16"):
+        keys.note(path, "fp16", "", why)
+        return Dtype.FP16
+    keys.note(path, None, "no mixed precision")
+    return None
+
+
+def optimizer(keys: Keys) -> Optimizer:
+    """The optimizer by name; one that memplan has no model of keeps its own name."""
+    keys.note("optimizer.name", "optimizer", f"axolotl's default: {DEFAULT}")
+    keys.note("optimizer.implementation", "optimizer", f"axolotl's default: {DEFAULT}")
+    value = keys.get("optimizer")
+    if value is None:
+        return OPTIMIZERS[DEFAULT]
+    name = value.word()
+    if name not in OPTIMIZERS:
+        keys.warnings.append(f"{value.source.path}:{value.location.line}: optimizer {name} is not modelled")
+        return Optimizer(name=name, implementation="for_loop")
+    return OPTIMIZERS[name]
+
+
+def _bf16(keys: Keys) -> tuple[bool, str | None]:
+    """Whether bf16 is in use, and the key that says so."""
+    if keys.flag("bfloat16"):
+        return True, "bfloat16"
+    value = keys.get("bf16")
+    if value is None or value.written() == "auto":
+        return not keys.flag("fp16"), "bf16"
+    return (True, "bf16") if value.written() == "full" else (bool(keys.flag("bf16")), "bf16")

@@ -1,0 +1,216 @@
+"""What an axolotl file says about memory."""
+
+from __future__ import annotations
+
+from memplan.dialects import models
+from memplan.dialects.axolotl.adapters import adapter, quantization
+from memplan.dialects.axolotl.keys import Keys, open_keys
+from memplan.dialects.axolotl.numbers import autocast, optimizer, params
+from memplan.dialects.axolotl.worlds import world
+from memplan.dialects.fields import Value
+from memplan.dialects.reading import Document, Intake, Origin, Reading
+from memplan.documents.tree import MappingNode
+from memplan.domain.workload import (
+    Attention,
+    Batch,
+    Checkpointing,
+    Loss,
+    Precision,
+    Sequence,
+    Workload,
+)
+
+ATTENTION = {
+    "eager": Attention.EAGER,
+    "sdpa": Attention.SDPA,
+    "flash_attention_2": Attention.FLASH_ATTENTION_2,
+}
+"""``attn_implementation`` as transformers names it."""
+
+LIKE_FLASH = ("flash_attention_3", "kernels-community/")
+LIKE_EFFICIENT = ("xformers", "flex_attention", "sage", "fp8")
+LEGACY = {
+    "flash_attention": Attention.FLASH_ATTENTION_2,
+    "sdp_attention": Attention.SDPA,
+    "eager_attention": Attention.EAGER,
+    "xformers_attention": Attention.EFFICIENT,
+    "flex_attention": Attention.EFFICIENT,
+    "sage_attention": Attention.EFFICIENT,
+}
+"""Boolean flags of older files."""
+
+CHUNKS = 8
+"""``chunked_cross_entropy_num_chunks`` when the file does not say."""
+
+_LIGER = "axolotl.integrations.liger"
+_CCE = "axolotl.integrations.cut_cross_entropy"
+
+
+def read(document: Document, intake: Intake) -> Reading:
+    """The training run an axolotl file describes.
+
+    Raises:
+        UnknownNameError: ``base_model`` is neither known offline nor a local directory.
+        FieldError: a value that decides memory has the wrong type or range, or asks for something
+            that is not modelled and would make the answer wrong (``rl``, other adapters).
+    """
+    root = models.required_mapping(Value(source=document.source, key="", node=document.root))
+    keys = open_keys(root)
+    _refuse_unmodelled(keys)
+    name = keys.get("base_model")
+    if name is None:
+        raise root.fail("base_model is missing", expected="base_model: a hub id or a local directory")
+    architecture = models.of_name(name, intake, document.path.parent)
+    keys.origins["model"] = Origin(location=name.location, how="written")
+    weights = params(keys)
+    workload = Workload(
+        model=architecture,
+        precision=Precision(params=weights, autocast=autocast(keys)),
+        batch=_batch(keys),
+        sequence=_sequence(keys),
+        optimizer=optimizer(keys),
+        adapter=adapter(keys),
+        quantization=quantization(keys, weights),
+        attention=(attention := _attention(keys)),
+        checkpointing=_checkpointing(keys),
+        loss=_loss(keys),
+        world=world(keys, document.path.parent, intake),
+        causal_mask=_packed(keys) and attention is not Attention.FLASH_ATTENTION_2,
+    )
+    keys.origins["task"] = Origin(how="default", note="axolotl trains")
+    _warn_unmodelled(keys)
+    return Reading(
+        path=document.path,
+        dialect="axolotl",
+        workload=workload,
+        origins=keys.origins,
+        warnings=tuple(keys.warnings),
+        document=document,
+    )
+
+
+def _refuse_unmodelled(keys: Keys) -> None:
+    for key in ("rl", "reward_model", "process_reward_model", "gptq"):
+        value = keys.get(key)
+        if value is not None and value.written().lower() not in ("false", "no", "off"):
+            raise value.fail(
+                f"{value.described()} is not modelled: it adds models or batches to the step",
+                expected="supervised fine-tuning of a causal language model",
+            )
+
+
+def _warn_unmodelled(keys: Keys) -> None:
+    reasons = {
+        "activation_offloading": "activations are counted as staying on the GPU",
+        "layer_offloading": "weights are counted as staying on the GPU",
+        "lora_modules_to_save": "the full copies that are trained are not counted",
+        "peft_use_dora": "DoRA's magnitudes are not counted",
+        "unfrozen_parameters": "all parameters are counted as trained",
+        "model_quantization_config": "the weights are counted unquantized",
+        "qat": "quantization-aware training is not modelled",
+        "tensor_parallel_size": "the model is counted whole on each GPU",
+        "context_parallel_size": "sequences are counted whole on each GPU",
+        "torch_compile": "compiled kernels keep fewer activations than counted",
+    }
+    for key, reason in reasons.items():
+        value = keys.get(key)
+        if value is not None and value.written().lower() not in ("false", "1"):
+            keys.warnings.append(f"{value.source.path}:{value.location.line}: {key}: {reason}")
+
+
+def _batch(keys: Keys) -> Batch:
+    """axolotl needs two of micro_batch_size, gradient_accumulation_steps and the older batch_size."""
+    micro, accumulation = keys.whole("micro_batch_size"), keys.whole("gradient_accumulation_steps")
+    total = keys.whole("batch_size")
+    keys.note("batch.micro", "micro_batch_size", "axolotl's default: 1")
+    keys.note("batch.accumulation", "gradient_accumulation_steps", "axolotl's default: 1")
+    if total is not None and micro is None and accumulation is not None:
+        keys.note("batch.micro", "batch_size", "", "batch_size over gradient_accumulation_steps")
+        return Batch(micro=max(1, total // accumulation), accumulation=accumulation)
+    if total is not None and accumulation is None:
+        keys.note("batch.accumulation", "batch_size", "", "batch_size over micro_batch_size")
+        return Batch(micro=micro or 1, accumulation=max(1, total // (micro or 1)))
+    return Batch(micro=micro or 1, accumulation=accumulation or 1)
+
+
+def _sequence(keys: Keys) -> Sequence:
+    length = keys.whole("sequence_len")
+    keys.note("sequence.length", "sequence_len", "axolotl's default: 512")
+    if _packed(keys):
+        keys.warnings.append(
+            "sample_packing: every step is one row of micro_batch_size x sequence_len tokens; "
+            "memory follows that product"
+        )
+    return Sequence(length=512 if length is None else length)
+
+
+def _packed(keys: Keys) -> bool:
+    value = keys.get("sample_packing")
+    return value is not None and value.written().lower() != "auto" and bool(keys.flag("sample_packing"))
+
+
+def _attention(keys: Keys) -> Attention:
+    value = keys.get("attn_implementation")
+    if value is not None:
+        keys.note("attention", "attn_implementation", "")
+        name = value.word()
+        if name in ATTENTION:
+            return ATTENTION[name]
+        flash = name.startswith(LIKE_FLASH)
+        if not flash and name not in LIKE_EFFICIENT:
+            value.choice((*ATTENTION, *LIKE_FLASH[:1], *LIKE_EFFICIENT))
+        keys.warnings.append(
+            f"attn_implementation: {name} is counted like "
+            f"{'flash_attention_2' if flash else 'memory-efficient attention'}"
+        )
+        return Attention.FLASH_ATTENTION_2 if flash else Attention.EFFICIENT
+    for key, kind in LEGACY.items():
+        if keys.flag(key):
+            keys.note("attention", key, "")
+            if kind is Attention.EFFICIENT:
+                keys.warnings.append(f"{key} is counted like memory-efficient attention")
+            return kind
+    keys.note("attention", None, "transformers' default: sdpa")
+    return Attention.SDPA
+
+
+def _checkpointing(keys: Keys) -> Checkpointing:
+    keys.note("checkpointing", "gradient_checkpointing", "axolotl's default: off")
+    value = keys.get("gradient_checkpointing")
+    if value is not None and value.written() in ("offload", "offload_disk", "unsloth"):
+        keys.warnings.append(
+            f"gradient_checkpointing: {value.written()} keeps block inputs off the GPU; they are counted on it"
+        )
+        return Checkpointing(every=1)
+    if value is not None and keys.flag("gradient_checkpointing"):
+        return Checkpointing(every=1)
+    sharding = keys.get("fsdp_config")
+    if sharding is not None and isinstance(sharding.node, MappingNode):
+        inner = sharding.entries()
+        for key in ("activation_checkpointing", "fsdp_activation_checkpointing"):
+            if key in inner and not inner[key].is_null and inner[key].flag():
+                keys.origins["checkpointing"] = Origin(location=inner[key].location, how="written")
+                return Checkpointing(every=1)
+    return Checkpointing()
+
+
+def _loss(keys: Keys) -> Loss:
+    """Fused losses need their plugin in the list as well as their flag."""
+    plugins = keys.get("plugins")
+    names = [item.word() for item in plugins.items()] if plugins is not None else []
+    liger, cut = any(name.startswith(_LIGER) for name in names), any(name.startswith(_CCE) for name in names)
+    keys.note("loss", None, "full logits and cross entropy")
+    if keys.flag("liger_fused_linear_cross_entropy"):
+        if liger:
+            keys.note("loss", "liger_fused_linear_cross_entropy", "")
+            return Loss(kind="fused_linear")
+        keys.warnings.append(
+            f"liger_fused_linear_cross_entropy has no effect without plugins: [{_LIGER}.LigerPlugin]"
+        )
+    if cut and keys.flag("cut_cross_entropy") is not False:
+        keys.note("loss", "plugins", "")
+        return Loss(kind="fused_linear")
+    if keys.flag("chunked_cross_entropy"):
+        keys.note("loss", "chunked_cross_entropy", "")
+        return Loss(kind="chunked", chunks=keys.whole("chunked_cross_entropy_num_chunks") or CHUNKS)
+    return Loss()

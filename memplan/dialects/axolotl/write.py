@@ -1,0 +1,136 @@
+"""Changed values as edits of an axolotl file, or advice where it has no key for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from memplan.dialects import writing
+from memplan.dialects.axolotl.adapters import LINEARS
+from memplan.dialects.axolotl.read import ATTENTION, LEGACY
+from memplan.dialects.reading import FieldChange, Reading
+from memplan.documents.tree import MappingNode, ScalarNode
+from memplan.domain.edit import Advice, Edit
+from memplan.domain.errors import EditRefusedError
+from memplan.domain.workload import Adapter, Checkpointing, Workload
+
+
+def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:
+    """The changes as edits, unit by unit: batch sizes go together or not at all, as do an adapter's keys."""
+    after = writing.planned(reading.workload, changes)
+    written: list[Edit] = []
+    advice: list[Advice] = []
+    units: dict[str, list[FieldChange]] = {}
+    for change in changes:
+        units.setdefault(change[0].partition(".")[0], []).append(change)
+    for unit, together in units.items():
+        writer = _WRITERS.get(unit)
+        try:
+            if writer is None:
+                raise EditRefusedError("axolotl has no key for it that memplan writes")
+            written += writer(reading, after)
+        except EditRefusedError as error:
+            advice += [writing.refused(change, error) for change in together]
+    return tuple(written), tuple(advice)
+
+
+def _put(reading: Reading, key: str, value: Any, after: str | None = None) -> list[Edit]:
+    root = reading.document.root
+    assert isinstance(root, MappingNode)
+    anchor = next(
+        (name for name in (after, "micro_batch_size", "sequence_len", "base_model") if _has(root, name)), None
+    )
+    return writing.put(reading.document.source, root, key, value, anchor)
+
+
+def _has(root: MappingNode, key: str | None) -> bool:
+    return key is not None and root.item(key) is not None
+
+
+def _given(reading: Reading, key: str) -> Any:
+    root = reading.document.root
+    node = root.get(key) if isinstance(root, MappingNode) else None
+    return node.value if isinstance(node, ScalarNode) else node
+
+
+def _batch(reading: Reading, after: Workload) -> list[Edit]:
+    if _given(reading, "batch_size") is not None:
+        raise EditRefusedError(
+            "batch_size decides the other two; replace it by micro_batch_size and "
+            "gradient_accumulation_steps first"
+        )
+    before = reading.workload.batch
+    written: list[Edit] = []
+    if after.batch.micro != before.micro:
+        written += _put(reading, "micro_batch_size", after.batch.micro, "gradient_accumulation_steps")
+    if after.batch.accumulation != before.accumulation:
+        written += _put(reading, "gradient_accumulation_steps", after.batch.accumulation, "micro_batch_size")
+    return written
+
+
+def _sequence(reading: Reading, after: Workload) -> list[Edit]:
+    return _put(reading, "sequence_len", after.sequence.length)
+
+
+def _checkpointing(reading: Reading, after: Workload) -> list[Edit]:
+    if after.checkpointing == reading.workload.checkpointing:
+        return []
+    if after.checkpointing not in (Checkpointing(every=0), Checkpointing(every=1)):
+        raise EditRefusedError("axolotl checkpoints every block or none")
+    origin = reading.origins.get("checkpointing")
+    if (
+        origin is not None
+        and origin.location is not None
+        and _given(reading, "gradient_checkpointing") in (None, False)
+    ):
+        raise EditRefusedError("fsdp_config decides about checkpointing", location=origin.location)
+    return _put(reading, "gradient_checkpointing", after.checkpointing.every == 1)
+
+
+def _attention(reading: Reading, after: Workload) -> list[Edit]:
+    name = next((name for name, kind in ATTENTION.items() if kind is after.attention), None)
+    if name is None:
+        raise EditRefusedError(f"axolotl cannot be told to use {after.attention} attention")
+    used = next((key for key in LEGACY if _given(reading, key) is True), None)
+    if used is None or _given(reading, "attn_implementation") is not None:
+        return _put(reading, "attn_implementation", name)
+    flag = next(key for key, kind in LEGACY.items() if kind is after.attention)
+    return [*_put(reading, used, False), *_put(reading, flag, True, used)]
+
+
+def _adapter(reading: Reading, after: Workload) -> list[Edit]:
+    adapter, before = after.adapter, reading.workload.adapter
+    if adapter is None:
+        raise EditRefusedError("training all parameters instead of an adapter is a decision for a person")
+    if adapter.dtype.label != "fp32" or adapter.prepare_kbit or adapter.kind != "lora":
+        raise EditRefusedError("axolotl keeps LoRA weights in fp32")
+    written: list[Edit] = []
+    if before is None:
+        written += _put(reading, "adapter", "lora")
+    if before is None or adapter.rank != before.rank:
+        written += _put(reading, "lora_r", adapter.rank, "adapter")
+    if before is None and _given(reading, "lora_alpha") is None:
+        written += _put(reading, "lora_alpha", 2 * adapter.rank, "lora_r")
+    if adapter.dropout != (before.dropout if before else _given(reading, "lora_dropout") or 0.0):
+        written += _put(reading, "lora_dropout", adapter.dropout, "lora_r")
+    return written + _targets(reading, adapter, before)
+
+
+def _targets(reading: Reading, adapter: Adapter, before: Adapter | None) -> list[Edit]:
+    if before is not None and adapter.targets == before.targets:
+        return []
+    if adapter.targets == LINEARS:
+        return _put(reading, "lora_target_linear", True, "lora_r")
+    written = _put(reading, "lora_target_modules", list(adapter.targets), "lora_r")
+    if _given(reading, "lora_target_linear"):
+        written += _put(reading, "lora_target_linear", False)
+    return written
+
+
+_WRITERS: dict[str, Callable[[Reading, Workload], list[Edit]]] = {
+    "batch": _batch,
+    "sequence": _sequence,
+    "checkpointing": _checkpointing,
+    "attention": _attention,
+    "adapter": _adapter,
+}

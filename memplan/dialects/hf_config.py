@@ -1,0 +1,93 @@
+"""Hugging Face ``config.json``: a model, not a run. How it is run is assumed, and said so.
+
+The file describes weights that exist, so nothing in it may be changed: every change is advice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from memplan.dialects import models, writing
+from memplan.dialects.fields import Value
+from memplan.dialects.reading import Document, FieldChange, Intake, Origin, Reading
+from memplan.documents.tree import Language, MappingNode
+from memplan.domain.dtype import Dtype
+from memplan.domain.edit import Advice, Edit
+from memplan.domain.workload import Batch, Precision, Workload
+from memplan.domain.workload import Sequence as Tokens
+
+NAME = "hf_config"
+ASSUMED_LENGTH = 2048
+"""Tokens per sequence when nobody says: the shorter of this and what the model can take."""
+
+
+def recognises(document: Document) -> int:
+    """A JSON object with ``model_type`` or ``architectures``."""
+    root = document.root
+    if not isinstance(root, MappingNode) or root.language is not Language.JSON:
+        return 0
+    return 2 if root.item("model_type") else 1 if root.item("architectures") else 0
+
+
+def read(document: Document, intake: Intake) -> Reading:
+    """A full training run of the model, micro-batch 1, in the dtype of its weights.
+
+    Raises:
+        FieldError, UnknownNameError: at the field that is missing, wrong or not supported.
+    """
+    root = models.required_mapping(Value(source=document.source, key="", node=document.root))
+    architecture = models.of_config(root, intake)
+    params, origin = _params(root)
+    length = min(ASSUMED_LENGTH, architecture.max_position_embeddings)
+    workload = Workload(
+        model=architecture,
+        precision=Precision(params=params),
+        batch=Batch(micro=1),
+        sequence=Tokens(length=length),
+    )
+    origins = {"model": Origin(location=root.location, how="written"), "precision.params": origin}
+    for field, why in _assumptions(length).items():
+        origins[field] = Origin(how="assumed", note=why)
+    return Reading(
+        path=document.path,
+        dialect=NAME,
+        workload=workload,
+        origins=origins,
+        warnings=(
+            f"{document.source.path} describes a model, not a run: assumed full training in {params}, "
+            f"micro-batch 1, {length} tokens, AdamW (foreach), no checkpointing; change it with --set",
+        ),
+        document=document,
+    )
+
+
+def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:
+    """Nothing is ever written to a model's config."""
+    reason = f"{reading.document.source.path} describes the model; set this where the run is configured"
+    return (), tuple(writing.unwritable(change, reason) for change in changes)
+
+
+def _params(root: Value) -> tuple[Dtype, Origin]:
+    """``dtype`` (transformers 5) wins over ``torch_dtype``; neither, or ``auto``, is taken for bf16."""
+    entries = root.entries()
+    for key in ("dtype", "torch_dtype"):
+        if key in entries and not entries[key].is_null and entries[key].written() != "auto":
+            return entries[key].dtype(), Origin(location=entries[key].location, how="written")
+    return Dtype.BF16, Origin(how="assumed", note="the file names no dtype; bf16 is usual")
+
+
+def _assumptions(length: int) -> dict[str, str]:
+    return {
+        "task": "training",
+        "batch.micro": "one sequence",
+        "batch.accumulation": "no accumulation",
+        "sequence.length": f"the shorter of {ASSUMED_LENGTH} and max_position_embeddings: {length}",
+        "optimizer.name": "AdamW",
+        "optimizer.implementation": "PyTorch's default on a GPU",
+        "attention": "transformers' default",
+        "adapter": "all parameters are trained",
+        "quantization": "weights as loaded",
+        "checkpointing": "transformers' default",
+        "loss": "transformers' default",
+        "precision.autocast": "pure training in the dtype of the weights",
+    }

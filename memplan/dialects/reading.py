@@ -1,0 +1,166 @@
+"""What reading a config gives, and what a dialect needs to do it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from memplan.documents.source import Source
+from memplan.documents.tree import Node, ScalarNode
+from memplan.domain.architecture import Architecture
+from memplan.domain.edit import Advice, Edit
+from memplan.domain.errors import FileAccessError, Location
+from memplan.domain.finding import Finding
+from memplan.domain.workload import Workload
+
+Where = Callable[[str], Location | None]
+"""Where a key of a model's config stands."""
+
+FieldChange = tuple[str, Any, Any]
+"""A change a plan asks for: native path or declared name, value before, value after."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a value comes from: written in a file, the framework's default, or assumed by memplan."""
+
+    location: Location | None = None
+    how: Literal["written", "default", "assumed"]
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A parsed config: the file that was asked for, its text and its tree."""
+
+    path: Path
+    source: Source
+    root: Node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """One place where a declared value is written."""
+
+    source: Source
+    node: ScalarNode
+
+    @property
+    def location(self) -> Location:
+        """Where the value's text is."""
+        return self.source.location(self.node.span)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A config that a manifest lists for ``memplan check``, and the target it has to fit."""
+
+    path: Path
+    location: Location
+    gpu: str | None = None
+    margin: str | None = None
+    profile: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The target a config asks for itself: names as written, resolved by whoever needs them."""
+
+    gpu: str | None = None
+    margin: str | None = None
+    profile: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A config understood: its workload and where every value of it comes from.
+
+    ``origins`` is keyed by native path (``batch.micro``) or by the name of a declared value.
+    ``files`` maps every file that was read to the sha256 of its bytes. ``document`` and ``slots``
+    serve writing: the main file's tree, and the places of declared values.
+    """
+
+    path: Path
+    dialect: str
+    workload: Workload
+    origins: Mapping[str, Origin]
+    warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    gpu: str | None = None
+    margin: str | None = None
+    profile: str | None = None
+    tunable: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    document: Document = field(repr=False)
+    slots: Mapping[str, tuple[Slot, ...]] = field(default_factory=dict, repr=False)
+    overrides: tuple[str, ...] = ()
+
+
+class Models(Protocol):
+    """What the layer above knows about models; dialects reach families and profiles only through it."""
+
+    def architecture(self, config: Mapping[str, object], where: Where) -> Architecture:
+        """The architecture a Hugging Face ``config.json`` describes."""
+
+    def config(self, hub_id: str) -> Mapping[str, object] | None:
+        """The config of a hub id that is known offline."""
+
+    def hub_ids(self) -> Sequence[str]:
+        """Every hub id known offline."""
+
+
+class Intake:
+    """Opens the files a dialect asks for and remembers them.
+
+    ``texts`` stand in for files on disk, so that a rewrite can be read before it is written.
+    """
+
+    def __init__(self, models: Models, texts: Mapping[str, str] | None = None) -> None:
+        self.models = models
+        self.sources: dict[str, Source] = {}
+        self._texts = {_real(Path(path)): text for path, text in (texts or {}).items()}
+
+    def open(self, path: Path, shown: str | None = None) -> Source:
+        """The text of a file, under the name ``shown`` in messages (the path itself when not given).
+
+        Raises:
+            FileAccessError: it is missing, unreadable, too large or not text.
+        """
+        name = shown or str(path)
+        if name not in self.sources:
+            self.sources[name] = self._fresh(path, name)
+        return self.sources[name]
+
+    def hashes(self) -> dict[str, str]:
+        """sha256 of every file opened so far, by the name it is shown under."""
+        return {name: source.sha256 for name, source in self.sources.items()}
+
+    def _fresh(self, path: Path, name: str) -> Source:
+        try:
+            text = self._texts.get(_real(path)) if self._texts else None
+            return Source.of(text, name) if text is not None else Source.open(path, name)
+        except (OSError, ValueError) as error:
+            raise FileAccessError(f"{name} cannot be read: {error}") from None
+
+
+class Dialect(Protocol):
+    """What every module listed in ``memplan.dialects.DIALECTS`` offers."""
+
+    NAME: str
+
+    def recognises(self, document: Document) -> int:
+        """How specifically a document looks like this dialect; 0 is not at all."""
+
+    def read(self, document: Document, intake: Intake) -> Reading:
+        """Understand a document."""
+
+    def edits(
+        self, reading: Reading, changes: Sequence[FieldChange]
+    ) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:
+        """How to write the changes into the files they came from."""
+
+
+def _real(path: Path) -> str:
+    return str(path.resolve())

@@ -1,0 +1,189 @@
+"""Native names of everything a workload holds, and how each value is read.
+
+One table serves the native dialect and ``--set``: every leaf has a path as written
+(``loop.outputs``), a path in the workload (``outputs_kept``) and a reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from memplan.dialects.fields import Value
+from memplan.domain.dtype import Dtype
+from memplan.domain.workload import (
+    Adapter,
+    Attention,
+    Checkpointing,
+    Loss,
+    Quantization,
+    Task,
+)
+
+OPTIMIZERS = (
+    "adamw",
+    "adam",
+    "sgd",
+    "adafactor",
+    "lion",
+    "adamw_8bit",
+    "adamw_4bit",
+    "paged_adamw_8bit",
+    "paged_adamw_32bit",
+)
+IMPLEMENTATIONS = ("foreach", "fused", "for_loop")
+SHARDINGS = ("none", "zero1", "zero2", "zero3", "fsdp2")
+QUANTIZATIONS = ("nf4", "fp4", "int8")
+CACHES = ("dynamic", "static")
+LOGITS = ("all", "last")
+DEEPEST_STRIDE = 10_000
+"""No model has more blocks, so checkpointing every further one means nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaf:
+    """One value of the native dialect: where it goes in the workload, and its reader."""
+
+    field: str
+    read: Callable[[Value], Any]
+
+
+def _whole(value: Value) -> int:
+    return value.whole()
+
+
+def _optional_dtype(value: Value) -> Dtype | None:
+    return None if value.is_null or value.written() == "none" else value.dtype()
+
+
+def _dtype_or_params(value: Value) -> Dtype | None:
+    return None if value.is_null or value.written() == "params" else value.dtype()
+
+
+def _names(value: Value) -> tuple[str, ...]:
+    names = tuple(item.word() for item in value.items())
+    if not names:
+        raise value.fail("names nothing to adapt", expected="module names such as [q_proj, v_proj]")
+    if len(set(names)) != len(names):
+        raise value.fail("names a module twice")
+    return names
+
+
+def _one_of(*names: str) -> Callable[[Value], str]:
+    return lambda value: value.choice(names)
+
+
+def adapter(value: Value) -> Adapter | None:
+    """``none``, or ``{kind: lora, rank, targets, dtype, dropout, prepare_kbit}``."""
+    if value.is_null or value.written() == "none":
+        return None
+    entries = value.entries(tuple(ADAPTER))
+    return Adapter(**{name: ADAPTER[name](entry) for name, entry in entries.items()})
+
+
+def quantization(value: Value) -> Quantization | None:
+    """``none``, or ``{kind: nf4, double, compute}``."""
+    if value.is_null or value.written() == "none":
+        return None
+    entries = value.entries(tuple(QUANTIZATION))
+    if "kind" not in entries:
+        raise value.fail("says nothing of the kind", expected=f"kind: {' | '.join(QUANTIZATIONS)}")
+    return Quantization(**{name: QUANTIZATION[name](entry) for name, entry in entries.items()})
+
+
+def checkpointing(value: Value) -> Checkpointing:
+    """``none``, ``full`` or ``{every: 2}``."""
+    if value.written():
+        return Checkpointing(every=("none", "full").index(value.choice(("none", "full"))))
+    entries = value.entries(("every",))
+    if "every" not in entries:
+        raise value.fail("says nothing", expected="none, full or {every: 2}")
+    return Checkpointing(every=entries["every"].whole(0, DEEPEST_STRIDE))
+
+
+def loss(value: Value) -> Loss:
+    """``cross_entropy``, ``fused_linear`` or ``{chunked: 16}``."""
+    if value.written():
+        return Loss(kind=value.choice(("cross_entropy", "fused_linear")))
+    entries = value.entries(("chunked",))
+    if "chunked" not in entries:
+        raise value.fail("says nothing", expected="cross_entropy, fused_linear or {chunked: 16}")
+    return Loss(kind="chunked", chunks=entries["chunked"].whole(1, 2**20))
+
+
+ADAPTER: Mapping[str, Callable[[Value], Any]] = {
+    "kind": _one_of("lora"),
+    "rank": lambda value: value.whole(1, 2**16),
+    "targets": _names,
+    "dtype": Value.dtype,
+    "dropout": lambda value: value.number(0, 1),
+    "prepare_kbit": Value.flag,
+}
+QUANTIZATION: Mapping[str, Callable[[Value], Any]] = {
+    "kind": _one_of(*QUANTIZATIONS),
+    "double": Value.flag,
+    "compute": Value.dtype,
+}
+
+SECTIONS: Mapping[str, Mapping[str, Leaf]] = {
+    "precision": {
+        "params": Leaf(field="precision.params", read=Value.dtype),
+        "autocast": Leaf(field="precision.autocast", read=_optional_dtype),
+        "gradients": Leaf(field="precision.gradients", read=_dtype_or_params),
+        "optimizer_state": Leaf(field="precision.optimizer_state", read=_dtype_or_params),
+    },
+    "batch": {
+        "micro": Leaf(field="batch.micro", read=_whole),
+        "accumulation": Leaf(field="batch.accumulation", read=_whole),
+    },
+    "sequence": {"length": Leaf(field="sequence.length", read=_whole)},
+    "optimizer": {
+        "name": Leaf(field="optimizer.name", read=_one_of(*OPTIMIZERS)),
+        "implementation": Leaf(field="optimizer.implementation", read=_one_of(*IMPLEMENTATIONS)),
+        "set_to_none": Leaf(field="optimizer.set_to_none", read=Value.flag),
+    },
+    "generate": {
+        "prompt": Leaf(field="generate.prompt", read=_whole),
+        "new_tokens": Leaf(field="generate.new_tokens", read=_whole),
+        "cache": Leaf(field="generate.cache", read=_one_of(*CACHES)),
+        "logits": Leaf(field="generate.logits", read=_one_of(*LOGITS)),
+    },
+    "world": {
+        "data_parallel": Leaf(field="world.data_parallel", read=lambda value: value.whole(1, 2**20)),
+        "sharding": Leaf(field="world.sharding", read=_one_of(*SHARDINGS)),
+    },
+    "framework": {
+        "torch": Leaf(field="framework.torch", read=Value.version),
+        "transformers": Leaf(field="framework.transformers", read=Value.version),
+    },
+    "loop": {
+        "outputs": Leaf(field="outputs_kept", read=lambda value: value.choice(("kept", "dropped")) == "kept"),
+    },
+}
+SINGLES: Mapping[str, Leaf] = {
+    "task": Leaf(field="task", read=lambda value: value.member(Task)),
+    "adapter": Leaf(field="adapter", read=adapter),
+    "quantization": Leaf(field="quantization", read=quantization),
+    "attention": Leaf(field="attention", read=lambda value: value.member(Attention)),
+    "checkpointing": Leaf(field="checkpointing", read=checkpointing),
+    "loss": Leaf(field="loss", read=loss),
+    "attention_mask": Leaf(field="causal_mask", read=Value.flag),
+}
+
+
+def leaves() -> dict[str, Leaf]:
+    """Every value that ``--set`` can give, by its path as written."""
+    found = dict(SINGLES)
+    for section, entries in SECTIONS.items():
+        found |= {f"{section}.{name}": leaf for name, leaf in entries.items()}
+    found |= {f"adapter.{name}": Leaf(field=f"adapter.{name}", read=read) for name, read in ADAPTER.items()}
+    return found | {
+        f"quantization.{name}": Leaf(field=f"quantization.{name}", read=read)
+        for name, read in QUANTIZATION.items()
+    }
+
+
+def spelled(field: str) -> str:
+    """The path as written of a workload field: ``loop.outputs`` for ``outputs_kept``."""
+    return next((path for path, leaf in leaves().items() if leaf.field == field), field)

@@ -1,0 +1,203 @@
+"""A path becomes a reading: find the config, parse it, name its dialect, understand it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from memplan.dialects import detect, manifest, named
+from memplan.dialects.fields import Value
+from memplan.dialects.reading import Dialect, Document, Intake, Listed, Origin, Reading, Where
+from memplan.dialects.schema import leaves
+from memplan.documents import json, yaml
+from memplan.documents.source import Source
+from memplan.domain.architecture import Architecture, DeclaredModel
+from memplan.domain.errors import (
+    FieldError,
+    FileAccessError,
+    InputError,
+    Location,
+    MemplanError,
+    UnknownNameError,
+)
+from memplan.domain.workload import Workload
+
+MANIFESTS = ("memplan.yaml", "memplan.yml")
+CONFIG_SUFFIXES = (".yaml", ".yml", ".json")
+MOST_CANDIDATES = 200
+"""A directory with more configs than this is not searched for the one that is meant."""
+
+
+class Known:
+    """The models of ``families`` and ``profiles``, for the dialects below them."""
+
+    def architecture(self, config: Mapping[str, object], where: Where) -> Architecture:
+        """The architecture a Hugging Face ``config.json`` describes."""
+        from memplan.families import architecture
+
+        return architecture(config, where)
+
+    def config(self, hub_id: str) -> Mapping[str, object] | None:
+        """The config of a hub id that is known offline."""
+        from memplan.profiles import model
+
+        found = model(hub_id)
+        return None if found is None else found.config
+
+    def hub_ids(self) -> Sequence[str]:
+        """Every hub id known offline."""
+        from memplan.profiles import model_ids
+
+        return model_ids()
+
+
+def read(path: str | Path, *, dialect: str | None = None, overrides: Sequence[str] = ()) -> Reading:
+    """Understand a config: a file, a model directory, a manifest, or a directory that holds one.
+
+    Args:
+        path: what to read.
+        dialect: the format, when it cannot or should not be detected.
+        overrides: ``key=value`` in native names (``batch.micro=2``) or names of declared values; they
+            replace what the file says, for this reading only.
+
+    Raises:
+        MemplanError: located in the file wherever the fault has a place.
+    """
+    return _read(Path(path), dialect, tuple(overrides), None)
+
+
+def reread(reading: Reading, texts: Mapping[str, str] | None = None) -> Reading:
+    """Read the same path again with the same dialect and overrides.
+
+    ``texts`` (path to new content) stand in for files on disk, so that a rewrite can be verified
+    before anything is written.
+    """
+    return _read(reading.path, reading.dialect, reading.overrides, texts)
+
+
+def listing(path: str | Path) -> tuple[tuple[Listed, ...], bool]:
+    """The configs a manifest lists for ``memplan check``, and whether it declares a model of its own.
+
+    Anything that is not a manifest with ``configs:`` lists nothing and counts as a model of its own.
+    """
+    intake = Intake(Known())
+    document = _document(locate(Path(path)), intake)
+    if not manifest.recognises(document):
+        return (), True
+    return manifest.listed(document), manifest.declares_model(document)
+
+
+def locate(path: Path) -> Path:
+    """The config a path means: itself, or the one in a directory.
+
+    Raises:
+        FileAccessError: it does not exist, or the directory holds no config.
+        InputError: the directory holds several; all are named.
+    """
+    try:
+        is_directory = path.is_dir()
+    except (OSError, ValueError) as error:
+        raise FileAccessError(f"{str(path)!r} is not a usable path: {error}") from None
+    if not is_directory:
+        return path
+    for name in (*MANIFESTS, "config.json"):
+        if (path / name).is_file():
+            return path / name
+    found = _candidates(path)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InputError(
+            f"{path} holds {len(found)} configs and no memplan.yaml",
+            hint=f"name one of {', '.join(str(item) for item in found[:10])}",
+        )
+    raise FileAccessError(
+        f"{path} holds no config",
+        expected=f"{' or '.join(MANIFESTS)}, config.json, or one config that memplan recognises "
+        f"({', '.join('*' + suffix for suffix in CONFIG_SUFFIXES)})",
+    )
+
+
+def _read(
+    path: Path, dialect: str | None, overrides: tuple[str, ...], texts: Mapping[str, str] | None
+) -> Reading:
+    chosen = None if dialect is None else named(dialect)
+    intake = Intake(Known(), texts)
+    document = _document(locate(path), intake)
+    reading = _understand(document, chosen, intake)
+    reading = replace(reading, path=path, files=intake.hashes())
+    return _overridden(reading, overrides) if overrides else reading
+
+
+def _understand(document: Document, chosen: Dialect | None, intake: Intake) -> Reading:
+    return (chosen or detect(document)).read(document, intake)
+
+
+def _document(path: Path, intake: Intake) -> Document:
+    source = intake.open(path)
+    if not source.text.strip("\ufeff \t\r\n"):
+        raise FieldError(
+            f"{path} is empty",
+            location=Location(path=str(path), line=1),
+            expected="a config: a mapping of keys to values",
+        )
+    return Document(path=path, source=source, root=_parser(path)(source))
+
+
+def _parser(path: Path):  # type: ignore[no-untyped-def]
+    if path.suffix.lower() in (".py", ".cpp", ".cc", ".cu", ".h", ".hpp", ".toml", ".ini"):
+        raise InputError(
+            f"{path} is not a config memplan reads by itself",
+            expected="YAML or JSON",
+            hint="declare where its values live in a memplan.yaml and give that",
+        )
+    return json.parse if path.suffix.lower() == ".json" else yaml.parse
+
+
+def _candidates(folder: Path) -> list[Path]:
+    try:
+        names = sorted(item for item in folder.iterdir() if item.suffix.lower() in CONFIG_SUFFIXES)
+    except OSError as error:
+        raise FileAccessError(f"{folder} cannot be listed: {error.strerror}") from None
+    return [item for item in names[:MOST_CANDIDATES] if _recognised(item)]
+
+
+def _recognised(path: Path) -> bool:
+    try:
+        detect(_document(path, Intake(Known())))
+    except MemplanError:
+        return False
+    return True
+
+
+def _overridden(reading: Reading, overrides: tuple[str, ...]) -> Reading:
+    workload, origins = reading.workload, dict(reading.origins)
+    for override in overrides:
+        field, value = _override(workload, override)
+        workload = workload.changed(field, value)
+        origins[field] = Origin(how="written", note=f"given by --set {override}")
+    return replace(reading, workload=workload, origins=origins, overrides=overrides)
+
+
+def _override(workload: Workload, override: str) -> tuple[str, object]:
+    name, equals, text = override.partition("=")
+    name = name.strip()
+    if not equals or not name or not text.strip():
+        raise FieldError(f"--set {override}: is not key=value", expected="such as batch.micro=2")
+    value = Value(
+        source=(source := Source.of(text.strip(), f"--set {name}")), key=name, node=yaml.parse(source)
+    )
+    declared = dict(workload.model.values) if isinstance(workload.model, DeclaredModel) else {}
+    if name in declared:
+        return name, value.whole()
+    known = leaves()
+    if name not in known:
+        raise UnknownNameError.nearest("value", name, [*declared, *known], hint="such as --set batch.micro=2")
+    leaf, section = known[name], name.partition(".")[0]
+    if getattr(workload, section, section) is None:
+        raise FieldError(
+            f"--set {name}: there is no {section} to change",
+            hint=f"give it whole, such as --set '{section}={{kind: …}}'",
+        )
+    return leaf.field, leaf.read(value)
