@@ -26,6 +26,9 @@ _NEEDS_ESCAPE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _EXPONENT = re.compile(r"([eE])([-+]?)([0-9]+)[fFlL]?$")
 _INTEGER_SUFFIX = re.compile(r"(?<![A-Za-z_])(?:0[xX][0-9a-fA-F']+|[0-9][0-9']*)([uUlLzZ]*)$")
 _FLOAT_SUFFIX = re.compile(r"[0-9.]([fFlL])$")
+_NUMBER_AS_TEXT = re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+")
+"""``2e-5`` is text to PyYAML but meant as a number, so its notation is kept."""
+
 _LONGEST_FIXED = 17
 
 
@@ -75,7 +78,9 @@ def _nothing(language: Language, like: ScalarNode | None) -> str:
 
 def _number(value: int | float, language: Language, like: ScalarNode | None) -> str:
     old = like.text if like is not None and _is_number(like.value) else ""
-    was_float = like is not None and isinstance(like.value, float) and old != ""
+    was_float = like is not None and isinstance(like.value, float)
+    if like is not None and _NUMBER_AS_TEXT.fullmatch(like.text):
+        old, was_float = like.text, True
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value} is not a finite number")
     if isinstance(value, float) or (was_float and int(float(value)) == value):
