@@ -1,15 +1,15 @@
-"""Options as a list of changes, each with the bytes it saves, and changes as words."""
+"""Options as a list of changes, each with the bytes it saves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Estimate
 from memplan.domain.plan import Change, Option
-from memplan.domain.workload import Adapter, Checkpointing, Workload
+from memplan.domain.workload import Workload
 
 
 def changes_of(
@@ -42,18 +42,3 @@ def value_at(workload: Workload, field: str) -> Any:
     if isinstance(workload.model, DeclaredModel) and field in dict(workload.model.values):
         return workload.model.value(field)
     return workload.at(field)
-
-
-def in_words(changes: Sequence[Change]) -> str:
-    """Changes on one line: ``checkpointing none → full, batch.micro 8 → 2``."""
-    return ", ".join(f"{change.field} {_word(change.before)} → {_word(change.after)}" for change in changes)
-
-
-def _word(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, Checkpointing):
-        return value.name
-    if isinstance(value, Adapter):
-        return f"{value.kind} of rank {value.rank}"
-    return str(value)

@@ -8,8 +8,9 @@ from dataclasses import replace
 from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Estimate
 from memplan.domain.plan import Alternative, Harm, Plan
+from memplan.domain.wording import in_words
 from memplan.domain.workload import Workload
-from memplan.fit.changes import changes_of, in_words
+from memplan.fit.changes import changes_of
 from memplan.fit.policy import Estimator, Policy
 from memplan.fit.search import Candidate, Search
 

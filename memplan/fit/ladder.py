@@ -13,8 +13,9 @@ from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Estimate
 from memplan.domain.plan import Alternative, Harm, Option, Plan
+from memplan.domain.wording import in_words
 from memplan.domain.workload import Workload
-from memplan.fit.changes import changes_of, in_words
+from memplan.fit.changes import changes_of
 from memplan.fit.combination import largest_component, unchanged
 from memplan.fit.policy import Estimator, Policy, profile_margin
 from memplan.profiles import NamedProfile

@@ -1,0 +1,60 @@
+"""What to look at after a rewrite: every changed place, what has to be rebuilt, and how to verify."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from memplan.domain.edit import Edit
+from memplan.domain.plan import Plan
+
+if TYPE_CHECKING:
+    from memplan.dialects.reading import Reading
+
+COMPILED = frozenset({".c", ".cc", ".cpp", ".cxx", ".cu", ".cuh", ".h", ".hh", ".hpp"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checklist:
+    """Lines for people.
+
+    ``lines`` has ``file:line before → after`` per edit, ``rebuild`` the compiled sources among the
+    files, ``verify`` the command that proves the result.
+    """
+
+    lines: tuple[str, ...]
+    rebuild: tuple[str, ...]
+    verify: str
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the rewrite leaves to do."""
+        return ("C++ sources changed: rebuild before running",) if self.rebuild else ()
+
+
+def checklist(reading: Reading, plan: Plan, edits: Sequence[Edit]) -> Checklist:
+    """The checklist of a rewrite."""
+    compiled = (edit.path for edit in edits if PurePath(edit.path).suffix.lower() in COMPILED)
+    return Checklist(
+        lines=tuple(_line(edit) for edit in edits),
+        rebuild=tuple(dict.fromkeys(compiled)),
+        verify=_command(reading, plan),
+    )
+
+
+def _line(edit: Edit) -> str:
+    place = f"{edit.path}:{edit.line}"
+    if edit.span.start == edit.span.end:
+        return f"{place} added {' '.join(edit.replacement.strip(' ,').split())}"
+    return f"{place} {edit.before} → {edit.after}"
+
+
+def _command(reading: Reading, plan: Plan) -> str:
+    target = plan.after.target
+    words = ["memplan", "check", str(reading.path)]
+    if target is not None and target.name != reading.gpu:
+        words += ["--gpu", target.name]
+    return shlex.join(words)
