@@ -12,7 +12,12 @@ from memplan.dialects.reading import Dialect, Document, FieldChange, Reading
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import AmbiguousKeyError, FieldError, Location, UnknownNameError
 
-DIALECTS: tuple[Dialect, ...] = (native, manifest, axolotl, hf_config)
+
+def _listed(*dialects: Dialect) -> tuple[Dialect, ...]:
+    return dialects
+
+
+DIALECTS = _listed(native, manifest, axolotl, hf_config)
 """Every dialect there is; a contract test compares this tuple with the folder."""
 
 

@@ -29,7 +29,7 @@ MOST_CONFIGS = 1000
 
 
 def recognises(document: Document) -> int:
-    """A mapping with ``configs``, ``tunable`` or ``model.tensors`` beside ``memplan``, or a file of its name."""
+    """A mapping with ``configs``, ``tunable`` or ``model.tensors`` beside ``memplan``, or its file name."""
     root = document.root
     if not isinstance(root, MappingNode):
         return 0

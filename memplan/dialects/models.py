@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from memplan.dialects.fields import Value
-from memplan.dialects.reading import Intake, Where
+from memplan.dialects.reading import Intake
 from memplan.documents import json
 from memplan.documents.tree import MappingNode, plain
 from memplan.domain.architecture import Architecture
@@ -53,12 +53,15 @@ def of_hub(hub_id: str, value: Value, intake: Intake) -> Architecture:
             location=value.location,
             hint="name a local directory that holds the model's config.json",
         )
-    where: Where = lambda key: value.location  # noqa: E731 - a name for the type
+
+    def where(_key: str) -> Location:
+        return value.location
+
     return intake.models.architecture(config, where)
 
 
 def of_name(value: Value, intake: Intake, beside: Path, *, hub: bool = True) -> Architecture:
-    """The architecture of a directory, given relative to the config or to where one stands, or of a hub id."""
+    """The architecture of a directory (relative to the config or to where one stands) or of a hub id."""
     name = value.word()
     for folder in (beside / name, Path(name)):
         try:

@@ -91,18 +91,16 @@ def _node(source: Source, path: Path, entries: dict[str, Value]) -> ScalarNode:
 
 def _under(source: Source, tree: Node, key: str) -> ScalarNode:
     """The scalar at a dotted key; a list is entered by position."""
-    node: Node | None = tree
-    seen: Node = tree
+    node = tree
     for part in key.split("."):
-        seen = node if node is not None else seen
+        inner: Node | None = None
         if isinstance(node, MappingNode):
-            node = node.get(part)
+            inner = node.get(part)
         elif isinstance(node, SequenceNode) and part.isascii() and part.isdigit() and len(part) < 9:
-            node = node.items[int(part)] if int(part) < len(node.items) else None
-        else:
-            node = None
-        if node is None:
-            raise _absent(source, seen, key, part)
+            inner = node.items[int(part)] if int(part) < len(node.items) else None
+        if inner is None:
+            raise _absent(source, node, key, part)
+        node = inner
     if not isinstance(node, ScalarNode):
         raise FieldError(f"{key} is no single value", location=source.location(node.span))
     return node

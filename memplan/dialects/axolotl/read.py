@@ -179,7 +179,8 @@ def _checkpointing(keys: Keys) -> Checkpointing:
     value = keys.get("gradient_checkpointing")
     if value is not None and value.written() in ("offload", "offload_disk", "unsloth"):
         keys.warnings.append(
-            f"gradient_checkpointing: {value.written()} keeps block inputs off the GPU; they are counted on it"
+            f"gradient_checkpointing: {value.written()} moves block inputs to the host; "
+            "they are counted on the GPU"
         )
         return Checkpointing(every=1)
     if value is not None and keys.flag("gradient_checkpointing"):

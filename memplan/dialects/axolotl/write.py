@@ -77,17 +77,15 @@ def _checkpointing(reading: Reading, after: Workload) -> list[Edit]:
         return []
     if after.checkpointing not in (Checkpointing(every=0), Checkpointing(every=1)):
         raise EditRefusedError("axolotl checkpoints every block or none")
-    origin = reading.origins.get("checkpointing")
-    if (
-        origin is not None
-        and origin.location is not None
-        and _given(reading, "gradient_checkpointing") in (None, False)
-    ):
-        raise EditRefusedError("fsdp_config decides about checkpointing", location=origin.location)
+    if reading.workload.checkpointing.every and not _given(reading, "gradient_checkpointing"):
+        place = reading.origins["checkpointing"].location
+        raise EditRefusedError("fsdp_config turns it on, not gradient_checkpointing", location=place)
     return _put(reading, "gradient_checkpointing", after.checkpointing.every == 1)
 
 
 def _attention(reading: Reading, after: Workload) -> list[Edit]:
+    if after.attention is reading.workload.attention:
+        return []
     name = next((name for name, kind in ATTENTION.items() if kind is after.attention), None)
     if name is None:
         raise EditRefusedError(f"axolotl cannot be told to use {after.attention} attention")
@@ -110,9 +108,9 @@ def _adapter(reading: Reading, after: Workload) -> list[Edit]:
     if before is None or adapter.rank != before.rank:
         written += _put(reading, "lora_r", adapter.rank, "adapter")
     if before is None and _given(reading, "lora_alpha") is None:
-        written += _put(reading, "lora_alpha", 2 * adapter.rank, "lora_r")
+        written += _put(reading, "lora_alpha", 2 * adapter.rank, "adapter")
     if adapter.dropout != (before.dropout if before else _given(reading, "lora_dropout") or 0.0):
-        written += _put(reading, "lora_dropout", adapter.dropout, "lora_r")
+        written += _put(reading, "lora_dropout", adapter.dropout, "adapter")
     return written + _targets(reading, adapter, before)
 
 
@@ -120,8 +118,8 @@ def _targets(reading: Reading, adapter: Adapter, before: Adapter | None) -> list
     if before is not None and adapter.targets == before.targets:
         return []
     if adapter.targets == LINEARS:
-        return _put(reading, "lora_target_linear", True, "lora_r")
-    written = _put(reading, "lora_target_modules", list(adapter.targets), "lora_r")
+        return _put(reading, "lora_target_linear", True, "adapter")
+    written = _put(reading, "lora_target_modules", list(adapter.targets), "adapter")
     if _given(reading, "lora_target_linear"):
         written += _put(reading, "lora_target_linear", False)
     return written
