@@ -13,10 +13,11 @@ Basis = Literal["measured", "assumed"]
 """Whether a figure was read off a real device or derived from the nearest one that was."""
 
 ASSUMED_CAPABILITY = (8, 0)
-"""Compute capability of a target given as a bare amount of memory: the oldest with bf16 and FlashAttention-2."""
+"""Compute capability of a target given as a bare amount: the oldest with bf16 and FlashAttention-2."""
 
-ASSUMED_CONTEXT = Bytes(256 * 2**20)
-"""CUDA context of a target given as a bare amount: above the 0.13-0.25 GiB that current builds need on most cards."""
+ASSUMED_CONTEXT = Bytes(745_000_000)
+"""CUDA context of a target given as a bare amount: that of an RTX A6000 in training, the largest figure
+published for a current build."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A GPU and its host. ``free`` is known only when a machine was probed; ``ram`` and ``disk`` when given."""
+    """A GPU and its host. ``free`` is known only of a probed machine; ``ram`` and ``disk`` when given."""
 
     name: str
     gpu: Gpu | None = None

@@ -55,8 +55,9 @@ def find_gpu(name: str) -> Gpu | None:
 
 
 def gpus() -> tuple[Gpu, ...]:
-    """Every GPU, oldest generation first, as the files list them."""
-    return tuple(_gpu(name, record) for name, record in records().gpus.items())
+    """Every GPU, by compute capability and within one as the files list them."""
+    every = (_gpu(name, record) for name, record in records().gpus.items())
+    return tuple(sorted(every, key=lambda gpu: gpu.compute_capability))
 
 
 def model(hub_id: str) -> ModelProfile | None:

@@ -1,4 +1,4 @@
-"""``python -m memplan.profiles --index`` writes the index after a profile was edited; ``--check`` compares."""
+"""``python -m memplan.profiles --index`` writes the index of the profiles; ``--check`` compares it."""
 
 from __future__ import annotations
 

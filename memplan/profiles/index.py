@@ -6,9 +6,10 @@ One entry a line, so that a change of one profile is a change of one line.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
-from memplan.profiles.schema import read_folder
+from memplan.profiles.folder import read_folder
 from memplan.profiles.store import Records
 
 
@@ -43,7 +44,7 @@ def stale_files(folder: Path) -> list[Path]:
     return stale
 
 
-def _render(tables: dict[str, dict[str, object]]) -> str:
+def _render(tables: Mapping[str, Mapping[str, object]]) -> str:
     parts = []
     for table, rows in tables.items():
         lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in rows.items()]

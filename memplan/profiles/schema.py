@@ -1,32 +1,24 @@
-"""What a profile file must hold, and its turning into records.
+"""What a profile file must hold.
 
-pydantic judges the values, because here data come in that somebody else wrote; every complaint is
-turned into a ``ProfileError`` at the line of the field. Amounts carry a unit (``4096MiB``,
-``192GB/s``), shares a percent sign, versions of hardware quotes (``"7.5"``).
+pydantic judges the values, because here data come in that somebody else wrote. It takes longer to import
+than an estimate takes, so only ``folder`` imports this module, and only on request. Amounts carry a unit
+(``4096MiB``, ``192GB/s``), shares a percent sign, versions of hardware quotes (``"7.5"``).
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
+from pydantic import (  # noqa: TID253  see above
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    TypeAdapter,
-    ValidationError,
     model_validator,
 )
 
 from memplan.domain.bytes import Bytes
-from memplan.domain.errors import ProfileError
-from memplan.profiles.names import folded
-from memplan.profiles.source import Keys, Source, read
-from memplan.profiles.store import Record, Records
 
 BF16_SINCE = (8, 0)
 FP8_SINCE = (8, 9)
@@ -70,35 +62,32 @@ def _day(value: object) -> str:
     return value.isoformat()
 
 
-Amount = Annotated[
-    int, BeforeValidator(_amount), Field(gt=0, description="an amount with a unit, such as 4096MiB")
-]
-Rate = Annotated[
-    int, BeforeValidator(_rate), Field(gt=0, description="an amount per second, such as 192GB/s")
-]
+Amount = Annotated[int, BeforeValidator(_amount), Field(gt=0, description="an amount such as 4096MiB")]
+Rate = Annotated[int, BeforeValidator(_rate), Field(gt=0, description="an amount per second such as 192GB/s")]
 Capability = Annotated[
     list[int], BeforeValidator(_capability), Field(description='a quoted version such as "7.5"')
 ]
-Share = Annotated[
-    float, BeforeValidator(_share), Field(description="a whole percentage below 100, such as 40%")
-]
-Day = Annotated[str, BeforeValidator(_day), Field(description="a day, such as 2026-01-31")]
+Share = Annotated[float, BeforeValidator(_share), Field(description="a whole percentage such as 40%")]
+Day = Annotated[str, BeforeValidator(_day), Field(description="a day such as 2026-01-31")]
 Words = Annotated[str, Field(min_length=1, pattern=r"^\S(.*\S)?$", description="text")]
 Name = Annotated[
-    str, Field(pattern=r"^[a-z0-9][a-z0-9.]*(-[a-z0-9.]+)*$", description="a name in small letters, such as gtx1650")
+    str, Field(pattern=r"^[a-z0-9][a-z0-9.]*(-[a-z0-9.]+)*$", description="a name such as gtx1650")
 ]
+HubId = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$", description="a hub id such as owner/name")]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$", description="the name of a tunable value")]
+Harm = Annotated[Literal["exact", "numeric", "behaviour"], Field(description="exact, numeric or behaviour")]
 Count = Annotated[int, Field(gt=0, le=2**53, description="a positive whole number")]
-Tflops = Annotated[float, Field(gt=0, lt=1e6, strict=False, description="a positive number of TFLOPS")]
+Tflops = Annotated[float, Field(gt=0, lt=1e6, description="a positive number of TFLOPS")]
 BasisWord = Annotated[Literal["measured", "assumed"], Field(description="measured or assumed")]
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, protected_namespaces=(), hide_input_in_errors=True
-    )
+class Entry(BaseModel):
+    """What all share: no unknown fields, no silent conversion of types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
 
 
-class GpuEntry(_Entry):
+class GpuEntry(Entry):
     """One model of GPU, under its name in ``gpus:``; ``memplan.domain.target.Gpu`` explains the fields."""
 
     title: Words
@@ -126,13 +115,12 @@ class GpuEntry(_Entry):
         due |= {"bf16"} if tuple(self.compute_capability) >= BF16_SINCE else set()
         due |= {"fp8"} if tuple(self.compute_capability) >= FP8_SINCE else set()
         if set(self.tflops) != due:
-            raise ValueError(
-                f"tflops lists {', '.join(self.tflops)}, but this hardware has {', '.join(sorted(due))}"
-            )
+            listed, native = ", ".join(self.tflops), ", ".join(sorted(due))
+            raise ValueError(f"tflops lists {listed}, but native to this hardware is {native}")
         return self
 
 
-class ConfigEntry(_Entry):
+class ConfigEntry(Entry):
     """The fields of a ``config.json`` that decide memory, as the model's own file has them."""
 
     model_type: Words
@@ -154,7 +142,7 @@ class ConfigEntry(_Entry):
     torch_dtype: Literal["float32", "float16", "bfloat16"]
 
 
-class ModelEntry(_Entry):
+class ModelEntry(Entry):
     """One architecture and the hub ids that have it."""
 
     ids: list[
@@ -166,32 +154,30 @@ class ModelEntry(_Entry):
     config: ConfigEntry
 
 
-class ProfileEntry(_Entry):
+class ProfileEntry(Entry):
     """One named profile; ``memplan.profiles.NamedProfile`` explains the fields."""
 
     summary: Words
     margin: Share
-    allow: Literal["exact", "numeric", "behaviour"] = Field(
-        default="exact", description="exact, numeric or behaviour"
-    )
-    rungs: list[dict[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], Count]] = Field(
-        min_length=1, description="a list of mappings from a tunable name to a positive whole number"
+    allow: Harm = "exact"
+    rungs: list[dict[Variable, Count]] = Field(
+        min_length=1, description="a list of mappings from tunable names to positive whole numbers"
     )
 
 
-class GpuFile(_Entry):
+class GpuFile(Entry):
     """A file of ``profiles/gpus``."""
 
     gpus: dict[Name, GpuEntry]
 
 
-class ModelFile(_Entry):
+class ModelFile(Entry):
     """A file of ``profiles/models``."""
 
     architectures: dict[Name, ModelEntry]
 
 
-class NamedFile(_Entry):
+class NamedFile(Entry):
     """A file of ``profiles/named``."""
 
     gpu: Name
@@ -203,113 +189,3 @@ class NamedFile(_Entry):
         if self.default not in self.profiles:
             raise ValueError(f"the default profile {self.default!r} is not among {', '.join(self.profiles)}")
         return self
-
-
-def read_folder(folder: Path) -> Records:
-    """Read and check every profile file under a folder with ``gpus/``, ``models/`` and ``named/``.
-
-    Raises:
-        FileAccessError: a file cannot be read.
-        ProfileError: a field is missing, unknown or wrong, or a name is given twice.
-    """
-    records = Records()
-    _each(folder / "gpus", lambda source: _add_gpus(source, records))
-    _each(folder / "models", lambda source: _add_models(source, records))
-    _each(folder / "named", lambda source: _add_named(source, records))
-    return records
-
-
-def _each(folder: Path, add: Callable[[Source], None]) -> None:
-    for path in sorted(folder.glob("*.yaml")):
-        add(read(path))
-
-
-def _add_gpus(source: Source, records: Records) -> None:
-    for name, record in _validated(source, GpuFile)["gpus"].items():
-        if name in records.gpus:
-            raise source.error("another file has a GPU of this name", ("gpus", name), at_key=True)
-        records.gpus[name] = record
-        for spelling in dict.fromkeys(folded(text) for text in (name, record["title"], *record["aliases"])):
-            owner = records.gpu_keys.setdefault(spelling, name)
-            if owner != name:
-                raise source.error(f"{spelling!r} already leads to {owner}", ("gpus", name, "aliases"))
-
-
-def _add_models(source: Source, records: Records) -> None:
-    for name, record in _validated(source, ModelFile)["architectures"].items():
-        if name in records.models:
-            raise source.error(
-                "another file has an architecture of this name", ("architectures", name), at_key=True
-            )
-        for place, hub_id in enumerate(record.pop("ids")):
-            if records.model_ids.setdefault(hub_id, name) != name:
-                where: Keys = ("architectures", name, "ids", place)
-                raise source.error(
-                    f"{hub_id} already has the architecture {records.model_ids[hub_id]}", where
-                )
-        record["config"] = {key: value for key, value in record["config"].items() if value is not None}
-        records.models[name] = record
-
-
-def _add_named(source: Source, records: Records) -> None:
-    record = _validated(source, NamedFile)
-    name = record.pop("gpu")
-    if name in records.named:
-        raise source.error(f"another file has named profiles for {name}", ("gpu",))
-    records.named[name] = record
-
-
-def _validated(source: Source, model: type[_Entry]) -> Record:
-    try:
-        return model.model_validate(source.values).model_dump(mode="json")
-    except ValidationError as error:
-        first = min(error.errors(include_url=False), key=lambda problem: len(problem["loc"]) == 0)
-        raise _located(source, model, first) from error
-
-
-def _located(source: Source, model: type[_Entry], problem: Any) -> ProfileError:
-    keys: Keys = tuple(part for part in problem["loc"] if part != "[key]")
-    kind = problem["type"]
-    expected = _expected(model, keys)
-    if kind == "missing":
-        return source.error("this field is missing", keys, expected=expected)
-    if kind == "extra_forbidden":
-        return source.error("this field is not known", keys, expected=_fields(model, keys[:-1]), at_key=True)
-    message = problem["msg"].removeprefix("Value error, ")
-    return source.error(message, keys, expected=expected, at_key="[key]" in problem["loc"])
-
-
-def _expected(model: type[_Entry], keys: Keys) -> str | None:
-    """The description of the field that the keys lead to."""
-    schema = _schema_at(model, keys)
-    description = schema.get("description") if schema and "properties" not in schema else None
-    return None if description is None else str(description)
-
-
-def _fields(model: type[_Entry], keys: Keys) -> str:
-    schema = _schema_at(model, keys) or {}
-    return f"one of {', '.join(schema.get('properties', {}))}"
-
-
-def _schema_at(model: type[_Entry], keys: Keys) -> dict[str, Any] | None:
-    whole = TypeAdapter(model).json_schema()
-    schema = whole
-    for key in keys:
-        schema = _resolved(schema, whole)
-        if isinstance(key, int):
-            schema = schema.get("items", {})
-        elif key in schema.get("properties", {}):
-            schema = schema["properties"][key]
-        else:
-            schema = schema.get("additionalProperties") or next(
-                iter(schema.get("patternProperties", {}).values()), {}
-            )
-        if not isinstance(schema, dict):
-            return None
-    return _resolved(schema, whole)
-
-
-def _resolved(schema: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
-    reference = schema.get("$ref")
-    found: dict[str, Any] = whole["$defs"][reference.rpartition("/")[2]] if reference else schema
-    return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+import yaml  # noqa: TID253  only folder.py imports this module, and only on request
 
 from memplan.domain.errors import FileAccessError, Location, ProfileError
 

@@ -20,6 +20,7 @@ from memplan.domain.errors import FileAccessError, ProfileError
 
 OVERLAY_VARIABLE = "MEMPLAN_PROFILES"
 KINDS = ("gpus", "models", "named")
+_REINSTALL = "install memplan again"
 
 Record = dict[str, Any]
 
@@ -58,9 +59,7 @@ def shipped_folder() -> Path:
     for folder in (package / "_profiles", package.parent / "profiles"):
         if folder.is_dir():
             return folder
-    raise FileAccessError(
-        f"memplan's own profiles are missing beside {package}", hint="install memplan again"
-    )
+    raise FileAccessError(f"memplan's own profiles are missing beside {package}", hint=_REINSTALL)
 
 
 def records() -> Records:
@@ -83,24 +82,21 @@ def _indexed(folder: Path) -> Records:
         try:
             merged |= json.loads(path.read_bytes())
         except OSError as error:
-            raise FileAccessError(
-                f"cannot read {path}: {error.strerror}", hint="install memplan again"
-            ) from error
+            raise FileAccessError(f"cannot read {path}: {error.strerror}", hint=_REINSTALL) from error
         except ValueError as error:
-            raise ProfileError(f"{path} is not well-formed: {error}", hint="install memplan again") from error
+            raise ProfileError(f"{path} is not well-formed: {error}", hint=_REINSTALL) from error
     return Records(**merged)
 
 
 @cache
 def _overlay(folder: str) -> Records:
-    from memplan.profiles.schema import (
-        read_folder,
-    )  # loads pydantic and PyYAML: only for a user's own profiles
+    # Loads pydantic and PyYAML: only for a user's own profiles.
+    from memplan.profiles.folder import read_folder
 
     path = Path(folder)
-    if not path.is_dir():
+    if not any((path / kind).is_dir() for kind in KINDS):
         raise FileAccessError(
-            f"{OVERLAY_VARIABLE} names {folder}, which is not a folder",
+            f"{OVERLAY_VARIABLE} names {folder}, which is not a folder of profiles",
             hint="point it at a folder that holds gpus/, models/ or named/",
         )
     return read_folder(path)
