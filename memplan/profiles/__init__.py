@@ -31,7 +31,7 @@ __all__ = [
     "target",
 ]
 
-_AMOUNT_LIKE = re.compile(r"[-+]?[0-9][0-9_.,]*(e[-+]?[0-9]+)?\s*([kmgtp]?i?b)?", re.IGNORECASE)
+_AMOUNT_LIKE = r"[-+]?[0-9][0-9_.,]*(e[-+]?[0-9]+)?\s*([kmgtp]?i?b)?"
 _TRAINABLE = (Dtype.FP32, Dtype.FP16, Dtype.BF16)
 
 
@@ -117,7 +117,7 @@ def target(
     found = find_gpu(text)
     if found is not None:
         return Target.of_gpu(found, ram=ram, disk=disk)
-    if not _AMOUNT_LIKE.fullmatch(text.strip()):
+    if not re.fullmatch(_AMOUNT_LIKE, text.strip().lower()):
         raise _unknown_gpu(text, location)
     return Target.of_amount(_amount(text, location), ram=ram, disk=disk)
 
