@@ -1,0 +1,277 @@
+"""Plans as files: made by one command, reviewed by a person, applied by another.
+
+The file names the config, the target, every change and every edit, the digest of each file the plan
+was made from, and one digest per section of itself. Only the changes are acted on: the edits are worked
+out again from the files as they are, and must be those that were reviewed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from memplan.domain.architecture import DeclaredModel
+from memplan.domain.bytes import Bytes
+from memplan.domain.dtype import Dtype
+from memplan.domain.edit import Edit
+from memplan.domain.errors import FieldError, FileAccessError, Location, StaleError
+from memplan.domain.estimate import Estimate
+from memplan.domain.plan import Change, Harm, Plan
+from memplan.domain.target import Target
+from memplan.domain.workload import Checkpointing, Workload
+
+if TYPE_CHECKING:
+    from memplan.dialects.fields import Value
+    from memplan.dialects.reading import Reading
+
+SCHEMA = "memplan.plan-file/1"
+_SECTIONS = ("source", "dialect", "gpu", "profile", "margin", "slowdown", "changes", "edits", "files")
+_CHANGE_KEYS = ("field", "before", "after", "harm", "reason", "saves")
+_HEADER = """\
+# A plan by memplan. Review it, then: memplan apply --plan THIS_FILE
+# It is refused if it was edited, or if a file it names has changed since.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedPlan:
+    """A plan file as read: which config and target it is for, and what it changes.
+
+    ``source`` is the config's path from the current folder; ``entries`` are the file's sections.
+    """
+
+    path: Path
+    source: Path
+    dialect: str
+    gpu: str
+    entries: Mapping[str, Value]
+
+    def plan(
+        self,
+        reading: Reading,
+        target: Target,
+        estimator: Callable[[Workload, Target | None], Estimate] | None = None,
+    ) -> Plan:
+        """The plan, worked out again for the config as it is now.
+
+        A config that holds the planned values already gives a plan without changes.
+
+        Raises:
+            StaleError: a file changed since the plan was made, or the plan does not lead to the edits it lists.
+            FieldError: a change is not one memplan knows.
+        """
+        from memplan.dialects import edits
+
+        count = estimator or _default_estimator()
+        changes = tuple(_change(entry, reading.workload) for entry in self.entries["changes"].items())
+        after = reading.workload
+        for change in changes:
+            after = after.changed(change.field, change.after)
+        before = count(reading.workload, target)
+        if after == reading.workload:
+            return self._plan(reading, (before, before), ())
+        self._check_files(reading)
+        asked = [(change.field, change.before, change.after) for change in changes]
+        plan = self._plan(reading, (before, count(after, target)), changes, *edits(reading, asked))
+        self._check_edits(plan.edits)
+        return plan
+
+    def _plan(
+        self,
+        reading: Reading,
+        estimates: tuple[Estimate, Estimate],
+        changes: tuple[Change, ...],
+        *written: Any,
+    ) -> Plan:
+        margin = self.entries["margin"].amount()
+        before, after = estimates
+        limit = after.target.limit if after.target else after.device.high + margin
+        profile = self.entries["profile"]
+        return Plan(
+            feasible=after.device.high + margin <= limit,
+            harm=max((change.harm for change in changes), default=Harm.EXACT),
+            changes=changes,
+            before=before,
+            after=after,
+            margin=margin,
+            slowdown=self.entries["slowdown"].number(0, 1e9),
+            profile=None if profile.is_null else profile.word(),
+            edits=written[0] if written else (),
+            advice=written[1] if written else (),
+            files=dict(reading.files),
+        )
+
+    def _check_files(self, reading: Reading) -> None:
+        folder = self.path.parent
+        now = {os.path.realpath(name): digest for name, digest in reading.files.items()}
+        for name, recorded in self.entries["files"].entries().items():
+            if now.get(os.path.realpath(folder / name)) != recorded.word():
+                raise StaleError(
+                    f"{folder / name} is not what it was when {self.path} was made",
+                    location=recorded.location,
+                    hint="make a new plan",
+                )
+
+    def _check_edits(self, edits: Iterable[Edit]) -> None:
+        recorded = _plain(self.entries["edits"])
+        for now in _edits(edits, self.path.parent):
+            if now not in recorded:
+                raise StaleError(
+                    f"{self.path} does not list the edit {now['path']}:{now['line']} "
+                    f"{now['before']} → {now['after']} that its changes lead to",
+                    location=self.entries["edits"].location,
+                    hint="make a new plan",
+                )
+
+
+def write(reading: Reading, plan: Plan, path: Path) -> None:
+    """Save a plan. Paths in it are relative to its own folder, so that folder and config can move together.
+
+    Raises:
+        FileAccessError: the file cannot be written.
+    """
+    import yaml
+
+    folder = path.parent
+    target = plan.after.target
+    content: dict[str, Any] = {
+        "source": _relative(reading.path, folder),
+        "dialect": reading.dialect,
+        "gpu": target.name if target else "",
+        "profile": plan.profile,
+        "margin": str(plan.margin),
+        "slowdown": round(plan.slowdown, 4),
+        "changes": [_saved(change) for change in plan.changes],
+        "edits": _edits(plan.edits, folder),
+        "files": {_relative(name, folder): digest for name, digest in plan.files.items()},
+    }
+    digests = {name: _digest(value) for name, value in content.items()}
+    document = {"schema": SCHEMA, **content, "digests": digests}
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
+    try:
+        path.write_text(_HEADER + text, encoding="utf-8")
+    except OSError as error:
+        raise FileAccessError(f"{path} cannot be written: {(error.strerror or str(error)).lower()}") from None
+
+
+def load(path: Path) -> SavedPlan:
+    """Read a plan file.
+
+    Raises:
+        DocumentError, FieldError: it is not a plan file.
+        StaleError: it was edited since it was made; the section is named.
+        FileAccessError: it cannot be read.
+    """
+    from memplan.dialects.fields import Value
+    from memplan.documents import yaml
+    from memplan.documents.source import Source
+
+    source = Source.open(path)
+    root = Value(source=source, key="", node=yaml.parse(source))
+    entries = root.entries(("schema", *_SECTIONS, "digests"))
+    for name in ("schema", *_SECTIONS, "digests"):
+        if name not in entries:
+            raise FieldError(
+                f"{path} is not a plan file: it has no {name}", location=Location(path=str(path), line=1)
+            )
+    entries["schema"].choice((SCHEMA,))
+    digests = entries["digests"].entries(_SECTIONS)
+    for name in _SECTIONS:
+        if name not in digests or digests[name].word() != _digest(_plain(entries[name])):
+            raise StaleError(
+                f"{path} was edited since it was made: its {name} differs",
+                location=entries[name].location,
+                hint="make a new plan, with --keep or --allow as you need",
+            )
+    return SavedPlan(
+        path=path,
+        source=Path(os.path.normpath(path.parent / entries["source"].word())),
+        dialect=entries["dialect"].word(),
+        gpu=entries["gpu"].word(),
+        entries=entries,
+    )
+
+
+def _change(entry: Value, workload: Workload) -> Change:
+    from memplan.dialects.schema import leaves
+
+    parts = entry.entries(_CHANGE_KEYS)
+    for key in _CHANGE_KEYS:
+        if key not in parts:
+            raise entry.fail(f"has no {key}")
+    field = parts["field"].word()
+    declared = dict(workload.model.values) if isinstance(workload.model, DeclaredModel) else {}
+    known = {leaf.field: leaf for leaf in leaves().values()}
+    if field not in declared:
+        parts["field"].choice((*declared, *known))
+    return Change(
+        field=field,
+        before=declared[field] if field in declared else workload.at(field),
+        after=parts["after"].whole() if field in declared else known[field].read(parts["after"]),
+        harm=Harm[parts["harm"].choice([harm.label for harm in Harm]).upper()],
+        reason=parts["reason"].word(),
+        saves=Bytes(int(parts["saves"].number(-(2.0**60), 2.0**60))),
+    )
+
+
+def _saved(change: Change) -> dict[str, Any]:
+    return {
+        "field": change.field,
+        "before": _native(change.before),
+        "after": _native(change.after),
+        "harm": change.harm.label,
+        "reason": change.reason,
+        "saves": int(change.saves),
+    }
+
+
+def _native(value: Any) -> Any:
+    """A value as the native dialect writes it."""
+    if value is None:
+        return "none"
+    if isinstance(value, Checkpointing):
+        return value.name if value.every < 2 else {"every": value.every}
+    if isinstance(value, Dtype):
+        return value.label
+    if is_dataclass(value):
+        return {item.name: _native(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, tuple):
+        return [_native(item) for item in value]
+    return str(value) if isinstance(value, str) else value
+
+
+def _edits(edits: Iterable[Edit], folder: Path) -> list[dict[str, Any]]:
+    return [
+        {
+            "path": _relative(edit.path, folder),
+            "line": edit.line,
+            "before": edit.before,
+            "after": edit.after,
+        }
+        for edit in edits
+    ]
+
+
+def _relative(path: str | Path, folder: Path) -> str:
+    return os.path.relpath(path, folder)
+
+
+def _digest(value: Any) -> str:
+    return sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _plain(value: Value) -> Any:
+    from memplan.documents.tree import plain
+
+    return plain(value.node)
+
+
+def _default_estimator() -> Callable[[Workload, Target | None], Estimate]:
+    from memplan.estimate import estimate
+
+    return estimate

@@ -1,0 +1,180 @@
+"""The gate: configs against the GPUs they are meant for, as findings that point at lines.
+
+======  =======  =====================================================================
+MP001   error    a config does not fit its target
+MP002   warning  a value differs between the places it is written in
+MP003   warning  whether a config fits cannot be decided
+MP004   error    a config cannot be read
+MP005   error    the GPU does not have what a config asks for
+======  =======  =====================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from memplan.check.baseline import known_findings
+from memplan.check.verdict import Estimator, Planner, judged
+from memplan.domain.errors import Location, MemplanError
+from memplan.domain.finding import Finding, Level
+from memplan.domain.margin import margin_bytes
+from memplan.domain.target import Target
+
+if TYPE_CHECKING:
+    from memplan.dialects.reading import Listed, Reading
+
+__all__ = ["CheckReport", "check"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """What the gate found; ``checked`` counts the configs looked at."""
+
+    findings: tuple[Finding, ...]
+    checked: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether no finding is an error."""
+        return all(finding.level is not Level.ERROR for finding in self.findings)
+
+    @property
+    def exit_code(self) -> int:
+        """0 passed, 1 failed, 3 nothing failed but something cannot be decided."""
+        if not self.passed:
+            return 1
+        return 3 if any(_is_open(finding) for finding in self.findings) else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """One config to check, and what the manifest that lists it says of its target."""
+
+    path: Path
+    listed: Listed | None = None
+
+
+def check(
+    paths: Sequence[str | Path],
+    *,
+    target: Target | None = None,
+    margin: str | None = None,
+    baseline: str | Path | None = None,
+    planner: Planner | None = None,
+    estimator: Estimator | None = None,
+) -> CheckReport:
+    """Check configs, manifests and folders that hold one.
+
+    Args:
+        paths: what to check; a manifest stands for its own model and every config it lists.
+        target: where everything has to fit. Default: what each manifest entry or config names.
+        margin: memory to keep free (``10%``, ``500MiB``). Default: as each entry or config says.
+        baseline: a ``memplan.check/1`` report; what it holds is known and no longer fails the gate.
+        planner: proposes the fix of a config that does not fit, as ``memplan.fit.fit`` does.
+        estimator: what counts the bytes; ``memplan.estimate.estimate`` when not given.
+
+    Raises:
+        MemplanError: the baseline cannot be read, or the margin makes no sense for the target.
+            Whatever is wrong with a config becomes a finding.
+    """
+    if target is not None and margin is not None:
+        margin_bytes(margin, target)
+    known = known_findings(Path(baseline)) if baseline is not None else None
+    count = estimator or _default_estimator()
+    findings: list[Finding] = []
+    checked = 0
+    for path in paths:
+        for job in _jobs(Path(path), findings):
+            checked += 1
+            findings += _findings(job, target, margin, planner, count)
+    shown = findings if known is None else known.demoted(findings)
+    return CheckReport(findings=tuple(shown), checked=checked)
+
+
+def _jobs(path: Path, findings: list[Finding]) -> Iterator[_Job]:
+    """The configs a path stands for; what cannot even be listed becomes a finding."""
+    from memplan.read import listing
+
+    try:
+        listed, own = listing(path)
+    except MemplanError as error:
+        findings.append(_unreadable(error, path, None))
+        return
+    if own:
+        yield _Job(path=path)
+    for entry in listed:
+        yield _Job(path=entry.path, listed=entry)
+
+
+def _findings(
+    job: _Job, target: Target | None, margin: str | None, planner: Planner | None, estimator: Estimator
+) -> list[Finding]:
+    from memplan.read import read
+
+    try:
+        reading = read(job.path)
+        where = target or _target(reading, job.listed)
+        if where is None:
+            return [*reading.findings, _no_target(reading)]
+        kept = margin_bytes(*_margin(reading, job.listed, margin, where))
+        return [*reading.findings, *judged(reading, where, kept, planner, estimator)]
+    except MemplanError as error:
+        return [_unreadable(error, job.path, job.listed.location if job.listed else None)]
+
+
+def _target(reading: Reading, listed: Listed | None) -> Target | None:
+    from memplan import profiles
+
+    if listed is not None and listed.gpu is not None:
+        return profiles.target(listed.gpu, location=listed.location)
+    if reading.gpu is None:
+        return None
+    origin = reading.origins.get("target.gpu")
+    return profiles.target(reading.gpu, location=origin.location if origin else None)
+
+
+def _margin(
+    reading: Reading, listed: Listed | None, given: str | None, target: Target
+) -> tuple[str, Target, Location | None]:
+    if given is not None:
+        return given, target, None
+    if listed is not None and listed.margin is not None:
+        return listed.margin, target, listed.location
+    return reading.margin or "0%", target, None
+
+
+def _no_target(reading: Reading) -> Finding:
+    return Finding(
+        path=reading.document.source.path,
+        line=1,
+        code="MP003",
+        level=Level.WARNING,
+        message="no GPU is named for this config, so nothing can be said about fitting",
+        fix="give --gpu NAME, or write target: {gpu: NAME} in the manifest",
+    )
+
+
+def _unreadable(error: MemplanError, path: Path, listed_at: Location | None) -> Finding:
+    place = error.location or listed_at or Location(path=str(path), line=1)
+    expected = f" (expected: {error.expected})" if error.expected else ""
+    return Finding(
+        path=place.path,
+        line=place.line,
+        code="MP004",
+        level=Level.ERROR,
+        message=f"{error.message}{expected}",
+        fix=error.hint,
+    )
+
+
+def _is_open(finding: Finding) -> bool:
+    return finding.code == "MP003" and finding.level is Level.WARNING
+
+
+def _default_estimator() -> Estimator:
+    from memplan.estimate import estimate
+
+    return estimate

@@ -1,0 +1,168 @@
+"""One config on one target: does it fit, and can the GPU do what is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from memplan.domain.architecture import Architecture, DeclaredModel
+from memplan.domain.bytes import Bytes
+from memplan.domain.dtype import Dtype
+from memplan.domain.errors import Location
+from memplan.domain.estimate import Component, Estimate
+from memplan.domain.finding import Finding, Level
+from memplan.domain.plan import Plan
+from memplan.domain.target import Target
+from memplan.domain.wording import in_words
+from memplan.domain.workload import Attention, Workload
+
+if TYPE_CHECKING:
+    from memplan.dialects.reading import Reading
+
+Estimator = Callable[[Workload, Target | None], Estimate]
+"""What counts the bytes of a workload on a target."""
+
+Planner = Callable[["Reading", Target], Plan]
+"""What says how to mend a config that does not fit: ``memplan.fit.fit``."""
+
+_SIZED_BY = {
+    "activations": ("batch.micro", "sequence.length", "checkpointing"),
+    "logits_and_loss": ("batch.micro", "sequence.length"),
+    "temporaries": ("batch.micro", "sequence.length"),
+    "kv_cache": ("generate.prompt", "batch.micro"),
+    "adapter": ("adapter.rank", "adapter"),
+    "optimizer_state": ("optimizer.name", "adapter"),
+    "gradients": ("adapter",),
+}
+"""The fields that size a component of a language model, most telling first; else it is the model."""
+
+
+def judged(
+    reading: Reading, target: Target, margin: Bytes, planner: Planner | None, estimator: Estimator
+) -> Iterator[Finding]:
+    """Findings MP005, MP001 and MP003 of a config, worst first."""
+    yield from _unsupported(reading, target)
+    estimate = estimator(reading.workload, target)
+    room = Bytes(target.limit - margin)
+    if estimate.device.high <= room:
+        return
+    if estimate.device.low > room:
+        yield _too_large(reading, target, margin, estimate, planner)
+    else:
+        yield _undecided(reading, target, room, estimate)
+
+
+def _unsupported(reading: Reading, target: Target) -> Iterator[Finding]:
+    workload = reading.workload
+    if not isinstance(workload.model, Architecture):
+        return
+    capability = ".".join(str(number) for number in target.compute_capability)
+    if (field := _bf16_field(workload)) is not None and not target.supports(Dtype.BF16):
+        yield _finding(
+            reading,
+            (field, "precision.params"),
+            "MP005",
+            f"{target.name} (compute capability {capability}) has no bf16, which starts at 8.0",
+            "train in fp16, or choose a GPU from Ampere on",
+        )
+    if workload.attention is Attention.FLASH_ATTENTION_2 and not target.flash_attention_2:
+        yield _finding(
+            reading,
+            ("attention",),
+            "MP005",
+            f"{target.name} (compute capability {capability}) cannot run FlashAttention-2, which needs 8.0",
+            "use sdpa attention",
+        )
+
+
+def _bf16_field(workload: Workload) -> str | None:
+    """The first field that asks the GPU to compute in bf16."""
+    asked = {
+        "precision.autocast": workload.precision.autocast,
+        "quantization.compute": workload.quantization.compute if workload.quantization else None,
+        "precision.params": workload.precision.params,
+    }
+    return next((field for field, dtype in asked.items() if dtype is Dtype.BF16), None)
+
+
+def _too_large(
+    reading: Reading, target: Target, margin: Bytes, estimate: Estimate, planner: Planner | None
+) -> Finding:
+    device = estimate.device
+    largest = _largest(estimate)
+    missing = Bytes(device.low + margin - target.limit)
+    free = f" with {margin.rounded()} kept free" if margin else ""
+    most = f"; most of it is {largest.name}, {largest.bytes.rounded()}" if largest else ""
+    return _finding(
+        reading,
+        _fields(reading, largest),
+        "MP001",
+        f"needs {device.process.rounded()} of {target.name}'s {target.limit.rounded()}{free}: "
+        f"{missing.rounded()} too much{most}",
+        _mending(reading, target, planner),
+    )
+
+
+def _undecided(reading: Reading, target: Target, room: Bytes, estimate: Estimate) -> Finding:
+    device = estimate.device
+    reasons = "; ".join(dict.fromkeys(gap.reason for gap in device.gaps))
+    because = f" because of what is not modelled: {reasons}" if reasons else ""
+    return _finding(
+        reading,
+        _fields(reading, _largest(estimate)),
+        "MP003",
+        f"between {device.low.rounded()} and {device.high.rounded()} against {room.rounded()} "
+        f"on {target.name} cannot be decided{because}",
+        f"measure it with: memplan smoke {reading.path}",
+        Level.WARNING,
+    )
+
+
+def _mending(reading: Reading, target: Target, planner: Planner | None) -> str | None:
+    """The plan in one line; what blocks one when nothing allowed is enough."""
+    if planner is None:
+        return f"memplan fit {reading.path} --gpu {target.name}"
+    plan = planner(reading, target)
+    if plan.feasible:
+        return f"{in_words(plan.changes)} (memplan apply {reading.path} --gpu {target.name})"
+    return plan.offer or f"no allowed change is enough: {plan.blocking} alone is too large"
+
+
+def _largest(estimate: Estimate) -> Component | None:
+    return max(estimate.device.components, key=lambda part: part.bytes, default=None)
+
+
+def _fields(reading: Reading, largest: Component | None) -> tuple[str, ...]:
+    """The fields that decide the size of a component, most telling first."""
+    model = reading.workload.model
+    if largest is None:
+        return ()
+    if not isinstance(model, DeclaredModel):
+        return (*_SIZED_BY.get(largest.name, ()), "model")
+    values = dict(model.values)
+    tensor = next((tensor for tensor in model.tensors if tensor.name == largest.name), None)
+    if tensor is None:
+        return ()
+    names = {side for side in tensor.shape if isinstance(side, str)} | {name for name, _ in tensor.per}
+    return tuple(sorted(names, key=lambda name: (name not in reading.tunable, -values[name], name)))
+
+
+def _finding(
+    reading: Reading,
+    fields: tuple[str, ...],
+    code: str,
+    message: str,
+    fix: str | None,
+    level: Level = Level.ERROR,
+) -> Finding:
+    place = _place(reading, fields)
+    return Finding(path=place.path, line=place.line, code=code, level=level, message=message, fix=fix)
+
+
+def _place(reading: Reading, fields: tuple[str, ...]) -> Location:
+    """Where the first of these fields that is written anywhere stands; else the head of the config."""
+    for field in (*fields, "model"):
+        origin = reading.origins.get(field)
+        if origin is not None and origin.location is not None:
+            return origin.location
+    return Location(path=reading.document.source.path, line=1)
