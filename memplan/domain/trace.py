@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from memplan.domain.dtype import Dtype
+
+Tag = tuple[str, str, str, tuple[int, ...], Dtype]
+"""What a block is: component, module it was made in, op that made it, shape, element type."""
+
 
 class Phase(StrEnum):
     """The part of a run in which an event happens."""
@@ -25,16 +30,18 @@ class Trace:
     ``events`` holds one integer per event: block ``b`` is allocated by ``b`` and freed by
     ``~b``. ``sizes[b]`` is its size in bytes as requested, ``tags[b]`` says what it is and
     ``phases`` gives the first event index of each phase, in order. A phase may occur several times
-    (forward, backward, forward, … with accumulation). Parallel lists rather than objects: a step of an
+    (forward, backward, forward, … with accumulation). ``cycles`` gives the first event
+    index of each optimizer step: the last one repeats for as long as the run lasts. Parallel lists rather than objects: a step of an
     8B model has some ten thousand events.
     """
 
     events: list[int] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
-    tags: list[str] = field(default_factory=list)
+    tags: list[Tag] = field(default_factory=list)
     phases: list[tuple[int, Phase]] = field(default_factory=list)
+    cycles: list[int] = field(default_factory=list)
 
-    def allocate(self, size: int, tag: str) -> int:
+    def allocate(self, size: int, tag: Tag) -> int:
         """Record an allocation of ``size`` bytes; returns the block's number."""
         block = len(self.sizes)
         self.sizes.append(size)
@@ -49,3 +56,7 @@ class Trace:
     def enter(self, phase: Phase) -> None:
         """All events from here on belong to ``phase``."""
         self.phases.append((len(self.events), phase))
+
+    def closed(self) -> Trace:
+        """A copy that the teardown of the simulated process no longer writes to."""
+        return Trace(list(self.events), list(self.sizes), list(self.tags), list(self.phases), list(self.cycles))

@@ -1,0 +1,204 @@
+"""Reverse-mode autograd: which tensors a graph keeps, and in which order backward frees them.
+
+Follows PyTorch's engine (torch/csrc/autograd/engine.cpp, input_buffer.cpp,
+functions/accumulate_grad.cpp): nodes run by descending sequence number as soon as all their
+gradients have arrived, leaf accumulation runs at once, saved tensors are released after their node
+ran, and gradients that meet are added in place when nobody else holds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from sys import getrefcount
+from typing import TYPE_CHECKING
+
+from memplan.domain.dtype import Dtype
+from memplan.simulator import layout
+from memplan.simulator.layout import Shape
+from memplan.simulator.tensor import Tape, Tensor
+
+if TYPE_CHECKING:
+    from memplan.simulator.checkpoint import Packed
+
+Gradients = tuple[Tensor | None, ...]
+Run = Callable[["Node", Tensor], Gradients]
+
+_RUNS_AT_ONCE = 1 << 62
+"""Sequence number of leaf accumulation: ahead of every op."""
+
+
+def _references_of_a_local() -> int:
+    probe = object()
+    return getrefcount(probe)
+
+
+SOLE = _references_of_a_local()
+"""What ``getrefcount`` says of an object that one local variable holds (it differs between Pythons)."""
+
+
+class Node:
+    """One op of the graph: how to run it backward, what it saved, and whose gradients it yields.
+
+    ``edges`` lines up with the op's inputs (``None``: needs no gradient). ``shape`` and ``dtype``
+    are those of the op's result: a gradient arriving in another shape or dtype is reduced or cast.
+    """
+
+    __slots__ = ("component", "dtype", "edges", "order", "run", "saved", "scope", "shape")
+
+    def __init__(self, tape: Tape, run: Run, edges: tuple[Node | None, ...]) -> None:
+        self.run = run
+        self.edges = edges
+        self.saved: tuple[Tensor | None, ...] | Packed = ()
+        self.component = tape.component
+        self.scope = tape.scope
+        self.shape: Shape = ()
+        self.dtype = Dtype.FP32
+        tape.order += 1
+        self.order = tape.order
+
+    def save(self, tape: Tape, *tensors: Tensor | None) -> None:
+        """Keep tensors for backward, or hand them to the checkpointed region that is running."""
+        region = tape.region
+        self.saved = tensors if region is None else region.pack(tensors)
+
+    def unpack(self) -> tuple[Tensor | None, ...]:
+        """The saved tensors; a checkpointed region is recomputed to get them."""
+        saved = self.saved
+        return saved if isinstance(saved, tuple) else saved.unpack()
+
+    def finish(self, result: Tensor) -> None:
+        """Make ``result`` the output of this op."""
+        self.shape = result.shape
+        self.dtype = result.dtype
+        result.node = self
+
+
+class Leaf(Node):
+    """Gradient accumulation into a tensor that no op made: a parameter, or an input told to need a gradient."""
+
+    __slots__ = ("grad", "held", "strides")
+
+    def __init__(self, tensor: Tensor, name: str, *, hold: bool = False) -> None:
+        super().__init__(tensor.tape, _accumulate, ())
+        self.order = _RUNS_AT_ONCE
+        self.scope = name
+        self.shape = tensor.shape
+        self.strides = tensor.strides
+        self.dtype = tensor.dtype
+        self.grad: Tensor | None = None
+        self.held = tensor.detach() if hold else None
+
+
+def require_grad(x: Tensor, name: str) -> Tensor:
+    """``x.requires_grad_()`` on an op's result: from here on a leaf, kept and given a ``grad`` by the graph."""
+    x.node = Leaf(x, name, hold=True)
+    return x
+
+
+def begin(run: Run, *inputs: Tensor) -> Node | None:
+    """A node for an op on ``inputs``, or ``None`` when nothing needs a gradient.
+
+    Ops begin their node, save inputs, and only then allocate the result: PyTorch's generated
+    autograd wrappers do so too, which shows when recomputation stops early.
+    """
+    tape = inputs[0].tape
+    if not tape.grad_enabled:
+        return None
+    edges = tuple([tensor.node for tensor in inputs])
+    return Node(tape, run, edges) if any(edges) else None
+
+
+def backward(loss: Tensor) -> None:
+    """Run the graph from a scalar loss; afterwards every trainable parameter reached has its ``grad``."""
+    tape = loss.tape
+    root = loss.node
+    if root is None:
+        return
+    scope, component = tape.scope, tape.component
+    tape.grad_enabled, tape.in_backward = False, True
+    waiting = _dependencies(root)
+    buffers = {root: tape.empty(loss.shape, loss.dtype, "ones_like")}
+    ready = [(-root.order, root)]
+    while ready:
+        node = heappop(ready)[1]
+        tape.scope = node.scope
+        tape.component = "temporaries" if node.component == "activations" else node.component
+        outputs = _conform(node.edges, node.run(node, buffers.pop(node)))
+        if node.edges:
+            node.saved = ()
+        for edge in node.edges:
+            gradient = outputs.pop()
+            if edge is None:
+                continue
+            if gradient is not None:
+                _deliver(buffers, edge, gradient)
+            del gradient
+            waiting[edge] -= 1
+            if not waiting[edge] and edge in buffers:
+                heappush(ready, (-edge.order, edge))
+        del outputs, node
+    tape.scope, tape.component = scope, component
+    tape.grad_enabled, tape.in_backward = True, False
+
+
+def _dependencies(root: Node) -> dict[Node, int]:
+    """How many gradients each node of the graph waits for."""
+    counts: dict[Node, int] = {root: 0}
+    stack = [root]
+    while stack:
+        for edge in stack.pop().edges:
+            if edge is None:
+                continue
+            if edge in counts:
+                counts[edge] += 1
+            else:
+                counts[edge] = 1
+                stack.append(edge)
+    return counts
+
+
+def _conform(edges: tuple[Node | None, ...], gradients: Gradients) -> list[Tensor | None]:
+    """Gradients reduced and cast to what each edge expects (``validate_outputs``), last one first."""
+    conformed: list[Tensor | None] = []
+    for edge, gradient in zip(edges, gradients, strict=True):
+        if edge is None:
+            gradient = None
+        elif gradient is not None:
+            if gradient.shape != edge.shape:
+                gradient = gradient.tape.empty(edge.shape, gradient.dtype, "sum_to_size")
+            if gradient.dtype is not edge.dtype:
+                gradient = gradient.tape.empty(edge.shape, edge.dtype, "to", gradient.strides)
+        conformed.append(gradient)
+    conformed.reverse()
+    return conformed
+
+
+def _deliver(buffers: dict[Node, Tensor], edge: Node, gradient: Tensor) -> None:
+    """Put a gradient where its node will find it, adding to one that is there already."""
+    if edge not in buffers:
+        buffers[edge] = gradient
+        return
+    held = buffers.pop(edge)
+    storage = held.storage
+    # One reference more than SOLE: the storage is held by the tensor and by the local above.
+    alone = getrefcount(held) == SOLE and getrefcount(storage) == SOLE + 1
+    if not (alone and layout.is_dense(held.shape, held.strides)):
+        shape, strides = layout.elementwise((held.shape, held.strides), (gradient.shape, gradient.strides))
+        held = held.tape.empty(shape, held.dtype, "add", strides)
+    buffers[edge] = held
+
+
+def _accumulate(node: Node, gradient: Tensor) -> Gradients:
+    """Keep the first gradient of a leaf, by stealing or copying it; add later ones in place."""
+    assert isinstance(node, Leaf)
+    if node.grad is not None:
+        return ()
+    tape = gradient.tape
+    if getrefcount(gradient) > SOLE or gradient.strides != node.strides:
+        gradient = tape.empty(node.shape, gradient.dtype, "clone")
+    if node.held is None:
+        tag = ("gradients", node.scope, "grad", node.shape, gradient.dtype)
+        tape.trace.tags[gradient.storage.block] = tag
+    node.grad = gradient.detach()
+    return ()

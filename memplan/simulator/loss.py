@@ -1,0 +1,56 @@
+"""The language-model loss: where the vocabulary-wide tensors come from."""
+
+from __future__ import annotations
+
+from memplan.domain.dtype import Dtype
+from memplan.simulator import ops
+from memplan.simulator.autograd import Gradients, Node, begin
+from memplan.simulator.ops import finish
+from memplan.simulator.tensor import Tensor
+
+
+def _log_softmax(node: Node, gradient: Tensor) -> Gradients:
+    (output,) = node.unpack()
+    assert output is not None
+    return (ops.like(output, "log_softmax_backward"),)
+
+
+def log_softmax(x: Tensor) -> Tensor:
+    """``F.log_softmax(x, dim=1)``: saves its result."""
+    node = begin(_log_softmax, x)
+    result = finish(node, ops.like(x, "log_softmax"))
+    if node is not None:
+        node.save(x.tape, result.detach())
+    return result
+
+
+def _nll_loss(node: Node, gradient: Tensor) -> Gradients:
+    log_probabilities, *_ = node.unpack()
+    assert log_probabilities is not None
+    return (ops.like(log_probabilities, "nll_loss_backward"),)
+
+
+def nll_loss(log_probabilities: Tensor, labels: Tensor) -> Tensor:
+    """``F.nll_loss``: a scalar; saves the log-probabilities, the labels and the total weight."""
+    tape = log_probabilities.tape
+    node = begin(_nll_loss, log_probabilities)
+    result = finish(node, tape.empty((), Dtype.FP32, "nll_loss"))
+    total = tape.empty((), Dtype.FP32, "total_weight")
+    if node is not None:
+        node.save(tape, log_probabilities, labels, total)
+    return result
+
+
+def causal_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """transformers' ``ForCausalLMLoss``: logits (B, S, V) are upcast to fp32, labels shifted by one.
+
+    Source: transformers src/transformers/loss/loss_utils.py, ``ForCausalLMLoss``.
+    """
+    batch, length, vocabulary = logits.shape
+    logits = ops.to(logits, Dtype.FP32)
+    padded = labels.tape.empty((batch, length + 1), Dtype.INT64, "pad")
+    labels = labels.tape.empty((batch, length), Dtype.INT64, "contiguous")
+    logits = ops.view(logits, (batch * length, vocabulary))
+    loss = nll_loss(log_softmax(logits), labels)
+    del padded
+    return loss

@@ -1,0 +1,95 @@
+"""Matrix products: linear layers and batched products, with autocast's casts and its weight cache."""
+
+from __future__ import annotations
+
+from math import prod
+
+from memplan.domain.dtype import Dtype
+from memplan.simulator import ops
+from memplan.simulator.autograd import Gradients, Leaf, Node, begin
+from memplan.simulator.ops import finish
+from memplan.simulator.tensor import Tensor
+
+
+def cast(x: Tensor) -> Tensor:
+    """``x`` in autocast's dtype, if a region is active.
+
+    The copy of a trainable fp32 parameter is kept until the region ends
+    (``cached_cast`` in aten/src/ATen/autocast_mode.cpp).
+    """
+    dtype = x.tape.autocast
+    if dtype is None or x.dtype is dtype or x.dtype is Dtype.FP64:
+        return x
+    if not isinstance(x.node, Leaf) or x.dtype is not Dtype.FP32:
+        return ops.to(x, dtype)
+    casts = x.tape.casts
+    if id(x) not in casts:
+        casts[id(x)] = ops.to(x, dtype)
+    return casts[id(x)]
+
+
+def _linear(node: Node, gradient: Tensor) -> Gradients:
+    # MmBackward: the weight's gradient first (alphabetical: mat2, self).
+    x, weight = node.unpack()
+    tape = gradient.tape
+    tape.take_workspace()
+    of_weight = of_x = None
+    if x is not None:
+        out_features, in_features = gradient.shape[-1], x.shape[-1]
+        of_weight = tape.empty((out_features, in_features), gradient.dtype, "mm")
+    if weight is not None:
+        of_x = tape.empty((*gradient.shape[:-1], weight.shape[1]), gradient.dtype, "mm")
+    return of_x, of_weight
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``F.linear(x, weight, bias)`` with ``x`` (…, in) and ``weight`` (out, in); a bias is fused (``addmm``)."""
+    x, weight = cast(x), cast(weight)
+    if bias is not None:
+        bias = cast(bias)
+        node = begin(_addmm, x, weight, bias)
+    else:
+        node = begin(_linear, x, weight)
+    if node is not None:
+        node.save(x.tape, x if node.edges[1] else None, weight if node.edges[0] else None)
+    x.tape.take_workspace()
+    return finish(node, x.tape.empty((*x.shape[:-1], weight.shape[0]), x.dtype, "linear"))
+
+
+def _addmm(node: Node, gradient: Tensor) -> Gradients:
+    of_x, of_weight = _linear(node, gradient)
+    # The bias' gradient is the incoming one, summed by the engine.
+    return of_x, of_weight, gradient
+
+
+def _bmm(node: Node, gradient: Tensor) -> Gradients:
+    a, b = node.unpack()
+    tape = gradient.tape
+    tape.take_workspace()
+    batch, rows, columns = gradient.shape
+    of_a = of_b = None
+    if a is not None:
+        of_b = tape.empty((batch, a.shape[2], columns), gradient.dtype, "bmm")
+    if b is not None:
+        of_a = tape.empty((batch, rows, b.shape[1]), gradient.dtype, "bmm")
+    return of_a, of_b
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """``torch.matmul`` of two tensors with the same leading axes (…, n, k) and (…, k, m).
+
+    Both are reshaped to three axes, which copies what cannot be viewed so.
+    """
+    a, b = cast(a), cast(b)
+    lead = a.shape[:-2]
+    batch = prod(lead)
+    a = ops.view(a, (batch, *a.shape[-2:]))
+    b = ops.view(b, (batch, *b.shape[-2:]))
+    node = begin(_bmm, a, b)
+    if node is not None:
+        node.save(a.tape, a if node.edges[1] else None, b if node.edges[0] else None)
+    a.tape.take_workspace()
+    product = finish(node, a.tape.empty((batch, a.shape[1], b.shape[2]), a.dtype, "bmm"))
+    return ops.view(product, (*lead, a.shape[1], b.shape[2]))
+
+

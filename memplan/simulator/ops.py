@@ -1,0 +1,295 @@
+"""Elementwise ops, reductions and changes of shape: what each allocates, saves, and allocates again in backward.
+
+Formulas for backward follow tools/autograd/derivatives.yaml and FunctionsManual.cpp of PyTorch; where
+an op has several gradients they are computed in alphabetical order of their argument names.
+"""
+
+from __future__ import annotations
+
+from memplan.domain.dtype import Dtype
+from memplan.simulator import layout
+from memplan.simulator.autograd import Gradients, Node, begin
+from memplan.simulator.layout import Shape
+from memplan.simulator.tensor import Parameter, Tensor
+
+_WIDTH = {Dtype.FP64: 4, Dtype.FP32: 3, Dtype.BF16: 1, Dtype.FP16: 1}
+
+
+def promote(first: Dtype, second: Dtype) -> Dtype:
+    """The dtype of an op on two floating point tensors (bf16 with fp16 gives fp32)."""
+    if first is second:
+        return first
+    if _WIDTH[first] == _WIDTH[second]:
+        return Dtype.FP32
+    return first if _WIDTH[first] > _WIDTH[second] else second
+
+
+def finish(node: Node | None, result: Tensor) -> Tensor:
+    """Connect a result to the node of its op, if it has one."""
+    if node is not None:
+        node.finish(result)
+    return result
+
+
+def like(x: Tensor, op: str, dtype: Dtype | None = None) -> Tensor:
+    """A new tensor laid out as an elementwise op on ``x`` would lay out its result."""
+    shape, strides = layout.elementwise((x.shape, x.strides))
+    return x.tape.empty(shape, dtype or x.dtype, op, strides)
+
+
+def pair(a: Tensor, b: Tensor, op: str) -> Tensor:
+    """A new tensor laid out as the elementwise result of ``a`` and ``b``."""
+    shape, strides = layout.elementwise((a.shape, a.strides), (b.shape, b.strides))
+    return a.tape.empty(shape, promote(a.dtype, b.dtype), op, strides)
+
+
+def _pass(_: Node, gradient: Tensor) -> Gradients:
+    return (gradient,)
+
+
+def to(x: Tensor, dtype: Dtype) -> Tensor:
+    """``x.to(dtype)``; the engine casts the gradient back."""
+    if x.dtype is dtype:
+        return x
+    node = begin(_pass, x)
+    return finish(node, like(x, "to", dtype))
+
+
+def clone(x: Tensor) -> Tensor:
+    """``x.contiguous()`` of a tensor that is not: a row-major copy."""
+    node = begin(_pass, x)
+    return finish(node, x.tape.empty(x.shape, x.dtype, "clone"))
+
+
+def contiguous(x: Tensor) -> Tensor:
+    """``x.contiguous()``."""
+    return x if layout.is_contiguous(x.shape, x.strides) else clone(x)
+
+
+def _add(_: Node, gradient: Tensor) -> Gradients:
+    return gradient, gradient
+
+
+def add(a: Tensor, b: Tensor) -> Tensor:
+    """``a + b``: saves nothing; both inputs get the same gradient."""
+    node = begin(_add, a, b)
+    return finish(node, pair(a, b, "add"))
+
+
+def add_scalar(x: Tensor) -> Tensor:
+    """``x + number``."""
+    node = begin(_pass, x)
+    return finish(node, like(x, "add"))
+
+
+def _mul(node: Node, gradient: Tensor) -> Gradients:
+    a, b = node.unpack()
+    of_b = pair(gradient, a, "mul") if a is not None else None
+    of_a = pair(gradient, b, "mul") if b is not None else None
+    return of_a, of_b
+
+
+def mul(a: Tensor, b: Tensor) -> Tensor:
+    """``a * b``: each factor is saved if the other needs a gradient."""
+    node = begin(_mul, a, b)
+    if node is not None:
+        needs_a, needs_b = node.edges
+        node.save(a.tape, a if needs_b else None, b if needs_a else None)
+    return finish(node, pair(a, b, "mul"))
+
+
+def _mul_scalar(_: Node, gradient: Tensor) -> Gradients:
+    return (like(gradient, "mul"),)
+
+
+def mul_scalar(x: Tensor) -> Tensor:
+    """``x * number``."""
+    node = begin(_mul_scalar, x)
+    return finish(node, like(x, "mul"))
+
+
+def _neg(_: Node, gradient: Tensor) -> Gradients:
+    return (like(gradient, "neg"),)
+
+
+def neg(x: Tensor) -> Tensor:
+    """``-x``."""
+    node = begin(_neg, x)
+    return finish(node, like(x, "neg"))
+
+
+def _square(node: Node, gradient: Tensor) -> Gradients:
+    # pow_backward: grad * (exponent * self.pow(exponent - 1)), each factor a tensor of its own.
+    (x,) = node.unpack()
+    assert x is not None
+    power = like(x, "pow")
+    scaled = like(power, "mul")
+    return (pair(gradient, scaled, "mul"),)
+
+
+def square(x: Tensor) -> Tensor:
+    """``x.pow(2)``: saves its input."""
+    node = begin(_square, x)
+    if node is not None:
+        node.save(x.tape, x)
+    return finish(node, like(x, "pow"))
+
+
+def mean_last(x: Tensor) -> Tensor:
+    """``x.mean(-1, keepdim=True)``: in backward, the gradient is expanded and divided into a new tensor."""
+    shape = x.shape
+
+    def run(_: Node, gradient: Tensor) -> Gradients:
+        return (gradient.tape.empty(shape, gradient.dtype, "div"),)
+
+    node = begin(run, x)
+    return finish(node, x.tape.empty((*shape[:-1], 1), x.dtype, "mean"))
+
+
+def _rsqrt(node: Node, gradient: Tensor) -> Gradients:
+    # -0.5 * grad * result.pow(3)
+    (result,) = node.unpack()
+    assert result is not None
+    scaled = like(gradient, "mul")
+    cubed = like(result, "pow")
+    return (pair(scaled, cubed, "mul"),)
+
+
+def rsqrt(x: Tensor) -> Tensor:
+    """``torch.rsqrt(x)``: saves its result."""
+    node = begin(_rsqrt, x)
+    result = finish(node, like(x, "rsqrt"))
+    if node is not None:
+        node.save(x.tape, result.detach())
+    return result
+
+
+def _silu(node: Node, gradient: Tensor) -> Gradients:
+    (x,) = node.unpack()
+    assert x is not None
+    return (pair(gradient, x, "silu_backward"),)
+
+
+def silu(x: Tensor) -> Tensor:
+    """``F.silu(x)``: saves its input."""
+    node = begin(_silu, x)
+    if node is not None:
+        node.save(x.tape, x)
+    return finish(node, like(x, "silu"))
+
+
+def _dropout(node: Node, gradient: Tensor) -> Gradients:
+    (mask,) = node.unpack()
+    return (like(gradient, "masked_scale"),) if mask is not None else (None,)
+
+
+def dropout(x: Tensor) -> Tensor:
+    """``F.dropout`` with a positive rate (``native_dropout`` on CUDA): saves a mask of one byte per element."""
+    node = begin(_dropout, x)
+    result = finish(node, like(x, "dropout"))
+    mask = like(x, "dropout_mask", Dtype.BOOL)
+    if node is not None:
+        node.save(x.tape, mask)
+    return result
+
+
+def embedding(weight: Parameter, tokens: Tensor) -> Tensor:
+    """``F.embedding``: rows of ``weight`` for each token; saves the token ids.
+
+    Backward makes a dense gradient of the whole table. Beyond 3,072 tokens CUDA sorts the ids first
+    (aten/src/ATen/native/cuda/Embedding.cu): two int64 copies of them while the gradient is made.
+    """
+    rows = weight.shape
+
+    def run(node: Node, gradient: Tensor) -> Gradients:
+        (ids,) = node.unpack()
+        assert ids is not None
+        tape = gradient.tape
+        table = tape.empty(rows, gradient.dtype, "embedding_dense_backward")
+        if gradient.shape[0] * gradient.shape[1] > 3072:
+            _ = like(ids, "sorted_indices"), like(ids, "orig_indices")
+        return (table,)
+
+    node = begin(run, weight)
+    if node is not None:
+        node.save(weight.tape, tokens)
+    return finish(node, weight.tape.empty((*tokens.shape, rows[1]), weight.dtype, "embedding"))
+
+
+def view(x: Tensor, shape: Shape) -> Tensor:
+    """``x.view(shape)`` where that is possible, else the copy that ``x.reshape(shape)`` makes."""
+    strides = layout.view(x.shape, x.strides, shape)
+    if strides is None:
+        x = clone(x)
+        strides = layout.contiguous(shape)
+    source = x.shape
+
+    def run(_: Node, gradient: Tensor) -> Gradients:
+        return (view(gradient, source),)
+
+    node = begin(run, x)
+    return finish(node, x.alias(shape, strides))
+
+
+def transpose(x: Tensor, first: int, second: int) -> Tensor:
+    """``x.transpose(first, second)`` for non-negative axes: always a view."""
+
+    def run(_: Node, gradient: Tensor) -> Gradients:
+        return (_swap(gradient, first, second),)
+
+    node = begin(run, x)
+    return finish(node, _swap(x, first, second))
+
+
+def _swap(x: Tensor, first: int, second: int) -> Tensor:
+    shape, strides = list(x.shape), list(x.strides)
+    shape[first], shape[second] = shape[second], shape[first]
+    strides[first], strides[second] = strides[second], strides[first]
+    return x.alias(tuple(shape), tuple(strides))
+
+
+def expand(x: Tensor, shape: Shape) -> Tensor:
+    """``x.expand(shape)``: a view; backward sums over the expanded axes into a new tensor."""
+    source = x.shape
+
+    def run(_: Node, gradient: Tensor) -> Gradients:
+        return (gradient.tape.empty(source, gradient.dtype, "sum"),)
+
+    node = begin(run, x)
+    return finish(node, x.alias(shape, layout.expand(x.shape, x.strides, shape)))
+
+
+def unsqueeze(x: Tensor, axis: int) -> Tensor:
+    """``x.unsqueeze(axis)`` for a non-negative axis: a view."""
+    shape, strides = x.shape, x.strides
+    step = strides[axis] * shape[axis] if axis < len(shape) else 1
+
+    def run(_: Node, gradient: Tensor) -> Gradients:
+        sides, steps = gradient.shape, gradient.strides
+        return (gradient.alias(sides[:axis] + sides[axis + 1 :], steps[:axis] + steps[axis + 1 :]),)
+
+    node = begin(run, x)
+    result = x.alias((*shape[:axis], 1, *shape[axis:]), (*strides[:axis], step, *strides[axis:]))
+    return finish(node, result)
+
+
+def narrow_last(x: Tensor, width: int) -> Tensor:
+    """A slice of ``width`` along the last axis: a view; backward zero-fills a tensor of the whole size."""
+    source = x.shape
+
+    def run(_: Node, gradient: Tensor) -> Gradients:
+        return (gradient.tape.empty(source, gradient.dtype, "slice_backward"),)
+
+    node = begin(run, x)
+    return finish(node, x.alias((*source[:-1], width), x.strides))
+
+
+def cat_last(a: Tensor, b: Tensor) -> Tensor:
+    """``torch.cat((a, b), dim=-1)``: a row-major copy; backward hands out views."""
+    left, right = a.shape, b.shape
+
+    def run(_: Node, gradient: Tensor) -> Gradients:
+        return gradient.alias(left, gradient.strides), gradient.alias(right, gradient.strides)
+
+    node = begin(run, a, b)
+    return finish(node, a.tape.empty((*left[:-1], left[-1] + right[-1]), a.dtype, "cat"))

@@ -1,0 +1,90 @@
+"""A training run in miniature: load, then optimizer steps until memory repeats itself."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Protocol
+
+from memplan.domain.dtype import Dtype
+from memplan.domain.trace import Phase, Trace
+from memplan.domain.workload import Workload
+from memplan.simulator.autograd import Leaf, backward
+from memplan.simulator.optimizer import Stepper
+from memplan.simulator.tensor import Tape, Tensor
+
+STEPS = 2
+"""The first step makes optimizer states (and gradients that stay); from the second on steps are alike."""
+
+MICRO_BATCHES = 2
+"""With accumulation, the first micro-batch makes the gradients and all others are alike."""
+
+
+class Model(Protocol):
+    """What a family gives the step: the leaves that train, and a loss."""
+
+    leaves: list[Leaf]
+
+    def loss(self, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and logits of a batch."""
+
+
+def train(workload: Workload, build: Callable[[Tape], Model], workspace: int) -> Trace:
+    """The trace of loading a model and training it for two optimizer steps.
+
+    ``workspace`` is the size of a cuBLAS workspace on the target. Garbage collection is off meanwhile:
+    lifetimes must follow from references alone.
+    """
+    tape = Tape(workspace)
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        tape.trace.enter(Phase.LOAD)
+        model = build(tape)
+        trace = _steps(tape, workload, model)
+    finally:
+        if collecting:
+            gc.enable()
+    return trace
+
+
+def _steps(tape: Tape, workload: Workload, model: Model) -> Trace:
+    stepper = Stepper(tape, workload.optimizer, model.leaves)
+    for _ in range(STEPS):
+        tape.trace.cycles.append(len(tape.trace.events))
+        _step(tape, workload, model, stepper)
+    return tape.trace.closed()
+
+
+def _step(tape: Tape, workload: Workload, model: Model, stepper: Stepper) -> None:
+    """One optimizer step. A loop that keeps ``outputs`` holds its logits to the end of the step."""
+    kept: tuple[Tensor, ...] = ()
+    for _ in range(min(workload.batch.accumulation, MICRO_BATCHES)):
+        batch = _batch(tape, workload)
+        loss, logits = _forward(tape, workload, model, *batch)
+        kept = (loss, logits) if workload.outputs_kept else ()
+        del logits
+        tape.trace.enter(Phase.BACKWARD)
+        backward(loss)
+    tape.trace.enter(Phase.OPTIMIZER)
+    tape.component, tape.scope = "temporaries", "optimizer"
+    stepper.step()
+    stepper.zero_grad()
+    del kept
+
+
+def _batch(tape: Tape, workload: Workload) -> tuple[Tensor, Tensor]:
+    """Token ids and labels (B, S), alive until the next batch comes."""
+    tape.trace.enter(Phase.FORWARD)
+    tape.component, tape.scope = "activations", "inputs"
+    size = (workload.batch.micro, workload.sequence.length)
+    return tape.empty(size, Dtype.INT64, "input_ids"), tape.empty(size, Dtype.INT64, "labels")
+
+
+def _forward(tape: Tape, workload: Workload, model: Model, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss and logits, within an autocast region if the precision asks for one."""
+    tape.autocast = workload.precision.autocast
+    result = model.loss(tokens, labels)
+    tape.autocast = None
+    tape.casts.clear()
+    return result
