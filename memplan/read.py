@@ -185,9 +185,11 @@ def _override(workload: Workload, override: str) -> tuple[str, object]:
     name = name.strip()
     if not equals or not name or not text.strip():
         raise FieldError(f"--set {override}: is not key=value", expected="such as batch.micro=2")
-    value = Value(
-        source=(source := Source.of(text.strip(), f"--set {name}")), key=name, node=yaml.parse(source)
-    )
+    try:
+        source = Source.of(text.strip(), f"--set {name}")
+    except UnicodeError:
+        raise FieldError(f"--set {override!r} is not text") from None
+    value = Value(source=source, key=name, node=yaml.parse(source))
     declared = dict(workload.model.values) if isinstance(workload.model, DeclaredModel) else {}
     if name in declared:
         return name, value.whole()

@@ -38,8 +38,6 @@ def tensors(value: Value, names: Collection[str]) -> tuple[DeclaredTensor, ...]:
         found.append(_tensor(name, entry, names))
     if not found:
         raise value.fail("declares nothing", expected="NAME: {shape: [...], dtype: fp32, role: weight}")
-    if len({tensor.name for tensor in found}) != len(found):
-        raise value.fail("declares a tensor twice")
     return tuple(found)
 
 

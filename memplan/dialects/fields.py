@@ -44,8 +44,10 @@ class Value:
         """An error at this value; ``message`` follows the key's name."""
         return FieldError(f"{self.key}: {message}", location=self.location, expected=expected, hint=hint)
 
-    def entries(self, known: Collection[str] | None = None) -> dict[str, Value]:
+    def entries(self, known: Collection[str] | None = None, *, repeats: bool = False) -> dict[str, Value]:
         """The values of a mapping by key; with ``known``, any other key is an error.
+
+        With ``repeats`` the last of several equal keys counts, as most parsers have it.
 
         Raises:
             FieldError: this is no mapping, a key is no plain text, repeated, or not in ``known``.
@@ -53,6 +55,7 @@ class Value:
         if not isinstance(self.node, MappingNode):
             raise self.fail(f"must be a mapping, not {self.described()}", expected=_listed(known))
         found: dict[str, Value] = {}
+        repeated = () if repeats else self.node.duplicates
         for item in self.node.items:
             name = item.key.value
             place = self.source.location(item.key.span)
@@ -63,7 +66,7 @@ class Value:
             key = f"{self.key}.{name}" if self.key else name
             if known is not None and name not in known:
                 raise unknown_key(key, name, known, place)
-            if known is not None and name in found and item.key in self.node.duplicates:
+            if item.key in repeated:
                 raise FieldError(f"{key} is given twice", location=place, hint="keep one of the two")
             found[name] = Value(source=self.source, key=key, node=item.value)
         return found
@@ -115,7 +118,7 @@ class Value:
 
     def choice(self, names: Collection[str]) -> str:
         """One of a fixed list of names."""
-        found = self.node.value if isinstance(self.node, ScalarNode) else self
+        found = self.node.value if isinstance(self.node, ScalarNode) else None
         if isinstance(found, str) and found in names:
             return found
         close = get_close_matches(found, names, n=1) if isinstance(found, str) else []

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from memplan.dialects.fields import Value
-from memplan.dialects.reading import Target
+from memplan.dialects.reading import Origin, Target
 from memplan.domain.errors import FieldError, Location
 
 HEADER_KEYS = ("memplan", "target")
@@ -46,7 +46,12 @@ def of_entries(entries: Mapping[str, Value]) -> Target:
     gpu = entries["gpu"].word() if "gpu" in entries else None
     margin = _margin(entries["margin"]) if "margin" in entries else None
     profile = entries["profile"].word() if "profile" in entries else None
-    return Target(gpu=gpu, margin=margin, profile=profile)
+    origins = {
+        f"target.{key}": Origin(location=entries[key].location, how="written")
+        for key in TARGET_KEYS
+        if key in entries
+    }
+    return Target(gpu=gpu, margin=margin, profile=profile, origins=origins)
 
 
 def _margin(value: Value) -> str:

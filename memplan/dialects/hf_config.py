@@ -69,7 +69,7 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
 
 def _params(root: Value) -> tuple[Dtype, Origin]:
     """``dtype`` (transformers 5) wins over ``torch_dtype``; neither, or ``auto``, is taken for bf16."""
-    entries = root.entries()
+    entries = root.entries(repeats=True)
     for key in ("dtype", "torch_dtype"):
         if key in entries and not entries[key].is_null and entries[key].written() != "auto":
             return entries[key].dtype(), Origin(location=entries[key].location, how="written")

@@ -80,6 +80,7 @@ def read(document: Document, intake: Intake) -> Reading:
         workload=Workload(model=model, task=task),
         origins={
             "model": Origin(location=parts["tensors"].location, how="written"),
+            **asked.origins,
             **{name: _origin(several) for name, several in places.items()},
         },
         findings=tuple(

@@ -23,7 +23,7 @@ def of_config(value: Value, intake: Intake) -> Architecture:
         raise value.fail(
             f"must be a mapping, not {value.described()}", expected="the fields of a config.json"
         )
-    value.entries()
+    value.entries(repeats=True)
 
     def where(key: str) -> Location:
         item = node.item(key)

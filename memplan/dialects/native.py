@@ -50,7 +50,7 @@ def read(document: Document, intake: Intake) -> Reading:
         path=document.path,
         dialect=NAME,
         workload=workload,
-        origins=origins,
+        origins=origins | dict(asked.origins),
         gpu=asked.gpu,
         margin=asked.margin,
         profile=asked.profile,

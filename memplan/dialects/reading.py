@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os.path import realpath
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -66,18 +67,19 @@ class Listed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """The target a config asks for itself: names as written, resolved by whoever needs them."""
+    """The target a config asks for itself: names as written, to be looked up by whoever needs them."""
 
     gpu: str | None = None
     margin: str | None = None
     profile: str | None = None
+    origins: Mapping[str, Origin] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """A config understood: its workload and where every value of it comes from.
 
-    ``origins`` is keyed by native path (``batch.micro``) or by the name of a declared value.
+    ``origins`` is keyed by native path (``batch.micro``, ``target.gpu``) or by the name of a declared value.
     ``files`` maps every file that was read to the sha256 of its bytes. ``document`` and ``slots``
     serve writing: the main file's tree, and the places of declared values.
     """
@@ -163,4 +165,4 @@ class Dialect(Protocol):
 
 
 def _real(path: Path) -> str:
-    return str(path.resolve())
+    return realpath(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from memplan.dialects.reading import FieldChange
@@ -57,9 +58,10 @@ def unwritable(change: FieldChange, reason: str) -> Advice:
 
 
 def planned(workload: Workload, changes: Iterable[FieldChange]) -> Workload:
-    """The workload with every change made."""
+    """The workload with every change made that names a field of it."""
     for name, _, after in changes:
-        workload = workload.changed(name, after)
+        with suppress(AttributeError, TypeError):
+            workload = workload.changed(name, after)
     return workload
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from memplan.dialects.axolotl.keys import Keys
 from memplan.dialects.fields import Value
 from memplan.dialects.reading import Origin
-from memplan.documents.tree import SequenceNode
+from memplan.documents.tree import ScalarNode, SequenceNode
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Adapter, Quantization
 
@@ -100,7 +101,12 @@ def _named(keys: Keys, value: Value) -> tuple[str, ...]:
 
 
 def _fraction(value: Value) -> float:
-    try:
-        return value.number(0, 1)
-    except ArithmeticError:
-        raise value.fail("is no fraction") from None
+    """A number from 0 to 1; text such as 5e-2, which PyYAML leaves as text, counts as pydantic reads it."""
+    node = value.node
+    if isinstance(node, ScalarNode) and isinstance(node.value, str):
+        try:
+            number = float(node.value)
+        except ValueError:
+            return value.number(0, 1)
+        return Value(source=value.source, key=value.key, node=replace(node, value=number)).number(0, 1)
+    return value.number(0, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 
 from memplan.dialects.fields import Value
@@ -91,7 +91,8 @@ class Keys:
         if isinstance(node, ScalarNode) and isinstance(node.value, str):
             digits = node.value.strip()
             if digits.isascii() and digits.isdigit() and len(digits) < 20:
-                return Value(source=value.source, key=value.key, node=_as(node, int(digits))).whole()
+                number = replace(node, value=int(digits))
+                return Value(source=value.source, key=value.key, node=number).whole()
         return value.whole()
 
     def flag(self, key: str) -> bool | None:
@@ -124,7 +125,7 @@ def truth(value: Value) -> bool:
 
 def open_keys(root: Value) -> Keys:
     """The values of a file, with a warning for every repeated key and every near miss."""
-    keys = Keys(entries=root.entries(), root=root)
+    keys = Keys(entries=root.entries(repeats=True), root=root)
     node = root.node
     if isinstance(node, MappingNode):
         for repeated in node.duplicates:
@@ -157,9 +158,3 @@ def near_miss(name: str) -> str | None:
         return None
     best = max(MEMORY_KEYS, key=lambda key: SequenceMatcher(None, name, key).ratio())
     return best if SequenceMatcher(None, name, best).ratio() >= _CLOSE else None
-
-
-def _as(node: ScalarNode, value: int) -> ScalarNode:
-    from dataclasses import replace
-
-    return replace(node, value=value)
