@@ -14,6 +14,7 @@ from memplan.domain.errors import AmbiguousKeyError, DocumentError, FieldError, 
 
 PYTHON_SUFFIXES = (".py", ".pyi")
 CPP_SUFFIXES = (".cpp", ".cc", ".cxx", ".c", ".cu", ".h", ".hpp", ".hh", ".hxx", ".cuh", ".ipp", ".inl")
+_MOST_SHOWN = 10
 _MOST_COMPARED = 500  # looking around every one of more than these would take minutes, and is no config
 
 
@@ -161,5 +162,6 @@ def _ambiguous(source: Source, key: str, near: str | None, found: list[Assignmen
 
 
 def _places(source: Source, found: list[Assignment]) -> str:
-    places = [f"{source.path}:{source.line(item.statement)}" for item in found]
-    return ", ".join(places[:10]) + (f" and {len(places) - 10} more" if len(places) > 10 else "")
+    places = [f"{source.path}:{source.line(item.statement)}" for item in found[:_MOST_SHOWN]]
+    more = len(found) - len(places)
+    return ", ".join(places) + (f" and {more} more" if more else "")

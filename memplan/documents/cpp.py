@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memplan.documents.assignments import Assignment, Program
-from memplan.documents.literals import read_literal
+from memplan.documents.literals import scalar
 from memplan.documents.scopes import Layout, Mention, Place, Scope, note
 from memplan.documents.source import Source
 from memplan.documents.syntax import Syntax
-from memplan.documents.tree import Language, ScalarNode, Value
+from memplan.documents.tree import Language, ScalarNode
 from memplan.domain.edit import Span
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def assignments(source: Source) -> tuple[Assignment, ...]:
 @dataclass(frozen=True, slots=True)
 class _Visit:
     node: Node
+    parent: Node | None  # carried along: asking a node for its parent searches from the root
     scope: Scope
     names: tuple[str, ...]
 
@@ -58,7 +59,7 @@ class _Reading:
 
     def assignments(self) -> list[Assignment]:
         top = Scope(parent=None, header=Span(0, 0), top=0)
-        waiting = [_Visit(self._syntax.root, top, ())]
+        waiting = [_Visit(self._syntax.root, None, top, ())]
         while waiting:
             visit = waiting.pop()
             if note(self._syntax, self._layout, visit.scope, visit.node):
@@ -70,16 +71,16 @@ class _Reading:
     def _below(self, visit: _Visit) -> list[_Visit]:
         node, scope, names = visit.node, visit.scope, visit.names
         if node.type in _BLOCKS:
-            scope = self._scope(node, scope)
+            scope = self._scope(node, visit.parent, scope)
         if node.type in _TYPES or node.type == "namespace_definition":
             name = node.child_by_field_name("name")
             names = names if name is None else (*names, *self._dotted(name).split("."))
         if node.type in ("function_definition", "lambda_expression"):
             names = ()
-        return [_Visit(child, scope, names) for child in self._live(node)]
+        return [_Visit(child, node, scope, names) for child in self._live(node)]
 
-    def _scope(self, node: Node, parent: Scope) -> Scope:
-        owner = node if node.type == "case_statement" or node.parent is None else node.parent
+    def _scope(self, node: Node, above: Node | None, parent: Scope) -> Scope:
+        owner = node if node.type == "case_statement" or above is None else above
         start = self._syntax.span(owner).start
         end = self._syntax.span(node).start
         if owner is node:
@@ -113,7 +114,7 @@ class _Reading:
             self._assignment(visit)
         elif node.type == "init_declarator":
             name, value = node.child_by_field_name("declarator"), node.child_by_field_name("value")
-            self._declared(visit, name, value, node.parent or node)
+            self._declared(visit, name, value, visit.parent or node)
         elif node.type == "field_declaration":
             for name, value in _members(node):
                 self._declared(visit, name, value, node)
@@ -126,10 +127,8 @@ class _Reading:
         operator = node.child_by_field_name("operator")
         if left is None or right is None or operator is None or operator.type != "=":
             return
-        parent = node.parent
+        parent = visit.parent
         chained = right.type == node.type or (parent is not None and parent.type == node.type)
-        while right.type == node.type and (inner := right.child_by_field_name("right")) is not None:
-            right = inner
         statement = parent if parent is not None and parent.type == "expression_statement" else node
         key = "".join(self._syntax.text(left).split())
         self._add(visit, key, right, statement, "it is assigned to several names" if chained else None)
@@ -151,14 +150,14 @@ class _Reading:
             return
         span = self._syntax.span(value)
         text = _COMMENT.sub("", self._syntax.text(value)).rstrip()
-        node = _scalar(text, Span(span.start, span.start + len(text)), None)
+        node = scalar(text, Span(span.start, span.start + len(text)), Language.CPP, None)
         self._append(visit, self._syntax.text(name), node, visit.node)
 
     def _dotted(self, node: Node) -> str:
         return "".join(self._syntax.text(node).split()).replace("::", ".")
 
     def _add(self, visit: _Visit, key: str, value: Node, statement: Node, fixed: str | None) -> None:
-        node = _scalar(self._syntax.text(value), self._syntax.span(value), fixed)
+        node = scalar(self._syntax.text(value), self._syntax.span(value), Language.CPP, fixed)
         self._append(visit, key, node, statement)
 
     def _append(self, visit: _Visit, key: str, node: ScalarNode, statement: Node) -> None:
@@ -179,12 +178,3 @@ def _members(node: Node) -> list[tuple[Node, Node]]:
         elif kind == "default_value" and name is not None:
             found.append((name, child))
     return found
-
-
-def _scalar(text: str, span: Span, fixed: str | None) -> ScalarNode:
-    value: Value
-    try:
-        value = read_literal(text, Language.CPP)
-    except ValueError as error:
-        value, fixed = text, fixed or str(error)
-    return ScalarNode(value=value, text=text, span=span, language=Language.CPP, fixed=fixed)

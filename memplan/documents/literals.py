@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import re
 
-from memplan.documents.tree import LARGEST_INTEGER, Language, Value
+from memplan.documents.tree import LARGEST_INTEGER, Language, ScalarNode, Value
+from memplan.domain.edit import Span
 
 _LONGEST_NUMBER = 400
 _STRING = re.compile(r'"((?:[^"\\\r\n]|\\[^\r\n])*)"')
@@ -33,6 +34,18 @@ _WORDS: dict[Language, dict[str, Value]] = {
     Language.PYTHON: {"True": True, "False": False, "None": None},
     Language.CPP: {"true": True, "false": False},
 }
+_LONGEST_LITERAL = 1000
+
+
+def scalar(text: str, span: Span, language: Language, fixed: str | None) -> ScalarNode:
+    """The node of a right-hand side: fixed with its text as value (shortened) when it is no literal."""
+    value: Value
+    try:
+        value = read_literal(text, language)
+    except ValueError as error:
+        fixed = fixed or str(error)
+        value = text = text if len(text) <= _LONGEST_LITERAL else f"{text[:_LONGEST_LITERAL]}..."
+    return ScalarNode(value=value, text=text, span=span, language=language, fixed=fixed)
 
 
 def read_literal(text: str, language: Language) -> Value:
@@ -41,6 +54,8 @@ def read_literal(text: str, language: Language) -> Value:
     Raises:
         ValueError: the text is no literal that memplan rewrites. The message is a clause that says why.
     """
+    if len(text) > _LONGEST_LITERAL:
+        raise ValueError("it is an expression, which memplan does not evaluate")
     if text in _WORDS[language]:
         return _WORDS[language][text]
     if text[:1] in ("'", '"'):

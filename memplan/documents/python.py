@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memplan.documents.assignments import Assignment, Program
-from memplan.documents.literals import read_literal
+from memplan.documents.literals import scalar
 from memplan.documents.scopes import Layout, Place, Scope, note
 from memplan.documents.source import Source
 from memplan.documents.syntax import Syntax
-from memplan.documents.tree import Language, ScalarNode, Value
+from memplan.documents.tree import Language
 from memplan.domain.edit import Span
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def assignments(source: Source) -> tuple[Assignment, ...]:
 @dataclass(frozen=True, slots=True)
 class _Visit:
     node: Node
+    parent: Node | None  # carried along: asking a node for its parent searches from the root
     scope: Scope
     classes: tuple[str, ...]
     in_function: bool
@@ -52,7 +53,7 @@ class _Reading:
 
     def assignments(self) -> list[Assignment]:
         top = Scope(parent=None, header=Span(0, 0), top=0)
-        waiting = [_Visit(self._syntax.root, top, (), False)]
+        waiting = [_Visit(self._syntax.root, None, top, (), False)]
         while waiting:
             visit = waiting.pop()
             if note(self._syntax, self._layout, visit.scope, visit.node):
@@ -64,38 +65,33 @@ class _Reading:
 
     def _below(self, visit: _Visit) -> list[_Visit]:
         node, scope, classes, in_function = visit.node, visit.scope, visit.classes, visit.in_function
-        if node.type == "block" and node.parent is not None:
-            header = Span(self._syntax.span(node.parent).start, self._syntax.span(node).start)
-            scope = Scope(parent=scope, header=header, top=node.parent.start_point.row)
+        if node.type == "block" and visit.parent is not None:
+            header = Span(self._syntax.span(visit.parent).start, self._syntax.span(node).start)
+            scope = Scope(parent=scope, header=header, top=visit.parent.start_point.row)
         if node.type == "class_definition" and (name := node.child_by_field_name("name")) is not None:
             classes = (*classes, self._syntax.text(name))
         in_function = in_function or node.type in ("function_definition", "lambda")
-        return [_Visit(child, scope, classes, in_function) for child in node.children]
+        return [_Visit(child, node, scope, classes, in_function) for child in node.children]
 
     def _assignment(self, visit: _Visit) -> None:
         node = visit.node
         left, right = node.child_by_field_name("left"), node.child_by_field_name("right")
         if left is None or right is None or left.type not in _TARGETS:
             return
-        chained = right.type == "assignment" or (node.parent is not None and node.parent.type == "assignment")
-        while right.type == "assignment" and (inner := right.child_by_field_name("right")) is not None:
-            right = inner
+        chained = right.type == "assignment" or (
+            visit.parent is not None and visit.parent.type == "assignment"
+        )
         key = ".".join((*visit.classes, "".join(self._syntax.text(left).split())))
         self._found.append(
             Assignment(
                 key=key,
-                node=_value(self._syntax, right, "it is assigned to several names" if chained else None),
+                node=scalar(
+                    self._syntax.text(right),
+                    self._syntax.span(right),
+                    Language.PYTHON,
+                    "it is assigned to several names" if chained else None,
+                ),
                 statement=self._syntax.span(node),
                 place=Place(visit.scope, self._layout, key, node.start_point.row, node.end_point.row),
             )
         )
-
-
-def _value(syntax: Syntax, node: Node, fixed: str | None) -> ScalarNode:
-    text = syntax.text(node)
-    value: Value
-    try:
-        value = read_literal(text, Language.PYTHON)
-    except ValueError as error:
-        value, fixed = text, fixed or str(error)
-    return ScalarNode(value=value, text=text, span=syntax.span(node), language=Language.PYTHON, fixed=fixed)

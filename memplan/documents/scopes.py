@@ -21,6 +21,7 @@ _STRINGS = frozenset(("string_literal", "raw_string_literal", "char_literal", "s
 _NAMES = frozenset(
     ("identifier", "field_identifier", "type_identifier", "namespace_identifier", "statement_identifier")
 )
+_NOTED = _COMMENTS | _STRINGS | _NAMES
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _WORD = re.compile(r"[^\W_]+")
 
@@ -151,7 +152,7 @@ def _within(inner: Span, outer: Span) -> bool:
 
 def note(syntax: Syntax, layout: Layout, scope: Scope, node: Node) -> bool:
     """Remember a node that is a comment, a string or a name; False when it is none of them."""
-    if node.type not in _COMMENTS | _STRINGS | _NAMES:
+    if node.type not in _NOTED:
         return False
     first, last = node.start_point.row, node.end_point.row
     mention = Mention(syntax.text(node), syntax.span(node), first, last)
