@@ -24,7 +24,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m memplan.profiles --check
-	$(BIN)/python examples/quoted.py --check
+	$(BIN)/python examples/transcripts.py --check
 
 truth: $(VENV)/.torch
 	$(BIN)/python benchmarks/truth.py
@@ -34,7 +34,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/simulator.py
 
 docs: $(VENV)/.installed
-	$(BIN)/python examples/quoted.py
+	$(BIN)/python examples/transcripts.py --update
 
 index: $(VENV)/.installed
 	$(BIN)/python -m memplan.profiles --index

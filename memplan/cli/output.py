@@ -17,7 +17,7 @@ _CODES = {None: 0, Verdict.FITS: 0, Verdict.DOES_NOT_FIT: 1, Verdict.UNDECIDED: 
 def emit(text: str) -> None:
     """Write a report. A reader that went away (``| head``) is no error and does not change the exit code."""
     try:
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.write(text if text.endswith("\n") or not text else text + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         # What is left in the buffer would raise again when the interpreter closes the stream.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.dtype import Dtype
+from memplan.domain.edit import Edit
 from memplan.domain.estimate import Component, Estimate
 from memplan.domain.finding import Finding
 from memplan.domain.plan import Alternative, Change, Plan
@@ -17,6 +18,7 @@ from memplan.domain.target import Gpu
 from memplan.domain.workload import Checkpointing
 
 if TYPE_CHECKING:
+    from memplan.apply import Applied
     from memplan.dialects.reading import Origin, Reading
     from memplan.profiles import NamedProfile
 
@@ -66,7 +68,7 @@ def plan(reading: Reading, made: Plan) -> dict[str, Any]:
         "changes": [_change(item) for item in made.changes],
         "before": estimate(reading, made.before),
         "after": estimate(reading, made.after),
-        "edits": edits(made),
+        "edits": _edits(made.edits),
         "alternatives": [_alternative(other) for other in made.alternatives],
         "advice": [
             {"field": item.field, "message": item.message, "path": item.path, "line": item.line}
@@ -80,12 +82,25 @@ def plan(reading: Reading, made: Plan) -> dict[str, Any]:
     }
 
 
-def edits(made: Plan) -> list[dict[str, Any]]:
-    """Where a plan changes which text into which."""
-    return [
-        {"path": edit.path, "line": edit.line, "before": edit.before, "after": edit.after}
-        for edit in made.edits
-    ]
+def applied(done: Applied) -> dict[str, Any]:
+    """``memplan.apply/1``: every rewritten file with its digests, and what is left to do."""
+    return {
+        "schema": "memplan.apply/1",
+        "written": done.written,
+        "files": [
+            {
+                "path": item.path,
+                "old_sha256": item.old_sha256,
+                "new_sha256": item.new_sha256,
+                "backup": item.backup,
+                "edits": _edits(item.edits),
+                "diff": item.diff,
+            }
+            for item in done.files
+        ],
+        "notes": list(done.checklist.notes),
+        "verify": done.checklist.verify,
+    }
 
 
 def check(passed: bool, findings: Iterable[Finding]) -> dict[str, Any]:
@@ -167,6 +182,12 @@ def value(found: Any) -> Any:
 
 def _fields(found: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
     return {item.name: value(getattr(found, item.name)) for item in fields(found) if item.name not in without}
+
+
+def _edits(edits: Iterable[Edit]) -> list[dict[str, Any]]:
+    return [
+        {"path": edit.path, "line": edit.line, "before": edit.before, "after": edit.after} for edit in edits
+    ]
 
 
 def _gaps(found: Estimate) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Verdict
-from memplan.domain.workload import Checkpointing, Loss
+from memplan.domain.workload import Adapter, Checkpointing, Loss
 
 VERDICTS = {
     Verdict.FITS: "fits",
@@ -45,6 +45,8 @@ def value(found: Any) -> str:
         return found.name
     if isinstance(found, Loss):
         return f"{found.kind}, {found.chunks} chunks" if found.chunks > 1 else found.kind
+    if isinstance(found, Adapter):
+        return f"{found.kind} of rank {found.rank}"
     if isinstance(found, Enum):
         return str(found)
     if isinstance(found, tuple):

@@ -10,19 +10,20 @@ from memplan.reporters.blocks import Block, Bullets, Heading, Report, Tone
 _TONES = {Level.ERROR: Tone.BAD, Level.WARNING: Tone.CAUTION, Level.NOTE: Tone.PLAIN}
 
 
-def report(passed: bool, findings: Sequence[Finding]) -> Report:
-    """The outcome first, then the findings in their order."""
-    return tuple(_blocks(passed, findings))
+def report(passed: bool, findings: Sequence[Finding], checked: int) -> Report:
+    """The outcome of ``checked`` configs first, then the findings in their order."""
+    return tuple(_blocks(passed, findings, checked))
 
 
-def _blocks(passed: bool, findings: Sequence[Finding]) -> Iterator[Block]:
+def _blocks(passed: bool, findings: Sequence[Finding], checked: int) -> Iterator[Block]:
     counts = [
         f"{number} {level}{'s' if number > 1 else ''}"
         for level in Level
         if (number := sum(finding.level is level for finding in findings))
     ]
     told = ", ".join(counts) or "nothing found"
-    yield Heading(f"{'passed' if passed else 'failed'}: {told}", Tone.GOOD if passed else Tone.BAD)
+    configs = f"{checked} config{'' if checked == 1 else 's'} checked"
+    yield Heading(f"{'passed' if passed else 'failed'}: {configs}, {told}", Tone.GOOD if passed else Tone.BAD)
     for item in findings:
         title = f"{item.path}:{item.line}: {item.level} {item.code}: {item.message}"
         yield Bullets((f"try: {item.fix}",) if item.fix else (), title, _TONES[item.level])

@@ -14,11 +14,30 @@ from tests.unit.reporters import samples
 def test_an_estimate_has_the_keys_of_the_contract_in_their_order() -> None:
     payload = reporter.estimate(samples.reading(), samples.estimate())
     assert list(payload) == [
-        "schema", "source", "dialect", "workload", "warnings", "device", "host", "disk", "target", "verdict", "headroom",
-    ]  # fmt: skip
+        "schema",
+        "source",
+        "dialect",
+        "workload",
+        "warnings",
+        "device",
+        "host",
+        "disk",
+        "target",
+        "verdict",
+        "headroom",
+    ]
     assert list(payload["device"]) == [
-        "peak_allocated", "peak_reserved", "context", "process", "low", "high", "peak_phase", "phases", "components", "gaps",
-    ]  # fmt: skip
+        "peak_allocated",
+        "peak_reserved",
+        "context",
+        "process",
+        "low",
+        "high",
+        "peak_phase",
+        "phases",
+        "components",
+        "gaps",
+    ]
     assert payload["schema"] == "memplan.estimate/1"
     assert payload["device"]["peak_phase"] == "backward"
     assert payload["device"]["components"][0] == {

@@ -19,7 +19,7 @@ REPORTS: dict[str, Report] = {
     "estimate": estimate_view.report(samples.reading(), samples.estimate()),
     "plan": plan_view.report(samples.reading(), samples.plan()),
     "explain": explain.report(samples.reading(), samples.estimate()),
-    "check": check.report(False, samples.FINDINGS),
+    "check": check.report(False, samples.FINDINGS, 3),
 }
 
 
@@ -160,6 +160,6 @@ def test_explain_can_be_narrowed_to_one_component() -> None:
 
 def test_the_gate_lists_findings_with_place_and_remedy() -> None:
     text = terminal.plain(REPORTS["check"])
-    assert text.startswith("failed: 1 error, 1 warning, 1 note\n")
+    assert text.startswith("failed: 3 configs checked, 1 error, 1 warning, 1 note\n")
     assert "case/d e.yml:1: warning MP003: cannot be decided" in text
     assert '  try: set "x" to 1' in text

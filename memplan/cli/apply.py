@@ -1,0 +1,140 @@
+"""``memplan apply``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from memplan.cli.application import application
+from memplan.cli.options import (
+    AllowedHarm,
+    AllowHarm,
+    DialectName,
+    GpuName,
+    Keep,
+    Margin,
+    ProfileName,
+    harm,
+)
+from memplan.cli.output import emit, plan_exit_code
+
+if TYPE_CHECKING:
+    from memplan.apply import Applied
+    from memplan.dialects.reading import Reading
+    from memplan.domain.plan import Plan
+
+app = application()
+
+
+class Format(StrEnum):
+    """Forms the outcome can take."""
+
+    TERMINAL = "terminal"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+EPILOG = """\b
+Examples:
+  memplan apply train.yml --gpu rtx3090 --diff      show the rewrite, write nothing
+  memplan apply train.yml --gpu rtx3090 --backup    rewrite, keep train.yml.orig
+  memplan apply --plan plan.yaml                    a plan that memplan fit --out wrote
+\b
+Exit codes: 0 written, or nothing to change; 1 nothing allowed makes it fit; 2 bad input; 3 undecided.
+"""
+
+OptionalPath = Annotated[
+    str | None, typer.Argument(metavar="[PATH]", help="The config to rewrite; not needed with --plan.")
+]
+PlanFile = Annotated[
+    Path | None, typer.Option("--plan", metavar="FILE", help="Apply this plan instead of making one.")
+]
+
+
+@app.command(epilog=EPILOG)
+def apply(
+    path: OptionalPath = None,
+    gpu: GpuName = None,
+    plan_file: PlanFile = None,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Show the rewrite as a diff and write nothing.")
+    ] = False,
+    backup: Annotated[bool, typer.Option("--backup", help="Keep each original as NAME.orig.")] = False,
+    profile: ProfileName = None,
+    margin: Margin = None,
+    allow: AllowHarm = AllowedHarm.EXACT,
+    keep: Keep = None,
+    dialect: DialectName = None,
+    form: Annotated[Format, typer.Option("--format", help="How to print the outcome.")] = Format.TERMINAL,
+) -> None:
+    """Rewrite the config in place so that it fits: the planned values and not another byte."""
+    from memplan.apply import apply as rewrite
+
+    if plan_file is not None:
+        given = {"PATH": path, "--gpu": gpu, "--profile": profile, "--margin": margin, "--keep": keep}
+        reading, plan = _saved(plan_file, [name for name, value in given.items() if value])
+    else:
+        reading = _read(path, dialect)
+        plan = _planned(reading, gpu, profile, margin, allow, keep)
+    if not plan.feasible:
+        _refuse(reading, plan, form)
+    _print(rewrite(reading, plan, backup=backup, dry_run=diff), form)
+
+
+def _read(path: str | None, dialect: str | None) -> Reading:
+    from memplan.read import read
+
+    if path is None:
+        raise typer.BadParameter("give a PATH, or a plan with --plan")
+    return read(path, dialect=dialect)
+
+
+def _planned(
+    reading: Reading,
+    gpu: str | None,
+    profile: str | None,
+    margin: str | None,
+    allow: AllowedHarm,
+    keep: list[str] | None,
+) -> Plan:
+    from memplan.cli import target
+    from memplan.fit import fit
+
+    where = target.required(gpu, reading.gpu)
+    return fit(reading, where, profile=profile, margin=margin, allow=harm(allow), keep=keep or ())
+
+
+def _saved(plan_file: Path, beside: list[str]) -> tuple[Reading, Plan]:
+    from memplan import profiles
+    from memplan.apply import plan_file as files
+    from memplan.read import read
+
+    if beside:
+        raise typer.BadParameter(f"--plan says it all: leave out {', '.join(beside)}")
+    saved = files.load(plan_file)
+    reading = read(saved.source, dialect=saved.dialect)
+    return reading, saved.plan(reading, profiles.target(saved.gpu))
+
+
+def _refuse(reading: Reading, plan: Plan, form: Format) -> None:
+    from memplan.reporters import json, markdown, terminal
+    from memplan.reporters.views.plan import report
+
+    if form is Format.JSON:
+        emit(json.render(json.plan(reading, plan)))
+    else:
+        emit((markdown if form is Format.MARKDOWN else terminal).render(report(reading, plan)))
+    raise typer.Exit(plan_exit_code(plan))
+
+
+def _print(applied: Applied, form: Format) -> None:
+    from memplan.reporters import json, markdown, terminal
+    from memplan.reporters.views.applied import report
+
+    if form is Format.JSON:
+        emit(json.render(json.applied(applied)))
+    else:
+        emit((markdown if form is Format.MARKDOWN else terminal).render(report(applied)))

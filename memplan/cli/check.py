@@ -1,0 +1,89 @@
+"""``memplan check``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from memplan.cli.application import application
+from memplan.cli.options import GpuName, Margin
+from memplan.cli.output import emit
+
+if TYPE_CHECKING:
+    from memplan.check import CheckReport
+
+app = application()
+
+
+class Format(StrEnum):
+    """Forms findings can take."""
+
+    TERMINAL = "terminal"
+    JSON = "json"
+    MARKDOWN = "markdown"
+    GITHUB = "github"
+    SARIF = "sarif"
+    JUNIT = "junit"
+
+
+EPILOG = """\b
+Examples:
+  memplan check                                     the memplan.yaml of this folder
+  memplan check configs/*.yml --gpu rtx3090
+  memplan check --format github                     annotate the lines of a pull request
+  memplan check --format json > known.json          then: memplan check --baseline known.json
+\b
+Exit codes: 0 passed; 1 failed; 2 bad input; 3 passed as far as can be decided.
+"""
+
+Paths = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PATH]...", help="Configs, manifests or folders that hold one. Default: this folder."
+    ),
+]
+Baseline = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline", metavar="FILE", help="A report in JSON; what it already holds does not fail the gate."
+    ),
+]
+
+
+@app.command(epilog=EPILOG)
+def check(
+    paths: Paths = None,
+    gpu: GpuName = None,
+    margin: Margin = None,
+    baseline: Baseline = None,
+    form: Annotated[Format, typer.Option("--format", help="How to print the findings.")] = Format.TERMINAL,
+) -> None:
+    """Fail when a config does not fit its target: the gate for CI."""
+    from memplan.check import check as gate
+    from memplan.cli import target
+    from memplan.fit import fit
+
+    report = gate(
+        paths or ["."], target=target.chosen(gpu, None), margin=margin, baseline=baseline, planner=fit
+    )
+    emit(_rendered(report, form))
+    raise typer.Exit(report.exit_code)
+
+
+def _rendered(report: CheckReport, form: Format) -> str:
+    from importlib import import_module
+
+    if form is Format.JSON:
+        from memplan.reporters import json
+
+        return json.render(json.check(report.passed, report.findings))
+    if form in (Format.TERMINAL, Format.MARKDOWN):
+        from memplan.reporters import markdown, terminal
+        from memplan.reporters.views.check import report as blocks
+
+        written = blocks(report.passed, report.findings, report.checked)
+        return (markdown if form is Format.MARKDOWN else terminal).render(written)
+    return str(import_module(f"memplan.reporters.{form}").check(report.findings))

@@ -1,0 +1,51 @@
+"""Every example is run as a stranger would run it, and the README quotes only what was printed."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("transcripts", ROOT / "examples" / "transcripts.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+transcripts = load()
+CASES = {case.name: case for case in transcripts.cases()}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_an_example_prints_exactly_what_it_says(case: Path, tmp_path: Path) -> None:
+    expected = (case / "expected.txt").read_text(encoding="utf-8")
+    assert transcripts.transcript(case, tmp_path) == expected
+
+
+def test_the_readme_quotes_the_examples_as_they_are() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "<!-- example " in text
+    assert transcripts.quoted(text) == text
+
+
+@pytest.mark.parametrize("document", ["README.md"])
+def test_every_command_a_document_shows_is_run_by_an_example(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    shown = {
+        line.removeprefix("$ ").partition("  ")[0]
+        for line in re.findall(r"^(?:\$ )?memplan .+$", text, re.MULTILINE)
+    }
+    run = {command for case in CASES.values() for command in transcripts.commands(case)}
+    assert shown
+    assert shown - run == set()
