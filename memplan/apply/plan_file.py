@@ -62,7 +62,7 @@ class SavedPlan:
         A config that holds the planned values already gives a plan without changes.
 
         Raises:
-            StaleError: a file changed since the plan was made, or the plan does not lead to the edits it lists.
+            StaleError: a file changed since the plan was made, or its changes do not lead to its edits.
             FieldError: a change is not one memplan knows.
         """
         from memplan.dialects import edits

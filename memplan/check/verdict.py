@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.bytes import Bytes
@@ -22,8 +22,13 @@ if TYPE_CHECKING:
 Estimator = Callable[[Workload, Target | None], Estimate]
 """What counts the bytes of a workload on a target."""
 
-Planner = Callable[["Reading", Target], Plan]
-"""What says how to mend a config that does not fit: ``memplan.fit.fit``."""
+
+class Planner(Protocol):
+    """What says how to mend a config that does not fit: ``memplan.fit.fit``."""
+
+    def __call__(self, reading: Reading, target: Target, *, margin: str | Bytes | None = None) -> Plan:
+        """A plan for the config; without a margin, with the one it asks for itself."""
+
 
 _SIZED_BY = {
     "activations": ("batch.micro", "sequence.length", "checkpointing"),
@@ -99,7 +104,7 @@ def _too_large(
         "MP001",
         f"needs {device.process.rounded()} of {target.name}'s {target.limit.rounded()}{free}: "
         f"{missing.rounded()} too much{most}",
-        _mending(reading, target, planner),
+        _mending(reading, target, margin, planner),
     )
 
 
@@ -118,11 +123,11 @@ def _undecided(reading: Reading, target: Target, room: Bytes, estimate: Estimate
     )
 
 
-def _mending(reading: Reading, target: Target, planner: Planner | None) -> str | None:
+def _mending(reading: Reading, target: Target, margin: Bytes, planner: Planner | None) -> str | None:
     """The plan in one line; what blocks one when nothing allowed is enough."""
     if planner is None:
         return f"memplan fit {reading.path} --gpu {target.name}"
-    plan = planner(reading, target)
+    plan = planner(reading, target, margin=margin or None)
     if plan.feasible:
         return f"{in_words(plan.changes)} (memplan apply {reading.path} --gpu {target.name})"
     return plan.offer or f"no allowed change is enough: {plan.blocking} alone is too large"
