@@ -81,7 +81,7 @@ def apply(
         plan = _planned(reading, gpu, profile, margin, allow, keep)
     if not plan.feasible:
         _refuse(reading, plan, form)
-    _print(rewrite(reading, plan, backup=backup, dry_run=diff), form)
+    _print(reading, plan, rewrite(reading, plan, backup=backup, dry_run=diff), form)
 
 
 def _read(path: str | None, dialect: str | None) -> Reading:
@@ -130,11 +130,11 @@ def _refuse(reading: Reading, plan: Plan, form: Format) -> None:
     raise typer.Exit(plan_exit_code(plan))
 
 
-def _print(applied: Applied, form: Format) -> None:
+def _print(reading: Reading, plan: Plan, applied: Applied, form: Format) -> None:
     from memplan.reporters import json, markdown, terminal
     from memplan.reporters.views.applied import report
 
     if form is Format.JSON:
         emit(json.render(json.applied(applied)))
     else:
-        emit((markdown if form is Format.MARKDOWN else terminal).render(report(applied)))
+        emit((markdown if form is Format.MARKDOWN else terminal).render(report(reading, plan, applied)))

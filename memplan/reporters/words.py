@@ -7,13 +7,16 @@ from typing import Any
 
 from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Verdict
-from memplan.domain.workload import Adapter, Checkpointing, Loss
+from memplan.domain.workload import Adapter, Checkpointing, Loss, Quantization
 
 VERDICTS = {
     Verdict.FITS: "fits",
     Verdict.DOES_NOT_FIT: "does not fit",
     Verdict.UNDECIDED: "cannot be decided",
 }
+
+NAMED = (Adapter, Checkpointing, Loss, Quantization)
+"""Parts of a workload that have a short name of their own; other parts are shown field by field."""
 
 
 def size(amount: int) -> str:

@@ -5,25 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memplan.apply import Applied
-from memplan.reporters.blocks import Block, Bullets, Heading, Report, Tone, Verbatim
+from memplan.dialects.reading import Reading
+from memplan.domain.plan import Plan
+from memplan.reporters.blocks import Block, Bullets, Paragraph, Report, Tone, Verbatim
+from memplan.reporters.views import memory
 
 
-def report(applied: Applied) -> Report:
+def report(reading: Reading, plan: Plan, applied: Applied) -> Report:
     """The checklist after writing; the diff and nothing else when nothing was to be written."""
-    return tuple(_blocks(applied))
+    return tuple(_blocks(reading, plan, applied))
 
 
-def _blocks(applied: Applied) -> Iterator[Block]:
+def _blocks(reading: Reading, plan: Plan, applied: Applied) -> Iterator[Block]:
     if not applied.files:
-        yield Heading("nothing to change: the files hold the planned values", Tone.GOOD)
+        yield memory.headline(str(reading.path), plan.after)
+        yield Paragraph("Nothing to change.")
         return
     if not applied.written:
         yield Verbatim(applied.diff, "diff")
         return
     checklist = applied.checklist
     plural = "s" if len(applied.files) > 1 else ""
-    yield Heading(f"{len(applied.files)} file{plural} rewritten", Tone.GOOD)
-    yield Bullets(tuple(f"[x] {line}" for line in checklist.lines), "Changed:")
+    yield memory.headline(str(reading.path), plan.after)
+    changed = tuple(f"[x] {line}" for line in checklist.lines)
+    yield Bullets(changed, f"Changed, in {len(applied.files)} file{plural}:", Tone.GOOD)
     if backups := tuple(f"{item.path} → {item.backup}" for item in applied.files if item.backup):
         yield Bullets(backups, "Originals kept:")
     left = [f"[ ] {note}" for note in checklist.notes]

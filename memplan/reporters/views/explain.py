@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 
 from memplan.dialects.reading import Origin, Reading
-from memplan.domain.estimate import Component, Estimate
+from memplan.domain.estimate import Basis, Component, Estimate
 from memplan.reporters import glossary
 from memplan.reporters.blocks import Block, Bullets, Heading, Paragraph, Report, Table, Tone
 from memplan.reporters.views import memory
-from memplan.reporters.words import share, size, value
+from memplan.reporters.words import NAMED, share, size, value
 
 
 def report(reading: Reading, estimate: Estimate, component: str | None = None) -> Report:
@@ -45,7 +46,7 @@ def _everything(reading: Reading, estimate: Estimate) -> Iterator[Block]:
 def _component(part: Component, estimate: Estimate) -> Iterator[Block]:
     peak = estimate.device.peak_allocated
     yield Heading(f"{part.name}: {size(part.bytes)}, {share(part.bytes, peak)} of the peak ({part.basis})")
-    if (meaning := glossary.meaning(part.name)) is not None:
+    if part.basis is not Basis.DECLARED and (meaning := glossary.meaning(part.name)) is not None:
         yield Paragraph(meaning)
     if part.parts:
         rows = tuple((item.tag, str(item.count), size(item.bytes)) for item in part.parts)
@@ -66,7 +67,7 @@ def _value(reading: Reading, name: str) -> str:
         found = reading.workload.at(name)
     except AttributeError:
         return ""
-    return value(found) if not hasattr(found, "__dataclass_fields__") or hasattr(found, "kind") else ""
+    return "" if is_dataclass(found) and not isinstance(found, NAMED) else value(found)
 
 
 def _source(origin: Origin) -> str:

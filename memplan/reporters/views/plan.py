@@ -26,9 +26,11 @@ def report(reading: Reading, plan: Plan) -> Report:
 def _blocks(reading: Reading, plan: Plan) -> Iterator[Block]:
     yield _headline(reading, plan)
     if plan.changes:
-        yield changes(plan.changes, reading.tunable)
+        if not plan.feasible:
+            yield Heading("The closest that is allowed")
+        yield changes(plan.changes)
         yield comparison(plan.before, plan.after)
-    yield Paragraph(_summary(plan))
+    yield Paragraph(_summary(plan, reading.tunable))
     if not plan.feasible:
         yield from _refusal(plan)
     if unmodelled := tuple(memory.gaps(plan.after)):
@@ -42,7 +44,7 @@ def _blocks(reading: Reading, plan: Plan) -> Iterator[Block]:
         yield Bullets(advice(plan), "To be changed by hand:", Tone.CAUTION)
     if plan.alternatives:
         yield Heading("Alternatives")
-        yield alternatives(plan.alternatives)
+        yield alternatives(plan.alternatives, plan)
     if reading.warnings:
         yield Bullets(reading.warnings, "Warnings:", Tone.CAUTION)
 
@@ -62,17 +64,10 @@ def _headline(reading: Reading, plan: Plan) -> Heading:
     return Heading(f"{where}: fits after {len(plan.changes)} change{plural}{profile}", Tone.GOOD)
 
 
-def changes(made: tuple[Change, ...], tunable: tuple[str, ...] = ()) -> Table:
-    """One row per changed field; a field the user declared tunable says so instead of its harm."""
+def changes(made: tuple[Change, ...]) -> Table:
+    """One row per changed field."""
     rows = tuple(
-        (
-            item.field,
-            value(item.before),
-            value(item.after),
-            size(item.saves),
-            "declared tunable" if item.field in tunable else item.harm.label,
-            item.reason,
-        )
+        (item.field, value(item.before), value(item.after), size(item.saves), item.harm.label, item.reason)
         for item in made
     )
     return Table(columns=("change", "before", "after", "saves", "harm", "reason"), align="<>>><<", rows=rows)
@@ -102,23 +97,25 @@ def comparison(before: Estimate, after: Estimate) -> Table:
     )
 
 
-def alternatives(others: tuple[Alternative, ...]) -> Table:
-    """Other plans with their totals and what they trade."""
-    rows = tuple(
-        (
-            other.name,
-            ", ".join(f"{item.field} {value(item.after)}" for item in other.changes) or "nothing",
-            size(other.after.device.process),
-            _room(other.after) if other.after.target else "",
-            times(other.slowdown),
-            other.harm.label,
-            "fits" if other.feasible else "does not fit",
-            other.trade,
-        )
-        for other in others
+def alternatives(others: tuple[Alternative, ...], chosen: Plan) -> Table:
+    """Other plans with their totals and what they trade; a column that says nothing new is left out."""
+    columns = {
+        "plan": ("<", [other.name for other in others]),
+        "changes": ("<", [_settings(other) for other in others]),
+        "total": (">", [size(other.after.device.process) for other in others]),
+        "headroom": (">", [_room(other.after) for other in others]),
+        "step time": (">", [times(other.slowdown) for other in others]),
+        "harm": ("<", [other.harm.label for other in others]),
+        "verdict": ("<", ["fits" if other.feasible else "does not fit" for other in others]),
+        "trade": ("<", [other.trade for other in others]),
+    }
+    expected = {"step time": times(chosen.slowdown), "harm": chosen.harm.label, "verdict": "fits"}
+    kept = {name: column for name, column in columns.items() if {*column[1]} != {expected.get(name)}}
+    return Table(
+        columns=tuple(kept),
+        align="".join(align for align, _ in kept.values()),
+        rows=tuple(zip(*(cells for _, cells in kept.values()), strict=True)),
     )
-    columns = ("plan", "changes", "total", "headroom", "step time", "harm", "verdict", "trade")
-    return Table(columns=columns, align="<<>>><<<", rows=rows)
 
 
 def advice(plan: Plan) -> tuple[str, ...]:
@@ -129,25 +126,32 @@ def advice(plan: Plan) -> tuple[str, ...]:
     )
 
 
-def _summary(plan: Plan) -> str:
+def _summary(plan: Plan, tunable: tuple[str, ...]) -> str:
     lines = []
     if plan.after.target is not None:
-        limit = plan.after.target.limit
         lines.append(f"Headroom: {memory.headroom(plan.after)}.")
         if plan.margin:
-            lines.append(f"Margin asked for: {size(plan.margin)}, {share(plan.margin, limit)}.")
+            part = share(plan.margin, plan.after.target.limit)
+            lines.append(f"Margin: {size(plan.margin)} ({part}) has to stay free.")
     if plan.changes:
-        lines.append(f"Harm: {HARMS[plan.harm]}. Modelled step time: {times(plan.slowdown)}.")
+        consented = all(item.field in tunable for item in plan.changes)
+        lines.append(f"Harm: {HARMS[plan.harm]}{', in values declared tunable only' if consented else ''}.")
+    if times(plan.slowdown) != times(1):
+        lines.append(f"Modelled step time: {times(plan.slowdown)} of what it was.")
     return "\n".join(lines)
 
 
 def _refusal(plan: Plan) -> Iterator[Block]:
     if plan.blocking:
-        yield Paragraph(f"What blocks: {plan.blocking}.", Tone.BAD)
+        left = size(plan.after.component(plan.blocking))
+        yield Paragraph(f"What blocks: {plan.blocking}, still {left}.", Tone.BAD)
     if plan.offer:
         yield Paragraph(f"Beyond what is allowed: {plan.offer}")
 
 
+def _settings(other: Alternative) -> str:
+    return ", ".join(f"{item.field} {value(item.after)}" for item in other.changes) or "nothing"
+
+
 def _room(estimate: Estimate) -> str:
-    assert estimate.target is not None
-    return share(estimate.headroom, estimate.target.limit)
+    return share(estimate.headroom, estimate.target.limit) if estimate.target else ""

@@ -120,10 +120,25 @@ def test_a_plan_shows_changes_before_and_after_edits_advice_and_alternatives() -
     assert re.search(r"smaller +rows 1024 .* 1.50x .* more room, less model", text)
 
 
-def test_a_change_the_user_declared_tunable_is_not_called_harm() -> None:
-    table = plan_view.changes((samples.CHANGE,), tunable=("rows",))
-    assert table.rows[0][4] == "declared tunable"
-    assert plan_view.changes((samples.CHANGE,)).rows[0][4] == "behaviour"
+def test_a_plan_of_values_declared_tunable_says_so() -> None:
+    words = "in values declared tunable only"
+    consented = plan_view.report(samples.reading(tunable=("rows",)), samples.plan())
+    assert words in terminal.plain(consented)
+    assert words not in terminal.plain(REPORTS["plan"])
+
+
+def test_a_column_of_the_alternatives_that_says_nothing_new_is_left_out() -> None:
+    plan = samples.plan()
+    assert plan_view.alternatives(plan.alternatives, plan).columns == (
+        "plan",
+        "changes",
+        "total",
+        "headroom",
+        "step time",
+        "trade",
+    )
+    same_time = samples.plan(slowdown=1.5)
+    assert "step time" not in plan_view.alternatives(plan.alternatives, same_time).columns
 
 
 def test_an_infeasible_plan_says_what_blocks_and_what_more_consent_would_buy() -> None:
@@ -132,7 +147,7 @@ def test_an_infeasible_plan_says_what_blocks_and_what_more_consent_would_buy() -
     )
     text = terminal.plain(plan_view.report(samples.reading(), plan))
     assert "no allowed change makes it fit" in text
-    assert "What blocks: activations." in text
+    assert "What blocks: activations, still 2.93 GiB." in text
     assert "LoRA would fit" in text
 
 
