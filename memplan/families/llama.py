@@ -8,10 +8,14 @@ Shape suffixes: B batch, S sequence, H heads, K key/value heads, D head width, V
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
 from memplan.domain.architecture import Architecture, ParameterGroup
-from memplan.domain.dtype import Dtype
+from memplan.domain.errors import Location
 from memplan.domain.trace import Phase
 from memplan.domain.workload import Attention, Workload
+from memplan.families.config import Config
 from memplan.simulator import attention, ops
 from memplan.simulator.adapters import LoraLinear, adapt
 from memplan.simulator.autograd import require_grad
@@ -22,9 +26,92 @@ from memplan.simulator.matmul import linear
 from memplan.simulator.tensor import Tape, Tensor
 
 Projection = Linear | LoraLinear
+Where = Callable[[str], Location | None]
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Linear layers of a block, in load order: what an adapter may target."""
+
+_SHARED = {
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "max_position_embeddings": 2048,
+    "tie_word_embeddings": False,
+}
+DEFAULTS: dict[str, dict[str, object]] = {
+    "llama": _SHARED,
+    "mistral": _SHARED
+    | {
+        "intermediate_size": 14336,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 131072,
+        "sliding_window": 4096,
+    },
+    "qwen2": _SHARED
+    | {
+        "vocab_size": 151936,
+        "intermediate_size": 22016,
+        "num_key_value_heads": 32,
+        "max_position_embeddings": 32768,
+        "sliding_window": 4096,
+    },
+}
+"""Class defaults of transformers 5.x: LlamaConfig, MistralConfig, Qwen2Config."""
+
+
+def architecture(config: Mapping[str, object], where: Where) -> Architecture:
+    """Read a ``config.json`` of one of the three types.
+
+    Raises:
+        FieldError: a value has the wrong type or range, or the heads do not divide.
+    """
+    model_type = str(config["model_type"])
+    read = Config(config, DEFAULTS[model_type], where)
+    heads, hidden = read.size("num_attention_heads"), read.size("hidden_size")
+    shape = Architecture(
+        model_type=model_type,
+        hidden_size=hidden,
+        intermediate_size=read.size("intermediate_size"),
+        num_hidden_layers=read.size("num_hidden_layers"),
+        num_attention_heads=heads,
+        num_key_value_heads=_key_value_heads(read, heads),
+        head_dim=read.size_or_none("head_dim") or _head_dim(read, hidden, heads),
+        vocab_size=read.size("vocab_size"),
+        tie_word_embeddings=read.flag("tie_word_embeddings"),
+        max_position_embeddings=read.size("max_position_embeddings"),
+        attention_bias=model_type == "qwen2" or (model_type == "llama" and read.flag("attention_bias")),
+        output_bias=model_type == "llama" and read.flag("attention_bias"),
+        mlp_bias=model_type == "llama" and read.flag("mlp_bias"),
+        sliding_window=_sliding_window(read, model_type),
+    )
+    return replace(shape, groups=groups(shape))
+
+
+def _key_value_heads(read: Config, heads: int) -> int:
+    found = read.size_or_none("num_key_value_heads") or heads
+    if heads % found:
+        raise read.wrong("num_key_value_heads", f"a divisor of num_attention_heads ({heads})")
+    return found
+
+
+def _head_dim(read: Config, hidden: int, heads: int) -> int:
+    if hidden % heads:
+        raise read.wrong("hidden_size", f"a multiple of num_attention_heads ({heads}), or an explicit head_dim")
+    return hidden // heads
+
+
+def _sliding_window(read: Config, model_type: str) -> int | None:
+    """Llama has none; Mistral's is on by default, Qwen2's only with ``use_sliding_window``."""
+    if model_type == "llama" or (model_type == "qwen2" and not read.flag("use_sliding_window")):
+        return None
+    return read.size_or_none("sliding_window")
+
+
+def build(tape: Tape, shape: Architecture, workload: Workload, kind: Attention) -> Llama:
+    """Load the model (and its adapters) in the simulator."""
+    return Llama(tape, shape, workload, kind)
 
 
 def groups(shape: Architecture) -> tuple[ParameterGroup, ...]:

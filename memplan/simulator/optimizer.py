@@ -32,7 +32,7 @@ class Stepper:
         fused has no temporaries but keeps its step counters on the GPU.
         """
         updated = [leaf for leaf in self.leaves if leaf.grad is not None]
-        if not STATES[self.optimizer.name]:
+        if not STATES.get(self.optimizer.name, 2):
             return
         if not self.states:
             for leaf in updated:

@@ -1,0 +1,80 @@
+"""What is alive at the peak, by component and down to single tensors."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from memplan.domain.architecture import DeclaredModel
+from memplan.domain.bytes import Bytes
+from memplan.domain.estimate import Basis, Component, Part
+from memplan.domain.trace import Tag, Trace
+from memplan.domain.workload import Workload
+from memplan.simulator.allocator import Replay, alive
+
+NAMES = (
+    "embeddings",
+    "decoder_matrix",
+    "blocks",
+    "adapter",
+    "gradients",
+    "optimizer_state",
+    "kv_cache",
+    "activations",
+    "logits_and_loss",
+    "temporaries",
+    "workspace",
+)
+"""Components of a language model, in the order of reports."""
+
+ROUNDING = "rounding"
+"""What the allocator's blocks hold beyond what was asked for, so that components sum to the peak."""
+
+_EXACT = frozenset(NAMES[:7])
+
+
+def components(workload: Workload, trace: Trace, replayed: Replay) -> tuple[Component, ...]:
+    """Shares of the allocated peak; they sum to it."""
+    counted: Counter[Tag] = Counter()
+    sizes: dict[str, int] = {}
+    for block in alive(trace, replayed.peak.event):
+        tag = trace.tags[block]
+        counted[tag] += 1
+        sizes[tag[0]] = sizes.get(tag[0], 0) + trace.sizes[block]
+    declared = isinstance(workload.model, DeclaredModel)
+    names = tuple(sizes) if declared else NAMES
+    found = [
+        Component(
+            name=name,
+            bytes=Bytes(sizes.get(name, 0)),
+            basis=Basis.DECLARED if declared else Basis.EXACT if name in _EXACT else Basis.MODELLED,
+            parts=() if declared else _parts(name, counted),
+        )
+        for name in names
+    ]
+    left = replayed.peak.allocated - sum(sizes.values())
+    if left:
+        found.append(Component(name=ROUNDING, bytes=Bytes(left), basis=Basis.MODELLED))
+    return tuple(found)
+
+
+def _parts(component: str, counted: Counter[Tag]) -> tuple[Part, ...]:
+    """Tensors of a component that look alike, largest share first."""
+    found = [
+        Part(tag=_label(tag), count=count, bytes=Bytes(count * _size(tag)))
+        for tag, count in counted.items()
+        if tag[0] == component
+    ]
+    return tuple(sorted(found, key=lambda part: (-part.bytes, part.tag)))
+
+
+def _size(tag: Tag) -> int:
+    size = tag[4].itemsize
+    for side in tag[3]:
+        size *= side
+    return size
+
+
+def _label(tag: Tag) -> str:
+    _, scope, op, shape, dtype = tag
+    sides = ", ".join(str(side) for side in shape)
+    return f"{scope} {op} ({sides}) {dtype}"

@@ -1,0 +1,102 @@
+"""What the simulation does not model, and how far it may push the truth: named, never dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from memplan.domain.architecture import Architecture
+from memplan.domain.bytes import Bytes
+from memplan.domain.dtype import Dtype
+from memplan.domain.estimate import Component, Gap
+from memplan.domain.target import Target
+from memplan.domain.workload import Attention, Workload
+from memplan.simulator.kernels import choose
+from memplan.simulator.optimizer import STATES
+
+_BITS = {"nf4": 4.5, "fp4": 4.5, "int8": 8.0}
+"""Stored bits per weight: bitsandbytes keeps an fp32 scale per 64 four-bit weights."""
+
+_SMALLER_THAN_ADAMW = ("8bit", "4bit", "lion", "adafactor", "muon", "sgd", "paged", "came", "rmsprop", "adagrad")
+
+
+def gaps(workload: Workload, target: Target | None, parts: Sequence[Component]) -> Iterator[Gap]:
+    """Every unmodelled side of a language model's run, with its bytes below and above the point estimate."""
+    shape = workload.model
+    if not isinstance(shape, Architecture):
+        return
+    sizes = {part.name: int(part.bytes) for part in parts}
+    yield from _quantization(workload, shape)
+    yield from _optimizer(workload, sizes)
+    yield from _loss(workload, sizes)
+    yield from _sharding(workload, sizes)
+    yield from _adapter(workload, sizes)
+    if target is not None:
+        yield from _kernel(workload, shape, target)
+
+
+def _quantization(workload: Workload, shape: Architecture) -> Iterator[Gap]:
+    kind = workload.quantization
+    if kind is None:
+        return
+    width = workload.precision.params.itemsize
+    linear = [group for group in shape.groups if group.component == "blocks" and len(group.shape) == 2]
+    weights = sum(group.parameters for group in linear)
+    rest = shape.parameters - weights
+    widest = max(group.parameters // group.copies for group in linear)
+    saved = weights * width - int(weights * _BITS.get(kind.kind, 4.0) / 8)
+    upcast = rest * (Dtype.FP32.itemsize - width)
+    yield Gap(
+        reason=f"{kind.kind} quantization is not simulated: weights are counted in {workload.precision.params}",
+        low=Bytes(saved),
+        high=Bytes(upcast + widest * kind.compute.itemsize),
+    )
+
+
+def _optimizer(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
+    name = workload.optimizer.name
+    if name in STATES:
+        return
+    states = sizes["optimizer_state"]
+    smaller = any(part in name for part in _SMALLER_THAN_ADAMW)
+    yield Gap(
+        reason=f"optimizer {name} is not simulated: counted as AdamW",
+        low=Bytes(states),
+        high=Bytes(0 if smaller else states),
+    )
+
+
+def _loss(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
+    if workload.loss.kind != "cross_entropy":
+        reason = f"{workload.loss.kind} loss is not simulated: counted as plain cross-entropy"
+        yield Gap(reason=reason, low=Bytes(sizes["logits_and_loss"]))
+
+
+def _sharding(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
+    world = workload.world
+    if world.data_parallel == 1 and world.sharding == "none":
+        return
+    if world.sharding == "none":
+        reason = "data parallelism is not simulated: gradient buckets may hold the gradients a second time"
+        yield Gap(reason=reason, high=Bytes(sizes["gradients"]))
+        return
+    resident = ("embeddings", "decoder_matrix", "blocks", "adapter", "gradients", "optimizer_state")
+    # Without the number of GPUs nothing bounds the share of one of them from below.
+    count = world.data_parallel if world.data_parallel > 1 else 0
+    held = sum(sizes[name] for name in resident)
+    kept = held // count if count else 0
+    reason = f"{world.sharding} sharding is not simulated: one GPU is counted as holding everything"
+    yield Gap(reason=reason, low=Bytes(held - kept))
+
+
+def _adapter(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
+    adapter = workload.adapter
+    if adapter is not None and adapter.kind != "lora":
+        reason = f"{adapter.kind} adapters are not simulated: counted as LoRA"
+        share = sizes["adapter"] + sizes["gradients"] + sizes["optimizer_state"]
+        yield Gap(reason=reason, low=Bytes(share), high=Bytes(share + sizes["activations"]))
+
+
+def _kernel(workload: Workload, shape: Architecture, target: Target) -> Iterator[Gap]:
+    """Said, though it is modelled: a fallback that costs gigabytes should surprise nobody."""
+    if workload.attention is Attention.SDPA and choose(shape, workload, target.compute_capability) is Attention.MATH:
+        yield Gap(reason=f"on {target.name} sdpa falls back to the math kernel, which keeps all attention scores")

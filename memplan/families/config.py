@@ -1,0 +1,56 @@
+"""Reading ``config.json`` keys: type, range and class defaults, with errors at the key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from memplan.domain.errors import FieldError, Location
+
+LARGEST_SIDE = 2**31 - 1
+"""No side of a tensor is longer: PyTorch kernels index with 32 bits here, and a typo is likelier."""
+
+
+class Config:
+    """A model's configuration, with its class defaults behind it and places for messages."""
+
+    __slots__ = ("defaults", "values", "where")
+
+    def __init__(
+        self,
+        values: Mapping[str, object],
+        defaults: Mapping[str, object],
+        where: Callable[[str], Location | None],
+    ) -> None:
+        self.values = values
+        self.defaults = defaults
+        self.where = where
+
+    def get(self, key: str) -> object:
+        """The value written, else the class default."""
+        return self.values[key] if key in self.values else self.defaults.get(key)
+
+    def size(self, key: str) -> int:
+        """A positive integer.
+
+        Raises:
+            FieldError: it is something else.
+        """
+        value = self.get(key)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= LARGEST_SIDE:
+            raise self.wrong(key, f"a whole number from 1 to {LARGEST_SIDE}")
+        return value
+
+    def size_or_none(self, key: str) -> int | None:
+        """A positive integer, or ``None`` when the key is null or absent."""
+        return None if self.get(key) is None else self.size(key)
+
+    def flag(self, key: str) -> bool:
+        """A boolean; null counts as false."""
+        value = self.get(key)
+        if value is not None and not isinstance(value, bool):
+            raise self.wrong(key, "true or false")
+        return bool(value)
+
+    def wrong(self, key: str, expected: str) -> FieldError:
+        """An error at a key."""
+        return FieldError(f"{key} is {self.get(key)!r}", location=self.where(key), expected=expected)

@@ -1,0 +1,49 @@
+"""Which attention kernel runs: PyTorch's and transformers' rules for ``scaled_dot_product_attention``."""
+
+from __future__ import annotations
+
+from memplan.domain.architecture import Architecture
+from memplan.domain.dtype import Dtype
+from memplan.domain.workload import Attention, Workload
+
+_WIDEST_FLASH_HEAD = 256
+
+
+def needs_mask(shape: Architecture, workload: Workload) -> bool:
+    """Whether transformers materialises a causal mask for SDPA.
+
+    With padding it must; with a sliding window it must as soon as the window does not cover the sequence
+    (``_ignore_causal_mask_sdpa`` in transformers src/transformers/masking_utils.py).
+    """
+    window = shape.sliding_window
+    return workload.causal_mask or (window is not None and workload.sequence.length >= window)
+
+
+def choose(shape: Architecture, workload: Workload, capability: tuple[int, int]) -> Attention:
+    """The kernel that ``sdpa`` leads to on a GPU of this compute capability; other choices stand as they are.
+
+    Flash takes half inputs without a mask on sm_80 and newer. The efficient kernel takes masks, and
+    fp16 or fp32 from sm_50 (bf16 from sm_80), but no grouped heads: without a mask transformers passes K and V
+    ungrouped to PyTorch, which then falls back to the math kernel
+    (``use_gqa_in_sdpa``; ``sdp_utils.cpp``: ``can_use_flash_attention``, ``can_use_mem_efficient_attention``).
+    """
+    if workload.attention is not Attention.SDPA:
+        return workload.attention
+    masked = needs_mask(shape, workload)
+    dtype = workload.precision.autocast or workload.precision.params
+    recent = capability >= (8, 0)
+    if dtype.is_half and recent and not masked and shape.head_dim <= _WIDEST_FLASH_HEAD:
+        return Attention.FLASH_ATTENTION_2
+    grouped = shape.num_key_value_heads < shape.num_attention_heads
+    readable = dtype is not Dtype.BF16 or recent
+    if readable and capability >= (5, 0) and (masked or not grouped):
+        return Attention.EFFICIENT
+    return Attention.MATH
+
+
+def cublas_workspace(capability: tuple[int, int]) -> int:
+    """Bytes of one cuBLAS workspace: 32 MiB on Hopper and newer, else ``:4096:2:16:8`` kB-sized chunks (8.125 MiB).
+
+    Source: ``parseChosenWorkspaceSize`` in aten/src/ATen/cuda/CublasHandlePool.cpp.
+    """
+    return 32 * 2**20 if capability >= (9, 0) else (4096 * 2 + 16 * 8) * 1024
