@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import ast
 import os
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from memplan.cli.commands import COMMANDS
+from memplan.dialects import DIALECTS
+from memplan.levers import LEVERS
+from memplan.reporters import REPORTERS
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(ROOT.glob("memplan/**/*.py"))
@@ -47,3 +53,15 @@ def test_the_shared_data_is_there_when_tests_run_in_ci() -> None:
     if not os.environ.get("CI") or os.environ["CI"].lower() in ("0", "false"):
         pytest.skip("only CI must have the shared data; elsewhere the tests that need it skip")
     assert (folder / "truth").is_dir(), f"{folder} is absent, so tests against measured data would be skipped"
+
+
+def test_every_variant_is_under_the_contract_that_keeps_variants_apart() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    contracts = {item["name"]: item for item in settings["tool"]["importlinter"]["contracts"]}
+    modules = {name: item["modules"] for name, item in contracts.items() if item["type"] == "independence"}
+    assert set(modules["Commands do not know each other"]) == {f"memplan.cli.{name}" for name in COMMANDS}
+    assert set(modules["Reporters do not know each other"]) == {
+        f"memplan.reporters.{name}" for name in REPORTERS
+    }
+    assert set(modules["Levers do not know each other"]) == {lever.__name__ for lever in LEVERS}
+    assert set(modules["Dialects do not know each other"]) == {dialect.__name__ for dialect in DIALECTS}

@@ -1,0 +1,179 @@
+"""A project whose sizes are spread over Python and C++, on a GTX 1650: from too big to fitting."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memplan.cli import main
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "neurogen"
+CHANGED = {
+    "train_slimpajama.py": (
+        ("embedding_dim: int = 2048  #", "embedding_dim: int = 768  #"),
+        ("max_seq_length: int = 512  #", "max_seq_length: int = 256  #"),
+    ),
+    "train_advanced.py": (("embedding_dim: int = 2048  #", "embedding_dim: int = 768  #"),),
+    "src/python/neurogen_bindings.cpp": (
+        ("gpu_decoder_config.output_dim = 32768; //", "gpu_decoder_config.output_dim = 8192; //"),
+    ),
+    "src/modules/BrainOrchestrator.cpp": (
+        (
+            'config.name = "Broca";\n  config.num_outputs = 32768;\n  config.num_inputs = 32768;\n',
+            'config.name = "Broca";\n  config.num_outputs = 8192;\n  config.num_inputs = 8192;\n',
+        ),
+    ),
+}
+GPU = ("--gpu", "gtx1650")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the example, as ``neurogen`` in the current folder."""
+    shutil.copytree(EXAMPLE, tmp_path / "neurogen")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "neurogen"
+
+
+@pytest.fixture
+def answer(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, Any]]:
+    """Run a command with ``--format json``: exit code and payload."""
+
+    def run(*arguments: str) -> tuple[int, Any]:
+        code = main([*arguments, "--format", "json"])
+        return code, json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def sizes(estimate: Any) -> dict[str, int]:
+    return {part["name"]: part["bytes"] for part in estimate["device"]["components"]}
+
+
+@pytest.mark.usefixtures("project")
+def test_the_estimate_counts_what_the_manifest_declares(answer: Callable[..., tuple[int, Any]]) -> None:
+    code, payload = answer("estimate", "neurogen", *GPU)
+    assert code == 1
+    assert payload["verdict"] == "does_not_fit"
+    assert sizes(payload) == {
+        "token_embeddings": 32000 * 2048 * 4,
+        "decoder_matrix": 32768 * 32000 * 4,
+        "brain_modules": 533_330_000 + 8138 * 32768,
+        "working_memory": 400_000_000,
+    }
+    assert payload["device"]["peak_allocated"] == pytest.approx(5.66e9, rel=0.005)
+    assert {part["basis"] for part in payload["device"]["components"]} == {"declared"}
+
+
+@pytest.mark.usefixtures("project")
+def test_the_plan_is_the_balanced_rung_and_offers_the_other_profiles(
+    answer: Callable[..., tuple[int, Any]],
+) -> None:
+    code, plan = answer("fit", "neurogen", *GPU)
+    assert code == 0
+    assert plan["profile"] == "balanced"
+    after = {change["field"]: change["after"] for change in plan["changes"]}
+    assert after == {"embedding_dim": 768, "output_dim": 8192, "max_seq_length": 256}
+    assert sizes(plan["after"])["decoder_matrix"] == 1_048_576_000
+    assert sizes(plan["after"])["token_embeddings"] == 98_304_000
+    device, target = plan["after"]["device"], plan["after"]["target"]
+    assert device["peak_allocated"] == pytest.approx(2.15e9, rel=0.005)
+    assert (target["usable"] - device["peak_allocated"]) / target["usable"] == pytest.approx(0.48, abs=0.01)
+    others = {
+        other["name"]: {change["field"]: change["after"] for change in other["changes"]}
+        for other in plan["alternatives"]
+    }
+    assert others == {
+        "ultra-conservative": {"embedding_dim": 512, "output_dim": 6144, "max_seq_length": 128},
+        "aggressive": {"embedding_dim": 1024, "output_dim": 12288, "max_seq_length": 256},
+    }
+
+
+@pytest.mark.usefixtures("project")
+def test_planning_needs_no_consent_beyond_the_manifests_own(answer: Callable[..., tuple[int, Any]]) -> None:
+    code, plan = answer("fit", "neurogen", *GPU, "--allow", "exact")
+    assert (code, plan["feasible"]) == (0, True)
+
+
+def test_apply_changes_exactly_the_planned_values_in_four_files(project: Path) -> None:
+    before = contents(project)
+    assert main(["apply", "neurogen", *GPU]) == 0
+    after = contents(project)
+    assert {name for name in before if before[name] != after[name]} == set(CHANGED)
+    for name, values in CHANGED.items():
+        expected = before[name].decode()
+        for old, new in values:
+            assert expected.count(old) == 1
+            expected = expected.replace(old, new)
+        assert after[name].decode() == expected
+
+
+def test_a_second_apply_changes_nothing(project: Path) -> None:
+    assert main(["apply", "neurogen", *GPU]) == 0
+    once = contents(project)
+    assert main(["apply", "neurogen", *GPU]) == 0
+    assert contents(project) == once
+
+
+def test_diff_writes_nothing_and_shows_every_change(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(project)
+    assert main(["apply", "neurogen", *GPU, "--diff"]) == 0
+    assert contents(project) == before
+    shown = capsys.readouterr().out
+    assert [name for name in CHANGED if f"+++ b/neurogen/{name}" not in shown] == []
+    assert shown.count("\n+ ") == 6
+
+
+@pytest.mark.usefixtures("project")
+def test_the_checklist_names_places_the_rebuild_and_the_verifying_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["apply", "neurogen", *GPU]) == 0
+    text = capsys.readouterr().out
+    assert "neurogen/src/python/neurogen_bindings.cpp:28 32768 → 8192" in text
+    assert "C++ sources changed: rebuild before running" in text
+    assert "memplan check neurogen" in text
+
+
+def test_the_gate_fails_before_and_passes_after(project: Path) -> None:
+    assert main(["check", "neurogen"]) == 1
+    assert main(["apply", "neurogen", *GPU]) == 0
+    assert main(["check", "neurogen"]) == 0
+    assert main(["estimate", "neurogen", *GPU]) == 0
+
+
+def test_a_saved_plan_can_be_applied_later(project: Path) -> None:
+    assert main(["fit", "neurogen", *GPU, "--out", "plan.yaml"]) == 0
+    assert main(["apply", "--plan", "plan.yaml"]) == 0
+    assert b"= 8192; //" in (project / "src/python/neurogen_bindings.cpp").read_bytes()
+
+
+def test_a_saved_plan_is_refused_when_a_file_has_changed_since(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", "neurogen", *GPU, "--out", "plan.yaml"]) == 0
+    script = project / "train_advanced.py"
+    script.write_text(script.read_text() + "\n# a late thought\n")
+    before = contents(project)
+    capsys.readouterr()
+    assert main(["apply", "--plan", "plan.yaml"]) == 2
+    assert "train_advanced.py" in capsys.readouterr().err
+    assert contents(project) == before
+
+
+def test_backups_hold_the_originals(project: Path) -> None:
+    before = contents(project)
+    assert main(["apply", "neurogen", *GPU, "--backup"]) == 0
+    after = contents(project)
+    assert {name: after[f"{name}.orig"] for name in CHANGED} == {name: before[name] for name in CHANGED}
