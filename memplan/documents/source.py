@@ -132,7 +132,7 @@ def _not_text(name: str, data: bytes, at: int) -> FileAccessError:
     utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     return FileAccessError(
         f"{name} is not UTF-8 text: byte 0x{data[at]:02x} at offset {at}",
-        location=locate(name, prefix + rest, at, 1),
+        location=locate(name, prefix + rest, len(prefix), 1),
         expected="a text file in UTF-8",
         hint="the file looks like UTF-16; save it as UTF-8" if utf16 else None,
     )

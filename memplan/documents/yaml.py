@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from memplan.documents.source import BOM, Source
 from memplan.documents.tree import Language, Node, ScalarNode
-from memplan.documents.yaml_nodes import Builder
+from memplan.documents.yaml_nodes import TEMPLATE_ADVICE, Builder
 from memplan.documents.yaml_values import read_scalar
 from memplan.domain.edit import Span
 from memplan.domain.errors import DocumentError
@@ -217,5 +217,5 @@ def _advice(text: str, offset: int, problem: str) -> str | None:
         return "indent with spaces: YAML does not allow tabs there"
     line = text[text.rfind("\n", 0, offset) + 1 :].split("\n", 1)[0]
     if "{{" in line or "{%" in line:
-        return "render the template first: memplan reads plain YAML"
+        return TEMPLATE_ADVICE
     return None

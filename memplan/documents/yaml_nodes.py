@@ -22,6 +22,8 @@ from memplan.domain.errors import DocumentError
 LARGEST_EXPANSION = 100_000
 """Values that aliases may add to a document: a config repeats a few dozen, an attack billions."""
 
+TEMPLATE_ADVICE = "render the template first: memplan reads plain YAML"
+
 
 @dataclass(frozen=True, slots=True)
 class _Built:
@@ -131,7 +133,9 @@ class Builder:
         for key, value in zip(frame.children[::2], frame.children[1::2], strict=True):
             if not isinstance(key.node, ScalarNode):
                 raise DocumentError(
-                    "a key must be a plain value", location=self._source.location(key.node.span.start)
+                    "a key must be a plain value",
+                    location=self._source.location(key.node.span.start),
+                    hint=self._advice(key.node),
                 )
             if key.node.text == "<<":
                 merged += self._merged(value.node)
@@ -139,6 +143,11 @@ class Builder:
                 written.append(Item(key=key.node, value=value.node))
         items = tuple(merged) + fix_duplicates(tuple(written))
         return MappingNode(items=items, span=span, language=Language.YAML, flow=frame.flow)
+
+    def _advice(self, key: Node) -> str | None:
+        start = key.span.start
+        template = self._source.text[start - 1 : start + 1] == "{{"
+        return TEMPLATE_ADVICE if template else None
 
     def _merged(self, value: Node) -> list[Item]:
         """The items a merge key brings; of several mappings the first wins, so it comes last."""
