@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from memplan.dialects.reading import Dialect, Document, Intake, Listed, Origin, 
 from memplan.dialects.schema import leaves
 from memplan.documents import json, yaml
 from memplan.documents.source import Source
+from memplan.documents.tree import Node
 from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.errors import (
     FieldError,
@@ -145,7 +146,7 @@ def _document(path: Path, intake: Intake) -> Document:
     return Document(path=path, source=source, root=_parser(path)(source))
 
 
-def _parser(path: Path):  # type: ignore[no-untyped-def]
+def _parser(path: Path) -> Callable[[Source], Node]:
     if path.suffix.lower() in (".py", ".cpp", ".cc", ".cu", ".h", ".hpp", ".toml", ".ini"):
         raise InputError(
             f"{path} is not a config memplan reads by itself",
@@ -196,8 +197,8 @@ def _override(workload: Workload, override: str) -> tuple[str, object]:
     known = leaves()
     if name not in known:
         raise UnknownNameError.nearest("value", name, [*declared, *known], hint="such as --set batch.micro=2")
-    leaf, section = known[name], name.partition(".")[0]
-    if getattr(workload, section, section) is None:
+    leaf, (section, _, part) = known[name], name.partition(".")
+    if part and getattr(workload, section, section) is None:
         raise FieldError(
             f"--set {name}: there is no {section} to change",
             hint=f"give it whole, such as --set '{section}={{kind: …}}'",

@@ -66,15 +66,14 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
     missing: dict[str, dict[str, Any]] = {}
     done: set[str] = set()
     for change in changes:
-        unit = _unit(change[0])
-        if unit is None:
+        units = _units(change[0])
+        if not units:
             advice.append(writing.unwritable(change, "the native dialect has no key for it"))
-            continue
-        if unit in done:
-            continue
-        done.add(unit)
         try:
-            written += _written(reading, unit, _spelling(unit, after), missing)
+            for unit in units:
+                if unit not in done:
+                    done.add(unit)
+                    written += _written(reading, unit, _spelling(unit, after), missing)
         except EditRefusedError as error:
             advice.append(writing.refused(change, error))
     source, root = reading.document.source, reading.document.root
@@ -133,13 +132,16 @@ def _note_parts(workload: Workload, name: str, value: Value | None, origins: dic
         origins[f"{name}.{item.name}"] = Origin(location=where, how="written" if where else "default")
 
 
-def _unit(field: str) -> str | None:
-    """The value that is written for a field: a leaf of a section, or a single as a whole."""
+def _units(field: str) -> tuple[str, ...]:
+    """What is written for a field: a leaf of a section, every leaf of a whole one, or a single as a whole."""
     path = spelled(field)
     section, _, leaf = path.partition(".")
     if section in SINGLES:
-        return section
-    return path if leaf in SECTIONS.get(section, {}) else None
+        return (section,)
+    leaves = SECTIONS.get(section, {})
+    if not leaf:
+        return tuple(f"{section}.{name}" for name in leaves)
+    return (path,) if leaf in leaves else ()
 
 
 def _written(reading: Reading, unit: str, value: Any, missing: dict[str, dict[str, Any]]) -> list[Edit]:
@@ -149,7 +151,7 @@ def _written(reading: Reading, unit: str, value: Any, missing: dict[str, dict[st
     if not leaf:
         return writing.put(source, root, unit, value)
     inner = root.get(section)
-    if inner is None:
+    if inner is None or (isinstance(inner, MappingNode) and not inner.items):
         missing.setdefault(section, {})[leaf] = value
         return []
     assert isinstance(inner, MappingNode)

@@ -34,7 +34,12 @@ def put(source: Source, mapping: MappingNode, key: str, value: Any, after: str |
     if isinstance(node, ScalarNode) and not isinstance(value, dict | list):
         same = node.value == value and type(node.value) is type(value)
         return [] if same else [edits.replace(source, node, value)]
-    if isinstance(node, MappingNode) and isinstance(value, dict) and set(node.keys()) <= set(value):
+    if (
+        isinstance(node, MappingNode)
+        and node.items
+        and isinstance(value, dict)
+        and set(node.keys()) <= set(value)
+    ):
         return [edit for name, inner in value.items() for edit in put(source, node, name, inner)]
     return [_rewritten(source, node, key, value)]
 

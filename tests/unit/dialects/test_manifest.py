@@ -98,9 +98,7 @@ def test_a_value_is_rewritten_in_every_place_and_nowhere_else(neurogen: Path) ->
 
 
 def test_a_value_that_cannot_be_written_in_one_place_is_written_in_none(tmp_path: Path) -> None:
-    path = project(
-        tmp_path, "{files: [{file: train.py, key: width}, {file: shared.yaml, key: copy}]}"
-    )
+    path = project(tmp_path, "{files: [{file: train.py, key: width}, {file: shared.yaml, key: copy}]}")
     (tmp_path / "shared.yaml").write_text("base: &w 64\ncopy: *w\n")
     written, advice = edits(read(path), [("width", 64, 32)])
     assert written == ()
@@ -124,7 +122,9 @@ def test_values_live_in_the_manifest_or_in_any_language(tmp_path: Path, values: 
 
 
 def test_a_tensor_may_mix_a_fixed_part_a_part_per_value_and_a_shape(tmp_path: Path) -> None:
-    tensors = "  tensors:\n    t: {shape: [width, 2], dtype: fp16, bytes: 1kB, per: {width: 3B}, role: buffer}\n"
+    tensors = (
+        "  tensors:\n    t: {shape: [width, 2], dtype: fp16, bytes: 1kB, per: {width: 3B}, role: buffer}\n"
+    )
     model = model_of(project(tmp_path, "10", tensors))
     assert model.tensors == (
         DeclaredTensor(
