@@ -20,8 +20,7 @@ def _blocks(reading: Reading, estimate: Estimate) -> Iterator[Block]:
     yield memory.breakdown(estimate)
     if len(estimate.device.phases) > 1:
         yield memory.phases(estimate)
-    if unmodelled := tuple(memory.gaps(estimate)):
-        yield Bullets(unmodelled, f"Not modelled; the total lies {memory.bounds(estimate)}:", Tone.CAUTION)
+    yield from memory.uncertainty(estimate)
     if reading.warnings:
         yield Bullets(reading.warnings, "Warnings:", Tone.CAUTION)
     if reading.findings:

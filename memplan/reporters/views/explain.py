@@ -37,8 +37,7 @@ def _everything(reading: Reading, estimate: Estimate) -> Iterator[Block]:
         yield memory.phases(estimate)
     yield Heading("Where the values come from")
     yield origins(reading)
-    if unmodelled := tuple(memory.gaps(estimate)):
-        yield Bullets(unmodelled, f"Not modelled; the total lies {memory.bounds(estimate)}:", Tone.CAUTION)
+    yield from memory.uncertainty(estimate)
     if reading.warnings:
         yield Bullets(reading.warnings, "Warnings:", Tone.CAUTION)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from memplan.domain.estimate import Component, Estimate, Verdict
-from memplan.reporters.blocks import Heading, Table, Tone
+from memplan.domain.estimate import Component, Estimate, Gap, Verdict
+from memplan.reporters.blocks import Bullets, Heading, Table, Tone
 from memplan.reporters.words import VERDICTS, share, size
 
 TONES = {
@@ -74,19 +72,24 @@ def phases(estimate: Estimate) -> Table:
     return Table(columns=("phase", "peak allocated"), align="<>", rows=rows, strong=strong)
 
 
-def gaps(estimate: Estimate) -> Iterator[str]:
-    """What is not modelled, and how far it may push the total."""
-    for gap in estimate.device.gaps:
-        yield f"{gap.reason} (-{size(gap.low)} to +{size(gap.high)})"
+def uncertainty(estimate: Estimate) -> tuple[Bullets, ...]:
+    """What is not modelled or not measured, and the bounds that follow; nothing when all is certain."""
+    if not estimate.device.gaps:
+        return ()
+    lines = tuple(f"{gap.reason}{_leeway(gap)}" for gap in estimate.device.gaps)
+    low, high = size(estimate.device.low), size(estimate.device.high)
+    return (Bullets(lines, f"Uncertain; the whole process needs {low} to {high}:", Tone.CAUTION),)
 
 
-def bounds(estimate: Estimate) -> str:
-    """The bounds of the whole process's memory, as one sentence."""
-    return f"between {size(estimate.device.low)} and {size(estimate.device.high)}"
+def _leeway(gap: Gap) -> str:
+    less = f"up to {size(gap.low)} less" if gap.low else ""
+    more = f"up to {size(gap.high)} more" if gap.high else ""
+    words = ", or ".join(filter(None, (less, more)))
+    return f" ({words})" if words else ""
 
 
 def _parts(components: tuple[Component, ...], whole: int, indent: str) -> list[tuple[str, str, str, str]]:
-    ordered = sorted(components, key=lambda component: -component.bytes)
+    ordered = sorted((part for part in components if part.bytes), key=lambda part: -part.bytes)
     return [
         (f"{indent}{part.name}", size(part.bytes), share(part.bytes, whole), str(part.basis))
         for part in ordered

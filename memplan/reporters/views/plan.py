@@ -33,8 +33,7 @@ def _blocks(reading: Reading, plan: Plan) -> Iterator[Block]:
     yield Paragraph(_summary(plan, reading.tunable))
     if not plan.feasible:
         yield from _refusal(plan)
-    if unmodelled := tuple(memory.gaps(plan.after)):
-        yield Bullets(unmodelled, f"Not modelled; the total lies {memory.bounds(plan.after)}:", Tone.CAUTION)
+    yield from memory.uncertainty(plan.after)
     if plan.edits:
         lines = tuple(
             f"{edit.path}:{edit.line}: {edit.before or '(absent)'} → {edit.after}" for edit in plan.edits

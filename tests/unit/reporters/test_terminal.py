@@ -101,8 +101,8 @@ def test_an_estimate_without_a_target_gives_no_verdict() -> None:
 def test_what_is_not_modelled_is_named_with_its_bounds() -> None:
     gap = Gap(reason="sample packing", low=Bytes(0), high=Bytes(300 * samples.MIB))
     text = terminal.plain(estimate_view.report(samples.reading(), samples.estimate(gaps=(gap,))))
-    assert "sample packing (-0 B to +300 MiB)" in text
-    assert "between 3.18 GiB and 3.48 GiB" in text
+    assert "sample packing (up to 300 MiB more)" in text
+    assert "needs 3.18 GiB to 3.48 GiB" in text
 
 
 def test_warnings_of_the_reading_are_shown() -> None:
