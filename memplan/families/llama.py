@@ -180,7 +180,8 @@ class Block:
         else:
             output = attention.sdpa(self.kind, query, key, value, mask)
         output = ops.contiguous(ops.view(output, (batch, length, query.shape[1] * query.shape[3])))
-        return self.linears["o_proj"](output), weights
+        output = self.linears["o_proj"](output)
+        return output, weights
 
     def _heads(self, name: str, hidden_states: Tensor) -> Tensor:
         batch, length, _ = hidden_states.shape
@@ -243,9 +244,10 @@ class Llama:
         """
         tape, length = tokens.tape, tokens.shape[1]
         tape.scope = "embed_tokens"
-        hidden_states = ops.embedding(self.embed_tokens, tokens)
+        inputs_embeds = ops.embedding(self.embed_tokens, tokens)
         if self.workload.adapter is not None and self.checkpointing:
-            require_grad(hidden_states, "embed_tokens")
+            require_grad(inputs_embeds, "embed_tokens")
+        hidden_states = inputs_embeds
         mask = self._mask(hidden_states, length)
         cosine, sine = self.rotary(hidden_states, length)
         extra = () if mask is None else (mask,)

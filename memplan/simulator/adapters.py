@@ -32,7 +32,8 @@ class LoraLinear:
         if self.dropout:
             x = ops.dropout(x)
         result = ops.add(result, ops.mul_scalar(linear(linear(x, self.down), self.up)))
-        return ops.to(result, dtype)
+        result = ops.to(result, dtype)
+        return result
 
 
 def adapt(linears: dict[str, Linear], adapter: Adapter, adapters: Store) -> dict[str, Linear | LoraLinear]:

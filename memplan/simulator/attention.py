@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Attention
-from memplan.simulator import ops
+from memplan.simulator import layout, ops
 from memplan.simulator.autograd import Gradients, Node, begin
 from memplan.simulator.matmul import cast, matmul
 from memplan.simulator.ops import finish
@@ -15,12 +15,14 @@ from memplan.simulator.tensor import Tensor
 
 
 def causal_mask(like: Tensor, length: int) -> Tensor:
-    """A boolean mask (B, 1, S, S), as transformers builds it when it cannot rely on ``is_causal``."""
-    return like.tape.empty((like.shape[0], 1, length, length), Dtype.BOOL, "causal_mask")
+    """A boolean mask, as transformers builds it when it cannot rely on ``is_causal``: one (S, S), expanded."""
+    shape = (like.shape[0], 1, length, length)
+    mask = like.tape.empty((1, 1, length, length), Dtype.BOOL, "causal_mask")
+    return mask.alias(shape, layout.expand(mask.shape, mask.strides, shape))
 
 
 def additive_mask(mask: Tensor, dtype: Dtype) -> Tensor:
-    """A boolean mask turned into 0 and -inf of ``dtype``."""
+    """A boolean mask turned into 0 and -inf of ``dtype``, one per sequence."""
     return mask.tape.empty(mask.shape, dtype, "where")
 
 
@@ -34,11 +36,14 @@ def repeat_kv(x: Tensor, groups: int) -> Tensor:
 
 
 def _softmax(node: Node, gradient: Tensor) -> Gradients:
-    # softmax_backward_cuda_out multiplies grad and output into a temporary first.
+    # A structured op: its result comes first, then softmax_backward_cuda_out multiplies
+    # grad and output into a temporary (aten/src/ATen/native/cuda/SoftMax.cu).
     (output,) = node.unpack()
-    assert output is not None
-    product = ops.pair(gradient, output, "mul")
-    return (product.tape.empty(product.shape, node.edges[0].dtype, "softmax_backward"),)  # type: ignore[union-attr]
+    (source,) = node.edges
+    assert output is not None and source is not None
+    result = output.tape.empty(output.shape, source.dtype, "softmax_backward")
+    _ = ops.pair(gradient, output, "mul")
+    return (result,)
 
 
 def softmax_fp32(x: Tensor) -> Tensor:

@@ -124,16 +124,17 @@ def backward(loss: Tensor) -> None:
         node = heappop(ready)[1]
         tape.scope = node.scope
         tape.component = "temporaries" if node.component == "activations" else node.component
-        outputs = _conform(node.edges, node.run(node, buffers.pop(node)))
-        if node.edges:
-            node.saved = ()
+        gradient = buffers.pop(node)
+        outputs = _conform(node.edges, node.run(node, gradient))
+        del gradient
+        node.saved = ()
         for edge in node.edges:
-            gradient = outputs.pop()
+            output = outputs.pop()
             if edge is None:
                 continue
-            if gradient is not None:
-                _deliver(buffers, edge, gradient)
-            del gradient
+            if output is not None:
+                _deliver(buffers, edge, output)
+            del output
             waiting[edge] -= 1
             if not waiting[edge] and edge in buffers:
                 heappush(ready, (-edge.order, edge))
@@ -182,7 +183,7 @@ def _deliver(buffers: dict[Node, Tensor], edge: Node, gradient: Tensor) -> None:
     held = buffers.pop(edge)
     storage = held.storage
     # One reference more than SOLE: the storage is held by the tensor and by the local above.
-    alone = getrefcount(held) == SOLE and getrefcount(storage) == SOLE + 1
+    alone = held.base is None and getrefcount(held) == SOLE and getrefcount(storage) == SOLE + 1
     if not (alone and layout.is_dense(held.shape, held.strides)):
         shape, strides = layout.elementwise((held.shape, held.strides), (gradient.shape, gradient.strides))
         held = held.tape.empty(shape, held.dtype, "add", strides)
@@ -195,7 +196,8 @@ def _accumulate(node: Node, gradient: Tensor) -> Gradients:
     if node.grad is not None:
         return ()
     tape = gradient.tape
-    if getrefcount(gradient) > SOLE or gradient.strides != node.strides:
+    # The engine holds one reference of its own while a node runs.
+    if getrefcount(gradient) > SOLE + 1 or gradient.strides != node.strides:
         gradient = tape.empty(node.shape, gradient.dtype, "clone")
     if node.held is None:
         tag = ("gradients", node.scope, "grad", node.shape, gradient.dtype)

@@ -48,9 +48,7 @@ def causal_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """
     batch, length, vocabulary = logits.shape
     logits = ops.to(logits, Dtype.FP32)
-    padded = labels.tape.empty((batch, length + 1), Dtype.INT64, "pad")
+    labels = labels.tape.empty((batch, length + 1), Dtype.INT64, "pad")
     labels = labels.tape.empty((batch, length), Dtype.INT64, "contiguous")
     logits = ops.view(logits, (batch * length, vocabulary))
-    loss = nll_loss(log_softmax(logits), labels)
-    del padded
-    return loss
+    return nll_loss(log_softmax(logits), labels)

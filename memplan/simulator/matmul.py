@@ -37,8 +37,12 @@ def _linear(node: Node, gradient: Tensor) -> Gradients:
     if x is not None:
         out_features, in_features = gradient.shape[-1], x.shape[-1]
         of_weight = tape.empty((out_features, in_features), gradient.dtype, "mm")
+        of_weight = of_weight.alias(of_weight.shape, of_weight.strides)
     if weight is not None:
-        of_x = tape.empty((*gradient.shape[:-1], weight.shape[1]), gradient.dtype, "mm")
+        shape = (*gradient.shape[:-1], weight.shape[1])
+        # Made as a matrix and handed on as a view of it.
+        of_x = tape.empty(shape, gradient.dtype, "mm")
+        of_x = of_x.alias(shape, of_x.strides)
     return of_x, of_weight
 
 

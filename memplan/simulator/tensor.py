@@ -81,21 +81,34 @@ class Storage:
 
 
 class Tensor:
-    """A view of a storage. ``node`` is what computes its gradient; ``None`` means it needs none."""
+    """A view of a storage. ``node`` is what computes its gradient; ``None`` means it needs none.
 
-    __slots__ = ("dtype", "node", "shape", "storage", "strides", "tape")
+    ``base`` is the tensor this one is a view of. PyTorch's views hold their base too, which is why a
+    gradient that is a view is never added to in place.
+    """
 
-    def __init__(self, tape: Tape, storage: Storage, shape: Shape, strides: Shape, dtype: Dtype) -> None:
+    __slots__ = ("base", "dtype", "node", "shape", "storage", "strides", "tape")
+
+    def __init__(
+        self,
+        tape: Tape,
+        storage: Storage,
+        shape: Shape,
+        strides: Shape,
+        dtype: Dtype,
+        base: Tensor | None = None,
+    ) -> None:
         self.tape = tape
         self.storage = storage
         self.shape = shape
         self.strides = strides
         self.dtype = dtype
+        self.base = base
         self.node: Node | None = None
 
     def alias(self, shape: Shape, strides: Shape) -> Tensor:
-        """The same memory under another shape, outside the autograd graph."""
-        return Tensor(self.tape, self.storage, shape, strides, self.dtype)
+        """A view of the same memory, outside the autograd graph."""
+        return Tensor(self.tape, self.storage, shape, strides, self.dtype, self.base or self)
 
     def detach(self) -> Tensor:
         """The same tensor, outside the autograd graph."""
