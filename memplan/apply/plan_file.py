@@ -24,6 +24,7 @@ from memplan.domain.estimate import Estimate
 from memplan.domain.plan import Change, Harm, Plan
 from memplan.domain.target import Target
 from memplan.domain.workload import Checkpointing, Workload
+from memplan.estimate import estimate
 
 if TYPE_CHECKING:
     from memplan.dialects.fields import Value
@@ -67,7 +68,7 @@ class SavedPlan:
         """
         from memplan.dialects import edits
 
-        count = estimator or _default_estimator()
+        count = estimator or estimate
         changes = tuple(_change(entry, reading.workload) for entry in self.entries["changes"].items())
         after = reading.workload
         for change in changes:
@@ -269,9 +270,3 @@ def _plain(value: Value) -> Any:
     from memplan.documents.tree import plain
 
     return plain(value.node)
-
-
-def _default_estimator() -> Callable[[Workload, Target | None], Estimate]:
-    from memplan.estimate import estimate
-
-    return estimate

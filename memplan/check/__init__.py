@@ -22,6 +22,7 @@ from memplan.domain.errors import Location, MemplanError
 from memplan.domain.finding import Finding, Level
 from memplan.domain.margin import margin_bytes
 from memplan.domain.target import Target
+from memplan.estimate import estimate
 
 if TYPE_CHECKING:
     from memplan.dialects.reading import Listed, Reading
@@ -74,7 +75,7 @@ def check(
         margin: memory to keep free (``10%``, ``500MiB``). Default: as each entry or config says.
         baseline: a ``memplan.check/1`` report; what it holds is known and no longer fails the gate.
         planner: proposes the fix of a config that does not fit, as ``memplan.fit.fit`` does.
-        estimator: what counts the bytes; ``memplan.estimate.estimate`` when not given.
+        estimator: what counts the bytes; ``memplan.estimate`` when not given.
 
     Raises:
         MemplanError: the baseline cannot be read, or the margin makes no sense for the target.
@@ -83,7 +84,7 @@ def check(
     if target is not None and margin is not None:
         margin_bytes(margin, target)
     known = known_findings(Path(baseline)) if baseline is not None else None
-    count = estimator or _default_estimator()
+    count = estimator or estimate
     findings: list[Finding] = []
     checked = 0
     for path in paths:
@@ -172,9 +173,3 @@ def _unreadable(error: MemplanError, path: Path, listed_at: Location | None) -> 
 
 def _is_open(finding: Finding) -> bool:
     return finding.code == "MP003" and finding.level is Level.WARNING
-
-
-def _default_estimator() -> Estimator:
-    from memplan.estimate import estimate
-
-    return estimate

@@ -8,17 +8,21 @@ and what blocks it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
-from memplan.domain.plan import Harm, Plan
+from memplan.domain.estimate import Estimate
+from memplan.domain.plan import Harm, Option, Plan
 from memplan.domain.target import Target
+from memplan.domain.workload import Workload
+from memplan.estimate import estimate
 from memplan.fit.combination import plan_levers
 from memplan.fit.ladder import plan_declared
-from memplan.fit.policy import Estimator, policy_for
+from memplan.fit.policy import Estimator, Policy, policy_for
+from memplan.levers import LEVERS
 
 if TYPE_CHECKING:
     from memplan.dialects.reading import Reading
@@ -48,11 +52,12 @@ def fit(
             Default: the named profile's if ``profile`` is given, else the config's, else the profile's.
         allow: the worst harm a change may do, apart from values declared tunable.
         keep: fields no change may touch: native paths, whole sections, or names of declared values.
-        estimator: what counts the bytes; ``memplan.estimate.estimate`` when not given.
+        estimator: what counts the bytes; ``memplan.estimate`` when not given.
 
     Returns:
         A plan whose upper bound plus the margin is within the target's limit, without changes when
         the config fits as it is; or an infeasible plan with the least memory the policy can reach.
+        Options that the config's own file can express are preferred to those that would be advice.
 
     Raises:
         FieldError: the margin is not an amount or a share.
@@ -60,17 +65,48 @@ def fit(
     """
     from memplan.dialects import edits
 
-    count = estimator or _default_estimator()
+    count = _remembered(estimator or estimate)
     policy = policy_for(reading, target, profile=profile, margin=margin, allow=allow, keep=tuple(keep))
-    planner = plan_declared if isinstance(reading.workload.model, DeclaredModel) else plan_levers
-    plan = planner(reading.workload, policy, count)
+    plan = _plan(reading, policy, count)
     if not plan.changes:
         return replace(plan, files=dict(reading.files))
     written, advice = edits(reading, [(change.field, change.before, change.after) for change in plan.changes])
     return replace(plan, edits=written, advice=advice, files=dict(reading.files))
 
 
-def _default_estimator() -> Estimator:
-    from memplan.estimate import estimate
+def _plan(reading: Reading, policy: Policy, count: Estimator) -> Plan:
+    """A plan that can be written into the config, or where none of those fits, any plan."""
+    workload = reading.workload
+    if isinstance(workload.model, DeclaredModel):
+        return plan_declared(workload, policy, count)
+    writable = _writable(reading)
+    offered = (option for lever in LEVERS for option in lever.options(workload, policy.target))
+    if not all(writable(option) for option in offered):
+        plan = plan_levers(workload, replace(policy, writable=writable), count)
+        if plan.feasible:
+            return plan
+    return plan_levers(workload, policy, count)
 
-    return estimate
+
+def _writable(reading: Reading) -> Callable[[Option], bool]:
+    """Whether the config's dialect has a way to write an option, and its text leaves room for it."""
+    from memplan.dialects import edits
+
+    def writable(option: Option) -> bool:
+        changes = [(field, reading.workload.at(field), value) for field, value in option.changes.items()]
+        _, advice = edits(reading, changes)
+        return not advice
+
+    return writable
+
+
+def _remembered(estimator: Estimator) -> Estimator:
+    """The estimator, asked once per workload."""
+    made: dict[Workload, Estimate] = {}
+
+    def count(workload: Workload, target: Target | None) -> Estimate:
+        if workload not in made:
+            made[workload] = estimator(workload, target)
+        return made[workload]
+
+    return count

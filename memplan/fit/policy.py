@@ -29,7 +29,7 @@ class Policy:
     """The rules one plan is made under.
 
     ``profiles`` are the named profiles of the target's GPU, or of the nearest smaller one that has some;
-    ``profile`` is the name of the one whose rungs tunable values follow.
+    ``profile`` is the name of the one whose rungs tunable values follow. ``writable`` narrows the options.
     """
 
     target: Target
@@ -39,6 +39,7 @@ class Policy:
     tunable: tuple[str, ...] = ()
     profile: str | None = None
     profiles: tuple[NamedProfile, ...] = ()
+    writable: Callable[[Option], bool] | None = None
 
     def accepts(self, estimate: Estimate, margin: Bytes | None = None) -> bool:
         """Whether even the upper bound leaves the margin free."""
@@ -49,8 +50,10 @@ class Policy:
         return Bytes(estimate.device.high + (self.margin if margin is None else margin) - self.target.limit)
 
     def permits(self, option: Option) -> bool:
-        """Whether an option does no more harm than allowed and touches no kept field."""
-        return option.harm <= self.allow and not any(self.keeps(field) for field in option.changes)
+        """Whether an option does no more harm than allowed, touches no kept field, and can be written."""
+        if option.harm > self.allow or any(self.keeps(field) for field in option.changes):
+            return False
+        return self.writable is None or self.writable(option)
 
     def keeps(self, field: str) -> bool:
         """Whether a field is frozen: by its own name, by its section, or because a part of it is."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from math import ceil
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memplan import profiles
+from memplan.domain.bytes import Bytes
 from memplan.domain.plan import Harm
-from memplan.domain.workload import Attention, Checkpointing, Workload
+from memplan.domain.target import Target
+from memplan.domain.workload import Adapter, Attention, Batch, Checkpointing, Sequence, Workload
+from memplan.estimate import estimate as simulate
+from memplan.families import architecture
 from memplan.fit import fit
-from memplan.fit.policy import Policy
+from memplan.fit.policy import Estimator, Policy
 from memplan.fit.search import Search
 from memplan.levers import LEVERS
 from memplan.levers.cost import slowdown
@@ -34,20 +40,54 @@ harms = st.sampled_from([Harm.EXACT, Harm.BEHAVIOUR])
 margins = st.sampled_from(["0%", "10%", "200MiB"])
 
 
-def cheapest(what: Workload, allow: Harm, room: int) -> tuple[Harm, float, int, int] | None:
+TINY = architecture(
+    {
+        "model_type": "llama",
+        "hidden_size": 128,
+        "intermediate_size": 352,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": 1000,
+        "max_position_embeddings": 2048,
+    },
+    lambda key: None,
+)
+tiny = st.builds(
+    lambda micro, accumulation, length, every, eager, lora: Workload(
+        model=TINY,
+        batch=Batch(micro=micro, accumulation=accumulation),
+        sequence=Sequence(length=length),
+        checkpointing=Checkpointing(every=every),
+        attention=Attention.EAGER if eager else Attention.SDPA,
+        adapter=Adapter() if lora else None,
+    ),
+    micro=st.sampled_from([1, 2, 4, 6]),
+    accumulation=st.sampled_from([1, 2]),
+    length=st.sampled_from([64, 100, 256, 600]),
+    every=st.sampled_from([0, 1, 2]),
+    eager=st.booleans(),
+    lora=st.booleans(),
+)
+gpus = st.sampled_from([profiles.target("rtx3090"), profiles.target("t4")])
+
+
+def cheapest(
+    what: Workload, allow: Harm, where: Target, estimator: Estimator
+) -> tuple[Harm, float, int, int] | None:
     """The best price and memory by trying everything, without any of the search's shortcuts."""
     found = []
-    for combination in product(*((None, *lever.options(what, None)) for lever in LEVERS)):
+    for combination in product(*((None, *lever.options(what, where)) for lever in LEVERS)):
         options = [option for option in combination if option is not None]
         harm = max((option.harm for option in options), default=Harm.EXACT)
         after = what
         for option in options:
             for field, value in option.changes.items():
                 after = after.changed(field, value)
-        high = estimate(after).device.high
-        if harm <= allow and high <= room:
+        high = estimator(after, where).device.high
+        if harm <= allow and high <= where.limit:
             changes = sum(len(option.changes) for option in options)
-            found.append((harm, round(slowdown(what, after, None), 3), changes, int(high)))
+            found.append((harm, round(slowdown(what, after, where), 3), changes, int(high)))
     return min(found, default=None)
 
 
@@ -55,10 +95,40 @@ def cheapest(what: Workload, allow: Harm, room: int) -> tuple[Harm, float, int, 
 @given(what=workloads, mib=limits, allow=harms)
 def test_the_plan_is_the_one_brute_force_finds(what: Workload, mib: int, allow: Harm) -> None:
     where = target(mib)
-    found = Search(what, Policy(target=where, margin=type(where.limit)(0), allow=allow), estimate)
+    found = Search(what, Policy(target=where, margin=Bytes(0), allow=allow), estimate)
     best = found.best()
-    expected = cheapest(what, allow, mib * MIB)
+    expected = cheapest(what, allow, where, estimate)
     assert (None if best is None else (*best.price, found.high(best))) == expected
+
+
+@settings(max_examples=15, deadline=None)
+@given(what=tiny, gpu=gpus, share=st.integers(60, 99))
+def test_with_the_simulator_too_the_plan_is_the_one_brute_force_finds(
+    what: Workload, gpu: Target, share: int
+) -> None:
+    peak = simulate(what, gpu).device.high - gpu.context
+    where = replace(gpu, free=Bytes(gpu.context + peak * share // 100))
+    best = (found := Search(what, Policy(target=where, margin=Bytes(0)), simulate)).best()
+    expected = cheapest(what, Harm.EXACT, where, simulate)
+    assert (None if best is None else (*best.price, found.high(best))) == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    what=tiny,
+    gpu=gpus,
+    micros=st.tuples(st.integers(1, 8), st.integers(1, 8)).map(sorted),
+    lengths=st.tuples(st.integers(1, 300), st.integers(1, 300)).map(sorted),
+)
+def test_allocated_memory_never_falls_when_batch_or_sequence_grow(
+    what: Workload, gpu: Target, micros: list[int], lengths: list[int]
+) -> None:
+    small, large = (
+        simulate(what.changed("batch.micro", micro).changed("sequence.length", length), gpu).device
+        for micro, length in zip(micros, lengths, strict=True)
+    )
+    assert small.peak_allocated <= large.peak_allocated
+    assert small.peak_allocated + small.context <= small.process <= small.high
 
 
 @settings(max_examples=100, deadline=None)

@@ -11,14 +11,16 @@ from memplan import profiles
 from memplan.dialects.reading import Reading
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import FieldError, UnknownNameError
+from memplan.domain.estimate import Estimate
 from memplan.domain.plan import Harm, Plan
 from memplan.domain.target import Target
 from memplan.domain.workload import Adapter, Attention, Checkpointing, Task, Workload
 from memplan.fit import fit
 from memplan.read import read
-from tests.planning import CONTEXT, MIB, Counter, estimate, reading, target, workload
+from tests.planning import CONFIG, CONTEXT, MIB, Counter, estimate, reading, target, workload
 
-NEUROGEN = Path(__file__).resolve().parents[2] / "examples" / "neurogen"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+NEUROGEN = EXAMPLES / "neurogen"
 PEAK = estimate(workload()).device.process
 FLOOR = estimate(
     workload(micro=1, accumulation=16).changed("checkpointing", Checkpointing(every=1))
@@ -196,7 +198,7 @@ def test_a_plan_is_never_called_feasible_while_the_bounds_straddle_the_limit() -
 
 def test_hopeless_cases_need_few_estimates() -> None:
     counter = Counter()
-    plan = fit(reading(workload(micro=720720, accumulation=1, length=4096)), target(200), estimator=counter)
+    plan = fit(reading(workload(micro=5040, accumulation=1, length=4096)), target(200), estimator=counter)
     assert not plan.feasible
     assert len(counter.asked) < 40
 
@@ -303,3 +305,70 @@ def test_where_the_chosen_profile_misses_another_that_fits_is_offered() -> None:
 def test_a_reading_without_a_profile_of_its_own_is_planned_without_a_margin() -> None:
     plain: Reading = reading()
     assert fit(plain, profiles.target("gtx1650"), estimator=estimate).margin == 0
+
+
+# What the config can express
+
+
+def test_a_plan_that_can_be_written_is_preferred_to_a_faster_one_that_cannot() -> None:
+    text = "base_model: x/y\nmicro_batch_size: 1\ngradient_accumulation_steps: 16\n"
+    what = workload(micro=1, accumulation=16)
+    whole = estimate(what).device.process
+    native = fit(reading(what), target(mib(whole) - 1), estimator=estimate)
+    axolotl = replace(reading(what, text, "train.yml"), dialect="axolotl")
+    plan = fit(axolotl, target(mib(whole) - 1), estimator=estimate)
+    assert changed(native) == {"checkpointing": Checkpointing(every=2)}
+    assert changed(plan) == {"checkpointing": Checkpointing(every=1)}
+    assert plan.advice == ()
+
+
+def test_where_no_plan_can_be_written_the_best_one_comes_with_advice() -> None:
+    text = CONFIG.replace("checkpointing: none", "checkpointing: ${C}").replace("micro: 8", 'micro: "${M}"')
+    fixed = reading(text=text)
+    plan = fit(fixed, target(mib(PEAK) * 2 // 3), estimator=estimate)
+    assert plan.feasible
+    assert {advice.field for advice in plan.advice} == {"batch.micro"}
+
+
+# With the real simulator
+
+
+def test_a_lora_run_that_is_too_large_is_fitted_exactly_and_stays_itself(tmp_path: Path) -> None:
+    from memplan.apply import apply
+    from memplan.estimate import estimate as simulate
+
+    path = tmp_path / "config.yml"
+    original = (EXAMPLES / "axolotl-lora" / "config.yml").read_bytes()
+    path.write_bytes(original)
+    rtx3090 = profiles.target("rtx3090")
+    plan = fit(read(path), rtx3090)
+    assert plan.feasible
+    assert plan.harm is Harm.EXACT
+    assert plan.before.device.low > rtx3090.limit
+    apply(read(path), plan)
+    again = read(path).workload
+    assert again.batch.micro * again.batch.accumulation == 16
+    assert simulate(again, rtx3090).device.high <= rtx3090.limit
+    lines = zip(original.splitlines(), path.read_bytes().splitlines(), strict=True)
+    assert {old.split(b":")[0] for old, new in lines if old != new} <= {
+        b"micro_batch_size",
+        b"gradient_accumulation_steps",
+        b"gradient_checkpointing",
+    }
+
+
+def test_full_training_of_8b_on_4_gib_is_impossible_and_says_why_after_few_simulations() -> None:
+    from memplan.estimate import estimate as simulate
+
+    asked = []
+
+    def counted(what: Workload, where: Target | None) -> Estimate:
+        asked.append(what)
+        return simulate(what, where)
+
+    plan = fit(read(EXAMPLES / "llama-3.1-8b"), gtx1650(), estimator=counted)
+    assert not plan.feasible
+    assert plan.blocking == "optimizer_state"
+    assert plan.offer is not None
+    assert plan.offer.startswith("even --allow behaviour misses by ")
+    assert len(asked) <= 16
