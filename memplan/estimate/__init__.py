@@ -54,11 +54,11 @@ def trace_of(workload: Workload, capability: tuple[int, int]) -> Trace:
 
 def _training(workload: Workload, shape: Architecture, capability: tuple[int, int]) -> Trace:
     from memplan.families import build
-    from memplan.simulator.kernels import choose, cublas_workspace
+    from memplan.simulator.kernels import choose
     from memplan.simulator.step import train
 
     kind = choose(shape, workload, capability)
-    return train(workload, lambda tape: build(tape, shape, workload, kind), cublas_workspace(capability))
+    return train(workload, lambda tape: build(tape, shape, workload, kind), capability)
 
 
 def _declared(model: DeclaredModel) -> Trace:

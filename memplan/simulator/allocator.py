@@ -37,8 +37,12 @@ class Allocator:
     """Device memory as the caching allocator sees it.
 
     A block is known by its address. ``sizes`` holds every block, ``free`` those not in use; ``before`` and
-    ``after`` link neighbours within a segment. Each pool is a sorted list of ``size << 56 | address``, so that the best fit
-    is one bisection.
+    ``after`` link neighbours within a segment. Each pool is a sorted list of ``size << 56 | address``, so
+    that the best fit is one bisection.
+
+    Segments are placed downwards, as the driver does. Among equal blocks the lowest address wins, so this
+    decides which of them is taken, and with it how large blocks get cut up: with ascending addresses
+    runs with eager attention come out several percent too low, with descending ones they are exact.
     """
 
     __slots__ = ("after", "allocated", "before", "free", "frontier", "pools", "reserved", "sizes", "small")
@@ -50,7 +54,7 @@ class Allocator:
         self.free: set[int] = set()
         self.small: set[int] = set()
         self.pools: tuple[list[int], list[int]] = ([], [])
-        self.frontier = 0
+        self.frontier = 1 << (_ADDRESS_BITS - 1)
         self.allocated = 0
         self.reserved = 0
 
@@ -103,8 +107,8 @@ class Allocator:
             length = LARGE_SEGMENT
         else:
             length = -(-size // SEGMENT_ROUNDING) * SEGMENT_ROUNDING
+        self.frontier -= length
         address = self.frontier
-        self.frontier += length
         self.reserved += length
         self.sizes[address] = length
         if is_small:

@@ -131,11 +131,28 @@ def _flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 def _efficient_backward(node: Node, gradient: Tensor) -> Gradients:
     query, key, value, *_ = node.unpack()
     assert query is not None and key is not None and value is not None
+    tape = query.tape
     of_query = _rows_by_head(query, "efficient_backward")
     of_key = _rows_by_head(key, "efficient_backward")
     of_value = _rows_by_head(value, "efficient_backward")
-    _ = query.tape.empty(query.shape[:3], Dtype.FP32, "delta")
+    delta = tape.empty(query.shape[:3], Dtype.FP32, "delta")
+    if query.dtype.is_half:
+        _ = [tape.empty((count,), Dtype.FP32, "workspace") for count in _accumulators(query)]
+    del delta
     return of_query, of_key, of_value
+
+
+def _accumulators(query: Tensor) -> tuple[int, ...]:
+    """fp32 elements that the efficient kernel accumulates half gradients in.
+
+    Those of q always; those of k and v too when a head is wider than the tile's 64 rows (128 rows on
+    sm_80 and newer), since they then do not fit in registers (``kOutputInRF``, ``kNeedsAccumGradQ`` and
+    ``workspace_size`` in aten/src/ATen/native/transformers/cuda/mem_eff_attention/kernel_backward.h).
+    """
+    batch, heads, length, width = query.shape
+    rows = 128 if width > 64 and query.tape.capability >= (8, 0) else 64
+    padded = batch * heads * -(-length // rows) * rows * -(-width // 64) * 64
+    return (padded if width <= rows else 3 * padded,)
 
 
 def _efficient(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:

@@ -40,10 +40,3 @@ def choose(shape: Architecture, workload: Workload, capability: tuple[int, int])
         return Attention.EFFICIENT
     return Attention.MATH
 
-
-def cublas_workspace(capability: tuple[int, int]) -> int:
-    """Bytes of one cuBLAS workspace: 32 MiB on Hopper and newer, else ``:4096:2:16:8`` kB-sized chunks (8.125 MiB).
-
-    Source: ``parseChosenWorkspaceSize`` in aten/src/ATen/cuda/CublasHandlePool.cpp.
-    """
-    return 32 * 2**20 if capability >= (9, 0) else (4096 * 2 + 16 * 8) * 1024

@@ -56,7 +56,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         node = begin(_linear, x, weight)
     if node is not None:
         node.save(x.tape, x if node.edges[1] else None, weight if node.edges[0] else None)
-    x.tape.take_workspace()
+    x.tape.take_workspace("cublas" if bias is None else "cublaslt")
     return finish(node, x.tape.empty((*x.shape[:-1], weight.shape[0]), x.dtype, "linear"))
 
 

@@ -29,13 +29,13 @@ class Model(Protocol):
         """Loss and logits of a batch."""
 
 
-def train(workload: Workload, build: Callable[[Tape], Model], workspace: int) -> Trace:
+def train(workload: Workload, build: Callable[[Tape], Model], capability: tuple[int, int]) -> Trace:
     """The trace of loading a model and training it for two optimizer steps.
 
-    ``workspace`` is the size of a cuBLAS workspace on the target. Garbage collection is off meanwhile:
+    ``capability`` is the GPU's compute capability. Garbage collection is off meanwhile:
     lifetimes must follow from references alone.
     """
-    tape = Tape(workspace)
+    tape = Tape(capability)
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -15,16 +15,29 @@ if TYPE_CHECKING:
     from memplan.simulator.checkpoint import Region
 
 
+CUBLASLT_WORKSPACE = 2**20
+"""Bytes of a cublasLt workspace, by default."""
+
+
+def cublas_workspace(capability: tuple[int, int]) -> int:
+    """Bytes of one cuBLAS workspace: 32 MiB on Hopper (sm_90), else 2 × 4096 KiB + 8 × 16 KiB.
+
+    Source: ``parseChosenWorkspaceSize`` in aten/src/ATen/cuda/CublasHandlePool.cpp.
+    """
+    return 32 * 2**20 if capability == (9, 0) else (2 * 4096 + 8 * 16) * 1024
+
+
 class Tape:
     """One simulated process: the trace it leaves and the switches its ops read.
 
     ``component`` and ``scope`` label what is allocated from here on. ``autocast`` is the dtype matrix
     products are cast to, ``casts`` its weight cache. ``in_backward`` says that the autograd engine's
-    thread is running. ``region`` is the checkpointed region being run, if any.
+    thread is running. ``capability`` is the GPU's compute capability. ``region`` is the checkpointed region being run, if any.
     """
 
     __slots__ = (
         "autocast",
+        "capability",
         "casts",
         "component",
         "grad_enabled",
@@ -33,12 +46,12 @@ class Tape:
         "region",
         "scope",
         "trace",
-        "workspace",
         "workspaces",
     )
 
-    def __init__(self, workspace: int = 0) -> None:
+    def __init__(self, capability: tuple[int, int]) -> None:
         self.trace = Trace()
+        self.capability = capability
         self.component = "activations"
         self.scope = ""
         self.grad_enabled = True
@@ -47,24 +60,26 @@ class Tape:
         self.casts: dict[int, Tensor] = {}
         self.order = 0
         self.region: Region | None = None
-        self.workspace = workspace
-        self.workspaces: dict[bool, Storage] = {}
+        self.workspaces: dict[tuple[str, bool], Storage] = {}
 
     def empty(self, shape: Shape, dtype: Dtype, op: str, strides: Shape | None = None) -> Tensor:
         """Allocate a tensor; row-major unless strides are given."""
         storage = Storage(self.trace, prod(shape) * dtype.itemsize, (self.component, self.scope, op, shape, dtype))
         return Tensor(self, storage, shape, strides or layout.contiguous(shape), dtype)
 
-    def take_workspace(self) -> None:
-        """Give the running thread its cuBLAS workspace, taken at its first matrix product and kept.
+    def take_workspace(self, library: str = "cublas") -> None:
+        """Give the running thread a workspace of a library, taken at its first matrix product and kept.
 
-        PyTorch takes one from the caching allocator per (handle, stream), and the autograd engine's
-        thread has a handle of its own (``getCurrentCUDABlasHandle`` in
-        aten/src/ATen/cuda/CublasHandlePool.cpp): a training step holds two.
+        PyTorch takes them from the caching allocator per (handle, stream), and the autograd engine's
+        thread has a handle of its own: a training step holds two. Products with a fused bias go through
+        cublasLt, which has its own 1 MiB (``getCurrentCUDABlasHandle``, ``getCUDABlasLtWorkspace`` and
+        ``parseCUDABlasLtWorkspaceSize`` in aten/src/ATen/cuda/CublasHandlePool.cpp).
         """
-        if self.workspace and self.in_backward not in self.workspaces:
-            tag = ("workspace", "cublas", "workspace", (self.workspace,), Dtype.UINT8)
-            self.workspaces[self.in_backward] = Storage(self.trace, self.workspace, tag)
+        key = (library, self.in_backward)
+        if key not in self.workspaces:
+            size = cublas_workspace(self.capability) if library == "cublas" else CUBLASLT_WORKSPACE
+            tag = ("workspace", library, "workspace", (size,), Dtype.UINT8)
+            self.workspaces[key] = Storage(self.trace, size, tag)
 
 
 class Storage:
