@@ -69,12 +69,16 @@ def _closest(search: Search, before: Estimate) -> Plan:
 
 
 def _offer(search: Search) -> str | None:
-    """What the next worse harm would give: whether it fits, by which changes, or by how much it misses."""
+    """What more harm would give: whether it fits, by which changes, or by how much it misses.
+
+    This is advice, not a plan: when the least memory that can be reached misses, nothing else is tried.
+    """
     if search.policy.allow is Harm.BEHAVIOUR:
         return None
     wider = search.under(replace(search.policy, allow=Harm.BEHAVIOUR))
-    found = wider.best()
-    chosen = found or wider.least()
+    least = wider.least()
+    found = wider.best() if wider.fits(least) else None
+    chosen = found or least
     if chosen.harm <= search.policy.allow:
         return None
     words = in_words(changes_of(search.workload, chosen.options, search.measure))
