@@ -8,12 +8,16 @@ Importing this package imports next to nothing: every command loads what it need
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
 
 EXIT_DEFECT = 70
 EXIT_INTERRUPTED = 130
+COLLECT_AFTER = 100_000
+"""Allocations between garbage collections: a run is short, and Python's 700 cost it a tenth of its time."""
+
 TRACEBACK_VARIABLE = "MEMPLAN_TRACEBACK"
 
 
@@ -21,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (``sys.argv`` by default) and return its exit code. Raises nothing."""
     from memplan.domain.errors import MemplanError
 
+    gc.set_threshold(COLLECT_AFTER)
     for stream in (sys.stdout, sys.stderr):
         _survive_narrow_encodings(stream)
     try:

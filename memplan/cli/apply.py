@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from memplan.cli.application import application
+from memplan.cli.coercion import PlainCommand
 from memplan.cli.options import (
     AllowedHarm,
     AllowHarm,
     DialectName,
+    Format,
+    FormatOption,
     GpuName,
     Keep,
     Margin,
     ProfileName,
     harm,
 )
-from memplan.cli.output import emit, plan_exit_code
+from memplan.cli.output import emit, emit_plan, emit_report, plan_exit_code
 
 if TYPE_CHECKING:
     from memplan.apply import Applied
@@ -27,14 +29,6 @@ if TYPE_CHECKING:
     from memplan.domain.plan import Plan
 
 app = application()
-
-
-class Format(StrEnum):
-    """Forms the outcome can take."""
-
-    TERMINAL = "terminal"
-    JSON = "json"
-    MARKDOWN = "markdown"
 
 
 EPILOG = """\b
@@ -54,7 +48,7 @@ PlanFile = Annotated[
 ]
 
 
-@app.command(epilog=EPILOG)
+@app.command(cls=PlainCommand, epilog=EPILOG)
 def apply(
     path: OptionalPath = None,
     gpu: GpuName = None,
@@ -68,7 +62,7 @@ def apply(
     allow: AllowHarm = AllowedHarm.EXACT,
     keep: Keep = None,
     dialect: DialectName = None,
-    form: Annotated[Format, typer.Option("--format", help="How to print the outcome.")] = Format.TERMINAL,
+    form: FormatOption = Format.TERMINAL,
 ) -> None:
     """Rewrite the config in place so that it fits: the planned values and not another byte."""
     from memplan.apply import apply as rewrite
@@ -80,7 +74,8 @@ def apply(
         reading = _read(path, dialect)
         plan = _planned(reading, gpu, profile, margin, allow, keep)
     if not plan.feasible:
-        _refuse(reading, plan, form)
+        emit_plan(reading, plan, form)
+        raise typer.Exit(plan_exit_code(plan))
     _print(reading, plan, rewrite(reading, plan, backup=backup, dry_run=diff), form)
 
 
@@ -103,7 +98,7 @@ def _planned(
     from memplan.cli import target
     from memplan.fit import fit
 
-    where = target.required(gpu, reading.gpu)
+    where = target.required(reading, gpu)
     return fit(reading, where, profile=profile, margin=margin, allow=harm(allow), keep=keep or ())
 
 
@@ -119,22 +114,11 @@ def _saved(plan_file: Path, beside: list[str]) -> tuple[Reading, Plan]:
     return reading, saved.plan(reading, profiles.target(saved.gpu))
 
 
-def _refuse(reading: Reading, plan: Plan, form: Format) -> None:
-    from memplan.reporters import json, markdown, terminal
-    from memplan.reporters.views.plan import report
-
-    if form is Format.JSON:
-        emit(json.render(json.plan(reading, plan)))
-    else:
-        emit((markdown if form is Format.MARKDOWN else terminal).render(report(reading, plan)))
-    raise typer.Exit(plan_exit_code(plan))
-
-
 def _print(reading: Reading, plan: Plan, applied: Applied, form: Format) -> None:
-    from memplan.reporters import json, markdown, terminal
+    from memplan.reporters import json
     from memplan.reporters.views.applied import report
 
     if form is Format.JSON:
         emit(json.render(json.applied(applied)))
     else:
-        emit((markdown if form is Format.MARKDOWN else terminal).render(report(reading, plan, applied)))
+        emit_report(report(reading, plan, applied), form)

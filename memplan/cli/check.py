@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from memplan.cli.application import application
+from memplan.cli.coercion import PlainCommand
 from memplan.cli.options import GpuName, Margin
-from memplan.cli.output import emit
+from memplan.cli.output import emit, emit_report
 
 if TYPE_CHECKING:
     from memplan.check import CheckReport
@@ -53,7 +54,7 @@ Baseline = Annotated[
 ]
 
 
-@app.command(epilog=EPILOG)
+@app.command(cls=PlainCommand, epilog=EPILOG)
 def check(
     paths: Paths = None,
     gpu: GpuName = None,
@@ -69,21 +70,19 @@ def check(
     report = gate(
         paths or ["."], target=target.chosen(gpu, None), margin=margin, baseline=baseline, planner=fit
     )
-    emit(_rendered(report, form))
+    _print(report, form)
     raise typer.Exit(report.exit_code)
 
 
-def _rendered(report: CheckReport, form: Format) -> str:
+def _print(report: CheckReport, form: Format) -> None:
     from importlib import import_module
 
+    from memplan.reporters import json
+    from memplan.reporters.views.check import report as blocks
+
     if form is Format.JSON:
-        from memplan.reporters import json
-
-        return json.render(json.check(report.passed, report.findings))
-    if form in (Format.TERMINAL, Format.MARKDOWN):
-        from memplan.reporters import markdown, terminal
-        from memplan.reporters.views.check import report as blocks
-
-        written = blocks(report.passed, report.findings, report.checked)
-        return (markdown if form is Format.MARKDOWN else terminal).render(written)
-    return str(import_module(f"memplan.reporters.{form}").check(report.findings))
+        emit(json.render(json.check(report.passed, report.findings)))
+    elif form in (Format.TERMINAL, Format.MARKDOWN):
+        emit_report(blocks(report.passed, report.findings, report.checked), form)
+    else:
+        emit(import_module(f"memplan.reporters.{form}").check(report.findings))

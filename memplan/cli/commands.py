@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from memplan import __version__
 from memplan.cli.application import application
+from memplan.cli.coercion import PlainGroup
 
 COMMANDS = ("estimate", "fit", "apply", "check", "explain", "gpus", "profiles")
 """One module of this package each, in the order of the help text."""
@@ -25,7 +25,7 @@ Exit codes: 0 fits, written or passed; 1 does not fit or failed; 2 bad input; 3 
 """
 
 
-class LazyCommands(TyperGroup):
+class LazyCommands(PlainGroup):
     """A group that imports a command's module when the command is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 -- click calls it so

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
-
 import typer
 
 from memplan.cli.application import application
-from memplan.cli.options import ConfigPath, DialectName, GpuName, Overrides, Ram
-from memplan.cli.output import emit, exit_code
+from memplan.cli.coercion import PlainCommand
+from memplan.cli.options import ConfigPath, DialectName, Format, FormatOption, GpuName, Overrides, Ram
+from memplan.cli.output import emit, emit_report, exit_code
 
 app = application()
-
-
-class Format(StrEnum):
-    """Forms an estimate can take."""
-
-    TERMINAL = "terminal"
-    JSON = "json"
-    MARKDOWN = "markdown"
 
 
 EPILOG = """\b
@@ -32,14 +22,14 @@ Exit codes: 0 fits, or no target is known; 1 does not fit; 2 bad input; 3 undeci
 """
 
 
-@app.command(epilog=EPILOG)
+@app.command(cls=PlainCommand, epilog=EPILOG)
 def estimate(
     path: ConfigPath,
     gpu: GpuName = None,
     ram: Ram = None,
     overrides: Overrides = None,
     dialect: DialectName = None,
-    form: Annotated[Format, typer.Option("--format", help="How to print the answer.")] = Format.TERMINAL,
+    form: FormatOption = Format.TERMINAL,
 ) -> None:
     """Say where every byte goes, when the peak is, and whether it fits."""
     from memplan.cli import target
@@ -47,14 +37,13 @@ def estimate(
     from memplan.read import read
 
     reading = read(path, dialect=dialect, overrides=overrides or ())
-    found = simulate(reading.workload, target.chosen(gpu, reading.gpu, ram))
+    found = simulate(reading.workload, target.of_reading(reading, gpu, ram))
     if form is Format.JSON:
         from memplan.reporters import json
 
         emit(json.render(json.estimate(reading, found)))
     else:
-        from memplan.reporters import markdown, terminal
         from memplan.reporters.views.estimate import report
 
-        emit((markdown if form is Format.MARKDOWN else terminal).render(report(reading, found)))
+        emit_report(report(reading, found), form)
     raise typer.Exit(exit_code(found.verdict))

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from memplan.cli.application import application
-from memplan.cli.options import ConfigPath, DialectName, GpuName, Overrides
-from memplan.cli.output import emit
+from memplan.cli.coercion import PlainCommand
+from memplan.cli.options import ConfigPath, DialectName, Format, FormatOption, GpuName, Overrides
+from memplan.cli.output import emit, emit_report
 
 if TYPE_CHECKING:
     from memplan.domain.estimate import Estimate
 
 app = application()
-
-
-class Format(StrEnum):
-    """Forms an explanation can take."""
-
-    TERMINAL = "terminal"
-    JSON = "json"
-    MARKDOWN = "markdown"
 
 
 EPILOG = """\b
@@ -36,14 +28,14 @@ ComponentName = Annotated[
 ]
 
 
-@app.command(epilog=EPILOG)
+@app.command(cls=PlainCommand, epilog=EPILOG)
 def explain(
     path: ConfigPath,
     component: ComponentName = None,
     gpu: GpuName = None,
     overrides: Overrides = None,
     dialect: DialectName = None,
-    form: Annotated[Format, typer.Option("--format", help="How to print the answer.")] = Format.TERMINAL,
+    form: FormatOption = Format.TERMINAL,
 ) -> None:
     """Show what is alive at the peak, tensor by tensor, and where every value comes from."""
     from memplan.cli import target
@@ -51,17 +43,16 @@ def explain(
     from memplan.read import read
 
     reading = read(path, dialect=dialect, overrides=overrides or ())
-    found = simulate(reading.workload, target.chosen(gpu, reading.gpu))
+    found = simulate(reading.workload, target.of_reading(reading, gpu))
     name = None if component is None else _known(found, component)
     if form is Format.JSON:
         from memplan.reporters import json
 
         emit(json.render(json.explanation(reading, found, name)))
         return
-    from memplan.reporters import markdown, terminal
     from memplan.reporters.views.explain import report
 
-    emit((markdown if form is Format.MARKDOWN else terminal).render(report(reading, found, name)))
+    emit_report(report(reading, found, name), form)
 
 
 def _known(found: Estimate, component: str) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from memplan.cli.application import application
+from memplan.cli.coercion import PlainCommand
 from memplan.cli.options import (
     AllowedHarm,
     AllowHarm,
     ConfigPath,
     DialectName,
+    Format,
+    FormatOption,
     GpuName,
     Keep,
     Margin,
@@ -22,21 +24,13 @@ from memplan.cli.options import (
     Ram,
     harm,
 )
-from memplan.cli.output import emit, plan_exit_code
+from memplan.cli.output import emit_plan, plan_exit_code
 
 if TYPE_CHECKING:
     from memplan.dialects.reading import Reading
     from memplan.domain.plan import Plan
 
 app = application()
-
-
-class Format(StrEnum):
-    """Forms a plan can take."""
-
-    TERMINAL = "terminal"
-    JSON = "json"
-    MARKDOWN = "markdown"
 
 
 EPILOG = """\b
@@ -49,7 +43,7 @@ Exit codes: 0 a plan that fits; 1 nothing allowed makes it fit; 2 bad input; 3 u
 """
 
 
-@app.command(epilog=EPILOG)
+@app.command(cls=PlainCommand, epilog=EPILOG)
 def fit(
     path: ConfigPath,
     gpu: GpuName = None,
@@ -64,7 +58,7 @@ def fit(
         Path | None,
         typer.Option("--out", metavar="FILE", help="Write the plan here, for memplan apply --plan."),
     ] = None,
-    form: Annotated[Format, typer.Option("--format", help="How to print the answer.")] = Format.TERMINAL,
+    form: FormatOption = Format.TERMINAL,
 ) -> None:
     """Find the change that does least harm, then costs least time, and makes the run fit."""
     from memplan.cli import target
@@ -72,24 +66,12 @@ def fit(
     from memplan.read import read
 
     reading = read(path, dialect=dialect, overrides=overrides or ())
-    where = target.required(gpu, reading.gpu, ram)
+    where = target.required(reading, gpu, ram)
     plan = search(reading, where, profile=profile, margin=margin, allow=harm(allow), keep=keep or ())
     if out is not None and plan.feasible:
         _save(reading, plan, out)
-    _print(reading, plan, form)
+    emit_plan(reading, plan, form)
     raise typer.Exit(plan_exit_code(plan))
-
-
-def _print(reading: Reading, plan: Plan, form: Format) -> None:
-    if form is Format.JSON:
-        from memplan.reporters import json
-
-        emit(json.render(json.plan(reading, plan)))
-        return
-    from memplan.reporters import markdown, terminal
-    from memplan.reporters.views.plan import report
-
-    emit((markdown if form is Format.MARKDOWN else terminal).render(report(reading, plan)))
 
 
 def _save(reading: Reading, plan: Plan, out: Path) -> None:

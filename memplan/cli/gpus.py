@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from memplan.cli.application import application
-from memplan.cli.output import emit
+from memplan.cli.coercion import PlainCommand, PlainGroup
+from memplan.cli.options import Format, FormatOption
+from memplan.cli.output import emit, emit_report
 
 EPILOG = """\b
 Examples:
@@ -16,18 +17,7 @@ Examples:
   memplan gpus show gtx1650       all facts about one, with their sources
 """
 
-app = application(invoke_without_command=True, epilog=EPILOG)
-
-
-class Format(StrEnum):
-    """Forms a list of GPUs can take."""
-
-    TERMINAL = "terminal"
-    JSON = "json"
-    MARKDOWN = "markdown"
-
-
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
+app = application(cls=PlainGroup, invoke_without_command=True, epilog=EPILOG)
 
 
 @app.callback()
@@ -36,17 +26,17 @@ def gpus(context: typer.Context, form: FormatOption = Format.TERMINAL) -> None:
     if context.invoked_subcommand is not None:
         return
     from memplan import profiles
-    from memplan.reporters import json, markdown, terminal
+    from memplan.reporters import json
     from memplan.reporters.views import gpus as views
 
     known = profiles.gpus()
     if form is Format.JSON:
         emit(json.render(json.gpus(known)))
     else:
-        emit((markdown if form is Format.MARKDOWN else terminal).render(views.listing(known)))
+        emit_report(views.listing(known), form)
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def show(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Any usual spelling: gtx1650, 'RTX 3090', a100-80gb.")
@@ -55,7 +45,7 @@ def show(
 ) -> None:
     """Show all facts about one GPU, with their sources."""
     from memplan import profiles
-    from memplan.reporters import json, markdown, terminal
+    from memplan.reporters import json
     from memplan.reporters.views import gpus as views
 
     gpu = profiles.gpu(name)
@@ -63,4 +53,4 @@ def show(
         emit(json.render(json.gpus((gpu,))))
     else:
         report = views.details(gpu, profiles.named(gpu.name))
-        emit((markdown if form is Format.MARKDOWN else terminal).render(report))
+        emit_report(report, form)

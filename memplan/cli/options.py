@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memplan.domain.plan import Harm
+if TYPE_CHECKING:
+    from memplan.domain.plan import Harm
 
+
+class Format(StrEnum):
+    """Forms that every answer can take."""
+
+    TERMINAL = "terminal"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 ConfigPath = Annotated[
     str,
     typer.Argument(
@@ -84,4 +95,6 @@ AllowHarm = Annotated[
 
 def harm(allowed: AllowedHarm) -> Harm:
     """The option as the domain's noun."""
+    from memplan.domain.plan import Harm
+
     return Harm[allowed.name]

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from memplan.domain.estimate import Verdict
 
 if TYPE_CHECKING:
+    from memplan.dialects.reading import Reading
     from memplan.domain.plan import Plan
+    from memplan.reporters.blocks import Report
 
 _CODES = {None: 0, Verdict.FITS: 0, Verdict.DOES_NOT_FIT: 1, Verdict.UNDECIDED: 3}
 
@@ -22,6 +24,24 @@ def emit(text: str) -> None:
     except BrokenPipeError:
         # What is left in the buffer would raise again when the interpreter closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def emit_report(report: Report, form: str) -> None:
+    """Write blocks as ``terminal`` or as ``markdown``."""
+    from memplan.reporters import markdown, terminal
+
+    emit(markdown.render(report) if form == markdown.NAME else terminal.render(report))
+
+
+def emit_plan(reading: Reading, plan: Plan, form: str) -> None:
+    """Write a plan in any of the forms that every answer can take."""
+    from memplan.reporters import json
+    from memplan.reporters.views.plan import report
+
+    if form == json.NAME:
+        emit(json.render(json.plan(reading, plan)))
+    else:
+        emit_report(report(reading, plan), form)
 
 
 def exit_code(verdict: Verdict | None) -> int:

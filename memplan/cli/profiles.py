@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from memplan.cli.application import application
-from memplan.cli.output import emit
+from memplan.cli.coercion import PlainCommand
+from memplan.cli.options import Format, FormatOption
+from memplan.cli.output import emit, emit_report
 
 app = application()
-
-
-class Format(StrEnum):
-    """Forms the list of profiles can take."""
-
-    TERMINAL = "terminal"
-    JSON = "json"
-    MARKDOWN = "markdown"
 
 
 EPILOG = """\b
@@ -28,12 +21,12 @@ Examples:
 """
 
 
-@app.command(epilog=EPILOG)
+@app.command(cls=PlainCommand, epilog=EPILOG)
 def profiles(
     check: Annotated[
         bool, typer.Option("--check", help="Validate every profile file and its index.")
     ] = False,
-    form: Annotated[Format, typer.Option("--format", help="How to print the answer.")] = Format.TERMINAL,
+    form: FormatOption = Format.TERMINAL,
 ) -> None:
     """List named profiles and the models known offline."""
     from memplan import profiles as data
@@ -41,14 +34,14 @@ def profiles(
     if check:
         _check()
         return
-    from memplan.reporters import json, markdown, terminal
+    from memplan.reporters import json
     from memplan.reporters.views.profiles import report
 
     named = tuple(item for gpu in data.gpus() for item in data.named(gpu.name))
     if form is Format.JSON:
         emit(json.render(json.profiles(data.model_ids(), named)))
     else:
-        emit((markdown if form is Format.MARKDOWN else terminal).render(report(data.model_ids(), named)))
+        emit_report(report(data.model_ids(), named), form)
 
 
 def _check() -> None:

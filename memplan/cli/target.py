@@ -6,17 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memplan.domain.bytes import Bytes
-from memplan.domain.errors import FieldError, InputError
+from memplan.domain.errors import FieldError, InputError, Location
 from memplan.domain.target import Target
 
 if TYPE_CHECKING:
+    from memplan.dialects.reading import Reading
     from memplan.probe import Device
 
 AUTO = "auto"
 
 
-def chosen(asked: str | None, configured: str | None, ram: str | None = None) -> Target | None:
-    """The target asked for, else the one the config names, else None.
+def chosen(
+    asked: str | None, configured: str | None, ram: str | None = None, location: Location | None = None
+) -> Target | None:
+    """The target asked for, else the one the config names (at ``location``), else None.
 
     Raises:
         InputError: the GPU or the amount makes no sense, or ``--ram`` comes without a GPU.
@@ -31,19 +34,26 @@ def chosen(asked: str | None, configured: str | None, ram: str | None = None) ->
         return this_machine(memory)
     from memplan import profiles
 
-    return profiles.target(name, ram=memory)
+    return profiles.target(name, ram=memory, location=None if asked is not None else location)
 
 
-def required(asked: str | None, configured: str | None, ram: str | None = None) -> Target:
-    """Like ``chosen``, for commands that cannot do without a target.
+def of_reading(reading: Reading, asked: str | None, ram: str | None = None) -> Target | None:
+    """The target for a config that was read; errors point at the line where it names an unknown GPU."""
+    origin = reading.origins.get("target.gpu")
+    return chosen(asked, reading.gpu, ram, origin.location if origin else None)
+
+
+def required(reading: Reading, asked: str | None, ram: str | None = None) -> Target:
+    """Like ``of_reading``, for commands that cannot do without a target.
 
     Raises:
         InputError: neither the command line nor the config names one.
     """
-    target = chosen(asked, configured, ram)
+    target = of_reading(reading, asked, ram)
     if target is None:
         raise InputError(
-            "no GPU to fit: the config names no target", hint="add --gpu NAME; memplan gpus lists the names"
+            f"{reading.path} names no GPU to fit",
+            hint="add --gpu NAME; memplan gpus lists the names",
         )
     return target
 

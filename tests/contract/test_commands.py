@@ -12,7 +12,7 @@ from memplan.cli.commands import COMMANDS
 from memplan.reporters import REPORTERS
 
 FOLDER = Path(import_module("memplan.cli").__file__ or "").parent
-SHARED_PARTS = {"__init__", "application", "commands", "options", "output", "target"}
+SHARED_PARTS = {"__init__", "application", "coercion", "commands", "options", "output", "target"}
 HEAVY = ("torch", "transformers", "pydantic", "rich", "pynvml", "yaml", "tree_sitter")
 
 
@@ -37,3 +37,13 @@ def test_importing_the_command_line_loads_nothing_heavy() -> None:
     code = f"import sys, memplan.cli; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("arguments", [["gpus"], ["gpus", "show", "gtx1650"], ["profiles"]], ids=" ".join)
+def test_running_a_command_loads_neither_pydantic_nor_rich(arguments: list[str]) -> None:
+    code = (
+        f"import sys; from memplan.cli import main; main({arguments!r});"
+        "print(sorted({'pydantic', 'rich', 'torch', 'yaml'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"

@@ -7,8 +7,10 @@ import pytest
 
 from memplan import profiles
 from memplan.cli import target
+from memplan.dialects.reading import Origin
 from memplan.domain.bytes import Bytes
-from memplan.domain.errors import FieldError, InputError, UnknownNameError
+from memplan.domain.errors import FieldError, InputError, Location, UnknownNameError
+from tests.unit.reporters.samples import reading
 
 GIB = 2**30
 
@@ -49,8 +51,19 @@ def test_the_configs_own_target_is_used_when_nothing_else_is_said() -> None:
 
 def test_no_target_at_all_is_none_or_an_error_where_one_is_needed() -> None:
     assert target.chosen(None, None) is None
-    with pytest.raises(InputError, match="no GPU to fit"):
-        target.required(None, None)
+    with pytest.raises(InputError, match="case names no GPU to fit"):
+        target.required(reading(), None)
+
+
+def test_an_unknown_gpu_of_the_config_is_pointed_at() -> None:
+    place = Location(path="case/memplan.yaml", line=3)
+    found = reading(gpu="rtx3091", origins={"target.gpu": Origin(how="written", location=place)})
+    with pytest.raises(UnknownNameError) as caught:
+        target.of_reading(found, None)
+    assert caught.value.location == place
+    with pytest.raises(UnknownNameError) as caught:
+        target.of_reading(found, "rtx3092")
+    assert caught.value.location is None
 
 
 def test_ram_without_a_gpu_is_refused() -> None:
