@@ -11,6 +11,9 @@ from memplan.documents.tree import Item, Language, MappingNode, ScalarNode
 from memplan.domain.edit import Edit, Span
 from memplan.domain.errors import EditRefusedError
 
+_EMPTY_BRACES = re.compile(r"\{\s*\}")
+_CLOSED = ("'", '"', "{", "[")
+_TAB_BELOW = re.compile(r"[ \t]*[\r\n]\s*?\t")
 _INDENTATION = re.compile(r"[ \t]*")
 _BLOCK_PREFIX = re.compile(r" *(?:- +)*")
 _LINE_END = re.compile(r"\r\n|\n|\r")
@@ -31,6 +34,8 @@ def replace(source: Source, node: ScalarNode, value: Content) -> Edit:
             text = spell(value, node.language, node)
         except ValueError as error:
             raise _refused(source, node.span, f"{_shown(node)} cannot be rewritten: {error}") from None
+    if node.language is Language.YAML and not _fits(source.text, node, text):
+        raise _refused(source, node.span, f"{_shown(node)} cannot be rewritten: what follows belongs to it")
     space = " " if node.span.start == node.span.end and text else ""
     return Edit(
         path=source.path,
@@ -90,6 +95,18 @@ def apply(source: Source, edits: Iterable[Edit]) -> str:
     return "".join(pieces) + source.text[at:]
 
 
+def _fits(text: str, node: ScalarNode, new: str) -> bool:
+    """Whether what follows a value still reads the same behind its new text.
+
+    Plain text takes in the white space behind it, tabs and all, which are an error behind a quote or a
+    bracket; and a ``#`` right behind a quote is no comment behind plain text.
+    """
+    end = node.span.end
+    if node.text[:1] in ("'", '"') and new[:1] not in ("'", '"'):
+        return text[end : end + 1] != "#"
+    return new[:1] not in _CLOSED or _TAB_BELOW.match(text, end) is None
+
+
 def _same(old: object, new: object) -> bool:
     return isinstance(old, bool) is isinstance(new, bool) and old == new
 
@@ -105,9 +122,15 @@ def _refused(source: Source, span: Span, message: str) -> EditRefusedError:
 
 def _fill(source: Source, mapping: MappingNode, pair: str, after: str) -> Edit:
     """The first key of ``{}``: the braces are replaced too, so that a second such edit is an overlap."""
-    line = source.line(mapping.span)
+    if not _EMPTY_BRACES.fullmatch(source.text, mapping.span.start, mapping.span.end):
+        raise _refused(source, mapping.span, "no key can be inserted into a mapping without keys of its own")
     return Edit(
-        path=source.path, span=mapping.span, replacement="{" + pair + "}", line=line, before="", after=after
+        path=source.path,
+        span=mapping.span,
+        replacement="{" + pair + "}",
+        line=source.line(mapping.span),
+        before="",
+        after=after,
     )
 
 
@@ -132,7 +155,9 @@ def _insert_inline(
         replacement = f"{pair},{_line_end(text, at)}{_own_line(text, own[place + 1])}"
     else:
         replacement = f",{_line_end(text, at)}{indentation}{pair}"
-    line = source.line(at) + (indentation is not None and replacement.startswith(","))
+    if sibling.value.span.start == at and text[at - 1] == ":":
+        replacement = " " + replacement  # a comma right behind the colon would be read as text
+    line = source.line(at) + (indentation is not None and replacement.lstrip().startswith(","))
     return Edit(
         path=source.path, span=Span(at, at), replacement=replacement, line=line, before="", after=written
     )
@@ -158,6 +183,8 @@ def _insert_line(source: Source, sibling: Item, pair: str, after: str) -> Edit:
         raise _refused(
             source, sibling.key.span, "no key can be inserted behind a block without a final newline"
         )
+    if after[:1] in _CLOSED and _TAB_BELOW.match(text, max(0, at - 1)):
+        raise _refused(source, sibling.key.span, "no key can be inserted before a line of tabs")
     newline = _line_end(text, at)
     replacement = f"{indentation}{pair}{newline}" if ended else f"{newline}{indentation}{pair}"
     line = source.line(at) + (not ended)

@@ -144,7 +144,7 @@ class _Reading:
                 end -= 1
             start = end
         elif event.style in ("|", ">"):
-            end = _block_end(text, start, end)
+            end = _block_end(text, start, end, event.value)
         return read_scalar(self._source, self._loader, event, Span(min(start, end), end))
 
     def _after_properties(self, event: Any) -> int:
@@ -193,10 +193,10 @@ def _used_anchors(events: list[Any]) -> frozenset[int]:
     return frozenset(used)
 
 
-def _block_end(text: str, start: int, end: int) -> int:
-    """The end of a block scalar's content; only keep chomping (``|+``) makes trailing blank lines content."""
+def _block_end(text: str, start: int, end: int, value: str) -> int:
+    """The end of a block scalar's content; blank lines behind it are not, unless kept."""
     header = text[start:end].split("\n", 1)[0].split("#", 1)[0]
-    if "+" in header:
+    if "+" in header or value.rstrip("\n") != value.rstrip():
         return end
     return start + len(text[start:end].rstrip())
 

@@ -120,6 +120,8 @@ class Builder:
             self._anchors[anchor] = built
         if self._open:
             self._open[-1].children.append(built)
+        elif built.node.span.start == built.node.span.end:
+            self._root = fix(built.node, "the file is empty")
         else:
             self._root = built.node
 
@@ -140,9 +142,16 @@ class Builder:
             if key.node.text == "<<":
                 merged += self._merged(value.node)
             else:
-                written.append(Item(key=key.node, value=value.node))
+                written.append(Item(key=key.node, value=self._written(key.node, value.node)))
         items = tuple(merged) + fix_duplicates(tuple(written))
         return MappingNode(items=items, span=span, language=Language.YAML, flow=frame.flow)
+
+    def _written(self, key: ScalarNode, value: Node) -> Node:
+        """The value; fixed when it is empty and no colon stands where it would be written."""
+        between = self._source.text[key.span.end : value.span.start]
+        if value.span.start < value.span.end or between.lstrip().startswith(":"):
+            return value
+        return fix(value, "it is not written: only its key is")
 
     def _advice(self, key: Node) -> str | None:
         start = key.span.start

@@ -40,7 +40,7 @@ def read_scalar(source: Source, loader: Any, event: Any, span: Span) -> ScalarNo
         text=text,
         span=span,
         language=Language.YAML,
-        fixed=_fixed(source.text, event, value, span),
+        fixed=_fixed(event, value),
     )
 
 
@@ -67,19 +67,13 @@ def _tag(source: Source, loader: Any, event: Any, span: Span) -> str:
     return tag
 
 
-def _fixed(text: str, event: Any, value: Value, span: Span) -> str | None:
+def _fixed(event: Any, value: Value) -> str | None:
     if event.style in ("|", ">"):
         return "it is a block of several lines"
     if event.tag is not None:
         return f"it carries the tag {event.tag.replace(_STANDARD, '!!')}"
     if isinstance(value, str) and (match := INTERPOLATION.search(value)) is not None:
         return f"it contains {match.group()}, which another program fills in"
-    if (
-        span.start == span.end
-        and text[span.start - 1 : span.start] not in (":", "-")
-        and event.anchor is None
-    ):
-        return "it is not written: only its key is"
     return None
 
 

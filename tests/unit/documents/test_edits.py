@@ -144,6 +144,8 @@ def test_cpp_keeps_its_notation(before: str, value: Any, after: str) -> None:
         ("c.yaml", "a: 1\na: 2\n", 3, "written 2 times"),
         ("c.yaml", "a: 1", float("nan"), "not a finite number"),
         ("c.yaml", "a: 1", "\ud800", "surrogate"),
+        ("c.yaml", "a: x\n  \t\n", "12", "what follows belongs to it"),
+        ("c.yaml", "a: 'x'# c\n", 12, "what follows belongs to it"),
         ("c.py", "a = 5 * 8", 20, "an expression"),
         ("c.py", "a = b = 8", 20, "several names"),
         ("c.py", "a = 1", [1], "no collections"),

@@ -98,6 +98,8 @@ def test_an_empty_value_has_an_empty_span_behind_the_colon() -> None:
 def test_a_key_without_colon_is_fixed() -> None:
     assert "only its key" in at(read("{a, b: 1}"), "a").fixed
     assert "only its key" in at(read("? a\n"), "a").fixed
+    assert "only its key" in at(read("? a-\n"), "a-").fixed
+    assert at(read("- \n-\n"), 0).fixed is None
 
 
 def test_an_empty_file_is_a_null_that_cannot_be_edited() -> None:
