@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
 
-from memplan.domain.bytes import Bytes
+from memplan.domain.bytes import NOTHING, Bytes
 from memplan.domain.dtype import Dtype
 
 
@@ -82,7 +82,7 @@ class DeclaredTensor:
     role: Role = Role.WEIGHT
     shape: tuple[int | str, ...] = ()
     dtype: Dtype = Dtype.FP32
-    fixed: Bytes = Bytes(0)
+    fixed: Bytes = NOTHING
     per: tuple[tuple[str, Bytes], ...] = ()
 
     def size(self, values: Mapping[str, int]) -> Bytes:

@@ -77,6 +77,9 @@ class Bytes(int):
         return f"{int(self)} B"
 
 
+NOTHING = Bytes(0)
+
+
 def _decimals(value: float) -> int:
     return 2 if value < 10 else 1 if value < 100 else 0
 

@@ -91,7 +91,13 @@ class UnknownNameError(InputError):
 
     @classmethod
     def nearest(
-        cls, kind: str, name: str, known: Iterable[str], *, location: Location | None = None, hint: str | None = None
+        cls,
+        kind: str,
+        name: str,
+        known: Iterable[str],
+        *,
+        location: Location | None = None,
+        hint: str | None = None,
     ) -> UnknownNameError:
         """An error that offers the names most like the one given."""
         close = get_close_matches(name.lower(), {item.lower(): item for item in known}, n=3, cutoff=0.5)

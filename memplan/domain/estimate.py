@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from memplan.domain.bytes import Bytes
+from memplan.domain.bytes import NOTHING, Bytes
 from memplan.domain.target import Target
 from memplan.domain.trace import Phase
 from memplan.domain.workload import Workload
@@ -52,8 +52,8 @@ class Gap:
     """Something that is not modelled: how far below and above the point estimate it may push the truth."""
 
     reason: str
-    low: Bytes = Bytes(0)
-    high: Bytes = Bytes(0)
+    low: Bytes = NOTHING
+    high: Bytes = NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ class Harm(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """One setting of one lever: new values by native path (or declared value's name), and its price.
+    """One setting of one lever: new values by native path (or declared name), and its price.
 
     ``slowdown`` is the modelled step time relative to the workload the option is applied to.
     """
@@ -40,7 +40,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One changed field: native path or declared value's name, before and after, harm, reason, bytes saved."""
+    """One changed field (native path or declared name): before, after, harm, reason, bytes saved."""
 
     field: str
     before: Any
@@ -65,7 +65,7 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The chosen changes, before and after. An infeasible plan is a value: the closest, and what blocks it."""
+    """The chosen changes, before and after. An infeasible plan is a value: the closest one, and its block."""
 
     feasible: bool
     harm: Harm

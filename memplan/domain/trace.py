@@ -27,12 +27,12 @@ class Phase(StrEnum):
 class Trace:
     """Allocations and frees, in order.
 
-    ``events`` holds one integer per event: block ``b`` is allocated by ``b`` and freed by
-    ``~b``. ``sizes[b]`` is its size in bytes as requested, ``tags[b]`` says what it is and
-    ``phases`` gives the first event index of each phase, in order. A phase may occur several times
-    (forward, backward, forward, … with accumulation). ``cycles`` gives the first event
-    index of each optimizer step: the last one repeats for as long as the run lasts. Parallel lists rather than objects: a step of an
-    8B model has some ten thousand events.
+    ``events`` holds one integer per event: block ``b`` is allocated by ``b`` and freed by ``~b``.
+    ``sizes[b]`` is its size in bytes as requested, ``tags[b]`` says what it is. ``phases`` gives the first
+    event index of each phase, in order; a phase may occur several times (forward, backward, forward, …
+    with accumulation). ``cycles`` gives the first event index of each optimizer step: the last one repeats
+    for as long as the run lasts. Parallel lists rather than objects: a step of an 8B model has some ten
+    thousand events.
     """
 
     events: list[int] = field(default_factory=list)
@@ -59,4 +59,6 @@ class Trace:
 
     def closed(self) -> Trace:
         """A copy that the teardown of the simulated process no longer writes to."""
-        return Trace(list(self.events), list(self.sizes), list(self.tags), list(self.phases), list(self.cycles))
+        return Trace(
+            list(self.events), list(self.sizes), list(self.tags), list(self.phases), list(self.cycles)
+        )

@@ -1,4 +1,4 @@
-"""Workload and target → estimate: simulate, replay through the allocator, add what surrounds it, and judge."""
+"""Workload and target → estimate: simulate, replay through the allocator, add the rest, judge."""
 
 from __future__ import annotations
 
@@ -85,7 +85,9 @@ def _device(workload: Workload, target: Target | None, trace: Trace, replayed: R
         process=Bytes(peak.reserved + context),
         low=Bytes(max(low, 0)),
         high=Bytes(high),
-        peak_phase=max(replayed.phases, key=lambda phase: replayed.phases[phase].allocated, default=Phase.LOAD),
+        peak_phase=max(
+            replayed.phases, key=lambda phase: replayed.phases[phase].allocated, default=Phase.LOAD
+        ),
         phases=tuple((phase, Bytes(found.allocated)) for phase, found in replayed.phases.items()),
         components=parts,
         gaps=unmodelled,
@@ -103,7 +105,9 @@ def _context_gaps(workload: Workload, target: Target | None) -> tuple[Gap, ...]:
     if isinstance(workload.model, DeclaredModel):
         return (Gap(reason="the CUDA context is not among the declared tensors", high=target.context),)
     if target.context_basis == "assumed":
-        return (Gap(reason=f"the CUDA context of {target.name} is assumed, not measured", low=target.context),)
+        return (
+            Gap(reason=f"the CUDA context of {target.name} is assumed, not measured", low=target.context),
+        )
     return ()
 
 

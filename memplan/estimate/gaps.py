@@ -16,7 +16,18 @@ from memplan.simulator.optimizer import STATES
 _BITS = {"nf4": 4.5, "fp4": 4.5, "int8": 8.0}
 """Stored bits per weight: bitsandbytes keeps an fp32 scale per 64 four-bit weights."""
 
-_SMALLER_THAN_ADAMW = ("8bit", "4bit", "lion", "adafactor", "muon", "sgd", "paged", "came", "rmsprop", "adagrad")
+_SMALLER_THAN_ADAMW = (
+    "8bit",
+    "4bit",
+    "lion",
+    "adafactor",
+    "muon",
+    "sgd",
+    "paged",
+    "came",
+    "rmsprop",
+    "adagrad",
+)
 
 
 def gaps(workload: Workload, target: Target | None, parts: Sequence[Component]) -> Iterator[Gap]:
@@ -46,7 +57,7 @@ def _quantization(workload: Workload, shape: Architecture) -> Iterator[Gap]:
     saved = weights * width - int(weights * _BITS.get(kind.kind, 4.0) / 8)
     upcast = rest * (Dtype.FP32.itemsize - width)
     yield Gap(
-        reason=f"{kind.kind} quantization is not simulated: weights are counted in {workload.precision.params}",
+        reason=f"{kind.kind} is not simulated: weights are counted in {workload.precision.params}",
         low=Bytes(saved),
         high=Bytes(upcast + widest * kind.compute.itemsize),
     )
@@ -98,5 +109,7 @@ def _adapter(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
 
 def _kernel(workload: Workload, shape: Architecture, target: Target) -> Iterator[Gap]:
     """Said, though it is modelled: a fallback that costs gigabytes should surprise nobody."""
-    if workload.attention is Attention.SDPA and choose(shape, workload, target.compute_capability) is Attention.MATH:
-        yield Gap(reason=f"on {target.name} sdpa falls back to the math kernel, which keeps all attention scores")
+    kernel = choose(shape, workload, target.compute_capability)
+    if workload.attention is Attention.SDPA and kernel is Attention.MATH:
+        reason = f"on {target.name} sdpa falls back to the math kernel, which keeps all attention scores"
+        yield Gap(reason=reason)

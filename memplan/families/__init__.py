@@ -39,13 +39,17 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
     family = _family(str(name))
     if family is None:
         raise UnknownNameError.nearest(
-            "model_type", str(name), known(), location=where("model_type"), hint=f"covered: {', '.join(known())}"
+            "model_type",
+            str(name),
+            known(),
+            location=where("model_type"),
+            hint=f"covered: {', '.join(known())}",
         )
     return family.architecture(config, where)  # type: ignore[no-any-return]
 
 
 def build(tape: Tape, shape: Architecture, workload: Workload, kind: Attention) -> Model:
-    """The model in the simulator, its parameters allocated; ``kind`` is the attention kernel that will run."""
+    """The model in the simulator, its parameters allocated; ``kind`` is the attention kernel that runs."""
     family = _family(shape.model_type)
     assert family is not None, shape.model_type
     return family.build(tape, shape, workload, kind)  # type: ignore[no-any-return]

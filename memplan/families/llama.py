@@ -16,11 +16,12 @@ from memplan.domain.errors import Location
 from memplan.domain.trace import Phase
 from memplan.domain.workload import Attention, Workload
 from memplan.families.config import Config
-from memplan.simulator import attention, ops
+from memplan.simulator import attention, masks, ops, shapes
 from memplan.simulator.adapters import LoraLinear, adapt
 from memplan.simulator.autograd import require_grad
 from memplan.simulator.blocks import Linear, RMSNorm, Rotary, Store, rotate
 from memplan.simulator.checkpoint import checkpoint
+from memplan.simulator.kernels import needs_mask
 from memplan.simulator.loss import causal_lm_loss
 from memplan.simulator.matmul import linear
 from memplan.simulator.tensor import Tape, Tensor
@@ -31,7 +32,7 @@ Where = Callable[[str], Location | None]
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Linear layers of a block, in load order: what an adapter may target."""
 
-_SHARED = {
+_SHARED: dict[str, object] = {
     "vocab_size": 32000,
     "hidden_size": 4096,
     "intermediate_size": 11008,
@@ -40,7 +41,7 @@ _SHARED = {
     "max_position_embeddings": 2048,
     "tie_word_embeddings": False,
 }
-DEFAULTS: dict[str, dict[str, object]] = {
+DEFAULTS: dict[str, Mapping[str, object]] = {
     "llama": _SHARED,
     "mistral": _SHARED
     | {
@@ -98,7 +99,9 @@ def _key_value_heads(read: Config, heads: int) -> int:
 
 def _head_dim(read: Config, hidden: int, heads: int) -> int:
     if hidden % heads:
-        raise read.wrong("hidden_size", f"a multiple of num_attention_heads ({heads}), or an explicit head_dim")
+        raise read.wrong(
+            "hidden_size", f"a multiple of num_attention_heads ({heads}), or an explicit head_dim"
+        )
     return hidden // heads
 
 
@@ -121,11 +124,15 @@ def groups(shape: Architecture) -> tuple[ParameterGroup, ...]:
     for name, (inputs, outputs, bias) in _linears(shape).items():
         found.append(ParameterGroup(name=name, component="blocks", shape=(outputs, inputs), copies=layers))
         if bias:
-            found.append(ParameterGroup(name=f"{name}.bias", component="blocks", shape=(outputs,), copies=layers))
+            found.append(
+                ParameterGroup(name=f"{name}.bias", component="blocks", shape=(outputs,), copies=layers)
+            )
     norms = 2 * layers + 1
     found.append(ParameterGroup(name="norms", component="blocks", shape=(hidden,), copies=norms))
     if not shape.tie_word_embeddings:
-        found.append(ParameterGroup(name="lm_head", component="decoder_matrix", shape=(shape.vocab_size, hidden)))
+        found.append(
+            ParameterGroup(name="lm_head", component="decoder_matrix", shape=(shape.vocab_size, hidden))
+        )
     return tuple(found)
 
 
@@ -156,7 +163,9 @@ class Block:
         self.input_layernorm = RMSNorm(store, "layers.*.input_layernorm", shape.hidden_size)
         self.post_attention_layernorm = RMSNorm(store, "layers.*.post_attention_layernorm", shape.hidden_size)
 
-    def __call__(self, hidden_states: Tensor, cosine: Tensor, sine: Tensor, mask: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, hidden_states: Tensor, cosine: Tensor, sine: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
         residual = hidden_states
         hidden_states = self.input_layernorm(hidden_states)
         hidden_states, _ = self.attend(hidden_states, cosine, sine, mask)
@@ -166,7 +175,9 @@ class Block:
         hidden_states = self.mlp(hidden_states)
         return ops.add(residual, hidden_states)
 
-    def attend(self, hidden_states: Tensor, cosine: Tensor, sine: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def attend(
+        self, hidden_states: Tensor, cosine: Tensor, sine: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         """``LlamaAttention``: the output, and the attention probabilities where they exist."""
         batch, length, _ = hidden_states.shape
         query = self._heads("q_proj", hidden_states)
@@ -179,7 +190,7 @@ class Block:
             output, weights = attention.eager(query, key, value, mask)
         else:
             output = attention.sdpa(self.kind, query, key, value, mask)
-        output = ops.contiguous(ops.view(output, (batch, length, query.shape[1] * query.shape[3])))
+        output = shapes.contiguous(shapes.view(output, (batch, length, query.shape[1] * query.shape[3])))
         output = self.linears["o_proj"](output)
         return output, weights
 
@@ -187,7 +198,9 @@ class Block:
         batch, length, _ = hidden_states.shape
         projected = self.linears[name](hidden_states)
         width = self.shape.head_dim
-        return ops.transpose(ops.view(projected, (batch, length, projected.shape[-1] // width, width)), 1, 2)
+        return shapes.transpose(
+            shapes.view(projected, (batch, length, projected.shape[-1] // width, width)), 1, 2
+        )
 
     def mlp(self, x: Tensor) -> Tensor:
         """``LlamaMLP``."""
@@ -202,11 +215,23 @@ def _parent(name: str) -> str:
 class Llama:
     """``LlamaForCausalLM``, its adapters included; ``leaves`` are the trainable parameters."""
 
-    __slots__ = ("blocks", "checkpointing", "embed_tokens", "head", "kind", "leaves", "norm", "rotary", "workload")
+    __slots__ = (
+        "blocks",
+        "checkpointing",
+        "embed_tokens",
+        "head",
+        "kind",
+        "leaves",
+        "norm",
+        "rotary",
+        "shape",
+        "workload",
+    )
 
     def __init__(self, tape: Tape, shape: Architecture, workload: Workload, kind: Attention) -> None:
         adapter = workload.adapter
         store = Store(tape, workload.precision.params, trainable=adapter is None)
+        self.shape = shape
         self.workload = workload
         self.kind = kind
         self.checkpointing = workload.checkpointing.every
@@ -262,7 +287,7 @@ class Llama:
         """Eager attention always gets an additive mask; SDPA a boolean one, and only when it has to."""
         hidden_states.tape.scope = "causal_mask"
         if self.kind is Attention.EAGER:
-            return attention.additive_mask(attention.causal_mask(hidden_states, length), hidden_states.dtype)
-        if self.workload.causal_mask:
-            return attention.causal_mask(hidden_states, length)
+            return masks.additive(masks.causal(hidden_states, length), hidden_states.dtype)
+        if needs_mask(self.shape, self.workload) and self.kind is not Attention.FLASH_ATTENTION_2:
+            return masks.causal(hidden_states, length)
         return None

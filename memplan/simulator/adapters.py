@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from memplan.domain.workload import Adapter
 from memplan.simulator import ops
 from memplan.simulator.blocks import Linear, Store
@@ -32,13 +34,18 @@ class LoraLinear:
         if self.dropout:
             x = ops.dropout(x)
         result = ops.add(result, ops.mul_scalar(linear(linear(x, self.down), self.up)))
+        # Rebinding frees the sum before x goes, as in PEFT.
         result = ops.to(result, dtype)
-        return result
+        return result  # noqa: RET504
 
 
-def adapt(linears: dict[str, Linear], adapter: Adapter, adapters: Store) -> dict[str, Linear | LoraLinear]:
+def adapt(
+    linears: Mapping[str, Linear | LoraLinear], adapter: Adapter, adapters: Store
+) -> dict[str, Linear | LoraLinear]:
     """Wrap the layers whose name an adapter targets."""
     return {
-        name: LoraLinear(layer, adapter, adapters) if name in adapter.targets else layer
+        name: LoraLinear(layer, adapter, adapters)
+        if name in adapter.targets and isinstance(layer, Linear)
+        else layer
         for name, layer in linears.items()
     }

@@ -67,6 +67,12 @@ class Node:
         saved = self.saved
         return saved if isinstance(saved, tuple) else saved.unpack()
 
+    def saved_tensor(self) -> Tensor:
+        """The one tensor this node saved."""
+        (tensor,) = self.unpack()
+        assert tensor is not None
+        return tensor
+
     def finish(self, result: Tensor) -> None:
         """Make ``result`` the output of this op."""
         self.shape = result.shape
@@ -75,7 +81,7 @@ class Node:
 
 
 class Leaf(Node):
-    """Gradient accumulation into a tensor that no op made: a parameter, or an input told to need a gradient."""
+    """Gradient accumulation into a tensor no op made: a parameter, or an input told to need a gradient."""
 
     __slots__ = ("grad", "held", "strides")
 
@@ -91,7 +97,7 @@ class Leaf(Node):
 
 
 def require_grad(x: Tensor, name: str) -> Tensor:
-    """``x.requires_grad_()`` on an op's result: from here on a leaf, kept and given a ``grad`` by the graph."""
+    """``x.requires_grad_()`` on an op's result: now a leaf, which the graph keeps and gives a ``grad``."""
     x.node = Leaf(x, name, hold=True)
     return x
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memplan.domain.dtype import Dtype
-from memplan.simulator import ops
+from memplan.simulator import ops, shapes
 from memplan.simulator.autograd import Leaf
 from memplan.simulator.matmul import linear
 from memplan.simulator.tensor import Parameter, Tape, Tensor
@@ -38,7 +38,14 @@ class Linear:
     __slots__ = ("bias", "name", "weight")
 
     def __init__(
-        self, store: Store, name: str, inputs: int, outputs: int, *, bias: bool = False, component: str = "blocks"
+        self,
+        store: Store,
+        name: str,
+        inputs: int,
+        outputs: int,
+        *,
+        bias: bool = False,
+        component: str = "blocks",
     ) -> None:
         self.name = name
         self.weight = store.parameter(f"{name}.weight", (outputs, inputs), component)
@@ -68,14 +75,16 @@ class RMSNorm:
 
 
 class Rotary:
-    """``LlamaRotaryEmbedding``: cosine and sine tables (1, S, D) in the hidden state's dtype, made every forward."""
+    """``LlamaRotaryEmbedding``: cosine and sine tables (1, S, D) in the hidden dtype, made every forward."""
 
     __slots__ = ("inverse_frequencies", "width")
 
     def __init__(self, store: Store, width: int) -> None:
         self.width = width
         halves = (width // 2,)
-        buffers = [Parameter(store.tape, halves, Dtype.FP32, "blocks", "rotary_emb.inv_freq") for _ in range(2)]
+        buffers = [
+            Parameter(store.tape, halves, Dtype.FP32, "blocks", "rotary_emb.inv_freq") for _ in range(2)
+        ]
         self.inverse_frequencies = buffers
 
     def __call__(self, x: Tensor, length: int) -> tuple[Tensor, Tensor]:
@@ -94,13 +103,13 @@ class Rotary:
 
 def _rotate_half(x: Tensor) -> Tensor:
     width = x.shape[-1] // 2
-    first, second = ops.narrow_last(x, width), ops.narrow_last(x, width)
-    return ops.cat_last(ops.neg(second), first)
+    first, second = shapes.narrow_last(x, width), shapes.narrow_last(x, width)
+    return shapes.cat_last(ops.neg(second), first)
 
 
 def rotate(query: Tensor, key: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
     """``apply_rotary_pos_emb`` on (B, H, S, D) tensors."""
-    cosine, sine = ops.unsqueeze(cosine, 1), ops.unsqueeze(sine, 1)
+    cosine, sine = shapes.unsqueeze(cosine, 1), shapes.unsqueeze(sine, 1)
     query = ops.add(ops.mul(query, cosine), ops.mul(_rotate_half(query), sine))
     key = ops.add(ops.mul(key, cosine), ops.mul(_rotate_half(key), sine))
     return query, key

@@ -8,6 +8,7 @@ as the last one is there; each tensor is given up as its node takes it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 Saved = tuple["Tensor | None", ...]
 
 
-class _Enough(Exception):
+class _StopRecomputationError(Exception):
     """Everything the region's nodes save has been recomputed."""
 
 
@@ -40,7 +41,7 @@ class Region:
             return Packed(self, self.saves - 1)
         self.recomputed.append(tuple([tensor and tensor.detach() for tensor in tensors]))
         if len(self.recomputed) == self.saves:
-            raise _Enough
+            raise _StopRecomputationError
         return ()
 
     def recompute(self, tape: Tape) -> None:
@@ -50,10 +51,8 @@ class Region:
         tape.grad_enabled, tape.region, tape.autocast, tape.casts = True, self, self.autocast, {}
         tape.component = "activations"
         self.recomputing = True
-        try:
+        with suppress(_StopRecomputationError):
             self.function(*self.arguments)
-        except _Enough:
-            pass
         tape.component, tape.scope = component, scope
         tape.grad_enabled, tape.region, tape.autocast, tape.casts = grad_enabled, region, autocast, casts
 

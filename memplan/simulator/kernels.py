@@ -23,9 +23,9 @@ def choose(shape: Architecture, workload: Workload, capability: tuple[int, int])
     """The kernel that ``sdpa`` leads to on a GPU of this compute capability; other choices stand as they are.
 
     Flash takes half inputs without a mask on sm_80 and newer. The efficient kernel takes masks, and
-    fp16 or fp32 from sm_50 (bf16 from sm_80), but no grouped heads: without a mask transformers passes K and V
-    ungrouped to PyTorch, which then falls back to the math kernel
-    (``use_gqa_in_sdpa``; ``sdp_utils.cpp``: ``can_use_flash_attention``, ``can_use_mem_efficient_attention``).
+    fp16 or fp32 from sm_50 (bf16 from sm_80), but no grouped heads: without a mask transformers leaves the
+    grouping to PyTorch, which then falls back to the math kernel (``use_gqa_in_sdpa`` in transformers;
+    ``can_use_flash_attention`` and ``can_use_mem_efficient_attention`` in sdp_utils.cpp).
     """
     if workload.attention is not Attention.SDPA:
         return workload.attention
@@ -39,4 +39,3 @@ def choose(shape: Architecture, workload: Workload, capability: tuple[int, int])
     if readable and capability >= (5, 0) and (masked or not grouped):
         return Attention.EFFICIENT
     return Attention.MATH
-

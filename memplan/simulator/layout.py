@@ -40,7 +40,9 @@ def is_contiguous(shape: Shape, strides: Shape) -> bool:
 def is_dense(shape: Shape, strides: Shape) -> bool:
     """Whether the elements fill a block of memory without gaps or overlaps, in any order."""
     step = 1
-    for stride, side in sorted((stride, side) for side, stride in zip(shape, strides, strict=True) if side != 1):
+    for stride, side in sorted(
+        (stride, side) for side, stride in zip(shape, strides, strict=True) if side != 1
+    ):
         if stride != step:
             return False
         step *= side
@@ -132,7 +134,7 @@ def _memory_order(shape: Shape, strides: list[Shape]) -> list[int]:
 
 
 def _slower(left: int, right: int, shape: Shape, strides: list[Shape]) -> int:
-    """1 when axis ``left`` is the slower one, -1 when it is the faster one, 0 when the strides do not tell."""
+    """1 when axis ``left`` is the slower one, -1 when the faster, 0 when strides do not tell."""
     for operand in strides:
         a, b = operand[left], operand[right]
         if a == 0 or b == 0:

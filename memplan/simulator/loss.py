@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from memplan.domain.dtype import Dtype
-from memplan.simulator import ops
+from memplan.simulator import ops, shapes
 from memplan.simulator.autograd import Gradients, Node, begin
 from memplan.simulator.ops import finish
 from memplan.simulator.tensor import Tensor
 
 
-def _log_softmax(node: Node, gradient: Tensor) -> Gradients:
-    (output,) = node.unpack()
-    assert output is not None
+def _log_softmax(node: Node, _: Tensor) -> Gradients:
+    output = node.saved_tensor()
     return (ops.like(output, "log_softmax_backward"),)
 
 
@@ -24,8 +23,8 @@ def log_softmax(x: Tensor) -> Tensor:
     return result
 
 
-def _nll_loss(node: Node, gradient: Tensor) -> Gradients:
-    log_probabilities, *_ = node.unpack()
+def _nll_loss(node: Node, _: Tensor) -> Gradients:
+    log_probabilities = node.unpack()[0]
     assert log_probabilities is not None
     return (ops.like(log_probabilities, "nll_loss_backward"),)
 
@@ -50,5 +49,5 @@ def causal_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
     logits = ops.to(logits, Dtype.FP32)
     labels = labels.tape.empty((batch, length + 1), Dtype.INT64, "pad")
     labels = labels.tape.empty((batch, length), Dtype.INT64, "contiguous")
-    logits = ops.view(logits, (batch * length, vocabulary))
+    logits = shapes.view(logits, (batch * length, vocabulary))
     return nll_loss(log_softmax(logits), labels)

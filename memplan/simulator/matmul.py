@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from memplan.domain.dtype import Dtype
-from memplan.simulator import ops
+from memplan.simulator import ops, shapes
 from memplan.simulator.autograd import Gradients, Leaf, Node, begin
 from memplan.simulator.ops import finish
 from memplan.simulator.tensor import Tensor
@@ -47,7 +47,7 @@ def _linear(node: Node, gradient: Tensor) -> Gradients:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``F.linear(x, weight, bias)`` with ``x`` (…, in) and ``weight`` (out, in); a bias is fused (``addmm``)."""
+    """``F.linear``: ``x`` (…, in), ``weight`` (out, in), ``bias`` (out), which is fused (``addmm``)."""
     x, weight = cast(x), cast(weight)
     if bias is not None:
         bias = cast(bias)
@@ -87,13 +87,11 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     a, b = cast(a), cast(b)
     lead = a.shape[:-2]
     batch = prod(lead)
-    a = ops.view(a, (batch, *a.shape[-2:]))
-    b = ops.view(b, (batch, *b.shape[-2:]))
+    a = shapes.view(a, (batch, *a.shape[-2:]))
+    b = shapes.view(b, (batch, *b.shape[-2:]))
     node = begin(_bmm, a, b)
     if node is not None:
         node.save(a.tape, a if node.edges[1] else None, b if node.edges[0] else None)
     a.tape.take_workspace()
     product = finish(node, a.tape.empty((batch, a.shape[1], b.shape[2]), a.dtype, "bmm"))
-    return ops.view(product, (*lead, a.shape[1], b.shape[2]))
-
-
+    return shapes.view(product, (*lead, a.shape[1], b.shape[2]))

@@ -1,4 +1,4 @@
-"""Elementwise ops, reductions and changes of shape: what each allocates, saves, and allocates again in backward.
+"""Elementwise ops and reductions: what each allocates, saves, and allocates again in backward.
 
 Formulas for backward follow tools/autograd/derivatives.yaml and FunctionsManual.cpp of PyTorch; where
 an op has several gradients they are computed in alphabetical order of their argument names.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from memplan.domain.dtype import Dtype
 from memplan.simulator import layout
 from memplan.simulator.autograd import Gradients, Node, begin
-from memplan.simulator.layout import Shape
 from memplan.simulator.tensor import Parameter, Tensor
 
 _WIDTH = {Dtype.FP64: 4, Dtype.FP32: 3, Dtype.BF16: 1, Dtype.FP16: 1}
@@ -59,11 +58,6 @@ def clone(x: Tensor) -> Tensor:
     """``x.contiguous()`` of a tensor that is not: a row-major copy."""
     node = begin(_pass, x)
     return finish(node, x.tape.empty(x.shape, x.dtype, "clone"))
-
-
-def contiguous(x: Tensor) -> Tensor:
-    """``x.contiguous()``."""
-    return x if layout.is_contiguous(x.shape, x.strides) else clone(x)
 
 
 def _add(_: Node, gradient: Tensor) -> Gradients:
@@ -120,8 +114,7 @@ def neg(x: Tensor) -> Tensor:
 
 def _square(node: Node, gradient: Tensor) -> Gradients:
     # pow_backward: grad * (exponent * self.pow(exponent - 1)), each factor a tensor of its own.
-    (x,) = node.unpack()
-    assert x is not None
+    x = node.saved_tensor()
     power = like(x, "pow")
     scaled = like(power, "mul")
     return (pair(gradient, scaled, "mul"),)
@@ -148,8 +141,7 @@ def mean_last(x: Tensor) -> Tensor:
 
 def _rsqrt(node: Node, gradient: Tensor) -> Gradients:
     # -0.5 * grad * result.pow(3)
-    (result,) = node.unpack()
-    assert result is not None
+    result = node.saved_tensor()
     scaled = like(gradient, "mul")
     cubed = like(result, "pow")
     return (pair(scaled, cubed, "mul"),)
@@ -165,8 +157,7 @@ def rsqrt(x: Tensor) -> Tensor:
 
 
 def _silu(node: Node, gradient: Tensor) -> Gradients:
-    (x,) = node.unpack()
-    assert x is not None
+    x = node.saved_tensor()
     return (pair(gradient, x, "silu_backward"),)
 
 
@@ -184,7 +175,7 @@ def _dropout(node: Node, gradient: Tensor) -> Gradients:
 
 
 def dropout(x: Tensor) -> Tensor:
-    """``F.dropout`` with a positive rate (``native_dropout`` on CUDA): saves a mask of one byte per element."""
+    """``F.dropout`` with a positive rate (``native_dropout`` on CUDA): saves a byte per element."""
     node = begin(_dropout, x)
     result = finish(node, like(x, "dropout"))
     mask = like(x, "dropout_mask", Dtype.BOOL)
@@ -202,8 +193,7 @@ def embedding(weight: Parameter, tokens: Tensor) -> Tensor:
     rows = weight.shape
 
     def run(node: Node, gradient: Tensor) -> Gradients:
-        (ids,) = node.unpack()
-        assert ids is not None
+        ids = node.saved_tensor()
         tape = gradient.tape
         table = tape.empty(rows, gradient.dtype, "embedding_dense_backward")
         if gradient.shape[0] * gradient.shape[1] > 3072:
@@ -214,82 +204,3 @@ def embedding(weight: Parameter, tokens: Tensor) -> Tensor:
     if node is not None:
         node.save(weight.tape, tokens)
     return finish(node, weight.tape.empty((*tokens.shape, rows[1]), weight.dtype, "embedding"))
-
-
-def view(x: Tensor, shape: Shape) -> Tensor:
-    """``x.view(shape)`` where that is possible, else the copy that ``x.reshape(shape)`` makes."""
-    strides = layout.view(x.shape, x.strides, shape)
-    if strides is None:
-        x = clone(x)
-        strides = layout.contiguous(shape)
-    source = x.shape
-
-    def run(_: Node, gradient: Tensor) -> Gradients:
-        return (view(gradient, source),)
-
-    node = begin(run, x)
-    return finish(node, x.alias(shape, strides))
-
-
-def transpose(x: Tensor, first: int, second: int) -> Tensor:
-    """``x.transpose(first, second)`` for non-negative axes: always a view."""
-
-    def run(_: Node, gradient: Tensor) -> Gradients:
-        return (_swap(gradient, first, second),)
-
-    node = begin(run, x)
-    return finish(node, _swap(x, first, second))
-
-
-def _swap(x: Tensor, first: int, second: int) -> Tensor:
-    shape, strides = list(x.shape), list(x.strides)
-    shape[first], shape[second] = shape[second], shape[first]
-    strides[first], strides[second] = strides[second], strides[first]
-    return x.alias(tuple(shape), tuple(strides))
-
-
-def expand(x: Tensor, shape: Shape) -> Tensor:
-    """``x.expand(shape)``: a view; backward sums over the expanded axes into a new tensor."""
-    source = x.shape
-
-    def run(_: Node, gradient: Tensor) -> Gradients:
-        return (gradient.tape.empty(source, gradient.dtype, "sum"),)
-
-    node = begin(run, x)
-    return finish(node, x.alias(shape, layout.expand(x.shape, x.strides, shape)))
-
-
-def unsqueeze(x: Tensor, axis: int) -> Tensor:
-    """``x.unsqueeze(axis)`` for a non-negative axis: a view."""
-    shape, strides = x.shape, x.strides
-    step = strides[axis] * shape[axis] if axis < len(shape) else 1
-
-    def run(_: Node, gradient: Tensor) -> Gradients:
-        sides, steps = gradient.shape, gradient.strides
-        return (gradient.alias(sides[:axis] + sides[axis + 1 :], steps[:axis] + steps[axis + 1 :]),)
-
-    node = begin(run, x)
-    result = x.alias((*shape[:axis], 1, *shape[axis:]), (*strides[:axis], step, *strides[axis:]))
-    return finish(node, result)
-
-
-def narrow_last(x: Tensor, width: int) -> Tensor:
-    """A slice of ``width`` along the last axis: a view; backward zero-fills a tensor of the whole size."""
-    source = x.shape
-
-    def run(_: Node, gradient: Tensor) -> Gradients:
-        return (gradient.tape.empty(source, gradient.dtype, "slice_backward"),)
-
-    node = begin(run, x)
-    return finish(node, x.alias((*source[:-1], width), x.strides))
-
-
-def cat_last(a: Tensor, b: Tensor) -> Tensor:
-    """``torch.cat((a, b), dim=-1)``: a row-major copy; backward hands out views."""
-    left, right = a.shape, b.shape
-
-    def run(_: Node, gradient: Tensor) -> Gradients:
-        return gradient.alias(left, gradient.strides), gradient.alias(right, gradient.strides)
-
-    node = begin(run, a, b)
-    return finish(node, a.tape.empty((*left[:-1], left[-1] + right[-1]), a.dtype, "cat"))

@@ -81,7 +81,9 @@ def _batch(tape: Tape, workload: Workload) -> tuple[Tensor, Tensor]:
     return tape.empty(size, Dtype.INT64, "input_ids"), tape.empty(size, Dtype.INT64, "labels")
 
 
-def _forward(tape: Tape, workload: Workload, model: Model, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _forward(
+    tape: Tape, workload: Workload, model: Model, tokens: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
     """Loss and logits, within an autocast region if the precision asks for one."""
     tape.autocast = workload.precision.autocast
     result = model.loss(tokens, labels)

@@ -1,4 +1,4 @@
-"""Tensors without numbers: shape, strides, element type, and memory that lives as long as it is referenced."""
+"""Tensors without numbers: shape, strides, element type, and memory that lives while it is referenced."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class Tape:
 
     ``component`` and ``scope`` label what is allocated from here on. ``autocast`` is the dtype matrix
     products are cast to, ``casts`` its weight cache. ``in_backward`` says that the autograd engine's
-    thread is running. ``capability`` is the GPU's compute capability. ``region`` is the checkpointed region being run, if any.
+    thread is running. ``capability`` is the GPU's compute capability. ``region`` is the checkpointed
+    region being run, if any.
     """
 
     __slots__ = (
@@ -64,7 +65,9 @@ class Tape:
 
     def empty(self, shape: Shape, dtype: Dtype, op: str, strides: Shape | None = None) -> Tensor:
         """Allocate a tensor; row-major unless strides are given."""
-        storage = Storage(self.trace, prod(shape) * dtype.itemsize, (self.component, self.scope, op, shape, dtype))
+        storage = Storage(
+            self.trace, prod(shape) * dtype.itemsize, (self.component, self.scope, op, shape, dtype)
+        )
         return Tensor(self, storage, shape, strides or layout.contiguous(shape), dtype)
 
     def take_workspace(self, library: str = "cublas") -> None:
@@ -136,6 +139,8 @@ class Parameter(Tensor):
     __slots__ = ("name",)
 
     def __init__(self, tape: Tape, shape: Shape, dtype: Dtype, component: str, name: str) -> None:
-        storage = Storage(tape.trace, prod(shape) * dtype.itemsize, (component, name, "parameter", shape, dtype))
+        storage = Storage(
+            tape.trace, prod(shape) * dtype.itemsize, (component, name, "parameter", shape, dtype)
+        )
         super().__init__(tape, storage, shape, layout.contiguous(shape), dtype)
         self.name = name

@@ -1,0 +1,100 @@
+"""The fused attention kernels behind ``scaled_dot_product_attention``: FlashAttention-2 and memory-efficient.
+
+Shapes: query (B, H, S, D), key and value (B, K, S, D); the efficient kernel takes K = H only.
+"""
+
+from __future__ import annotations
+
+from memplan.domain.dtype import Dtype
+from memplan.simulator import masks
+from memplan.simulator.autograd import Gradients, Node, begin
+from memplan.simulator.ops import finish
+from memplan.simulator.tensor import Tensor
+
+
+def _inputs(node: Node) -> tuple[Tensor, Tensor, Tensor]:
+    query, key, value, *_ = node.unpack()
+    assert query is not None
+    assert key is not None
+    assert value is not None
+    return query, key, value
+
+
+def _rows_by_head(x: Tensor, op: str) -> Tensor:
+    """A result shaped (B, H, S, D) whose memory is laid out (B, S, H, D), as the fused kernels do."""
+    _, heads, length, width = x.shape
+    strides = (length * heads * width, width, heads * width, 1)
+    return x.tape.empty(x.shape, x.dtype, op, strides)
+
+
+def _flash_backward(node: Node, _: Tensor) -> Gradients:
+    # mha_bwd in aten/.../transformers/cuda/flash_attn/flash_api.cpp: row sums and an fp32 accumulator
+    # for dq, with sequence and head width padded; with grouped heads dk and dv are made expanded first.
+    query, key, value = _inputs(node)
+    tape = query.tape
+    batch, heads, length, width = query.shape
+    padded = (batch, heads, -(-length // 128) * 128, -(-width // 32) * 32)
+    of_query = _rows_by_head(query, "flash_backward")
+    of_key = _rows_by_head(key, "flash_backward")
+    of_value = _rows_by_head(value, "flash_backward")
+    row_sums = tape.empty(padded[:3], Dtype.FP32, "softmax_d")
+    accumulator = tape.empty(padded, Dtype.FP32, "dq_accum")
+    if key.shape[1] != heads:
+        expanded = (batch, key.shape[2], heads, width)
+        dk, dv = tape.empty(expanded, key.dtype, "dk"), tape.empty(expanded, key.dtype, "dv")
+        del dk, dv
+    del row_sums, accumulator
+    return of_query, of_key, of_value
+
+
+def flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """FlashAttention-2: saves q, k, v, the output and the fp32 log-sum-exp (B, H, S)."""
+    tape = query.tape
+    node = begin(_flash_backward, query, key, value)
+    result = finish(node, _rows_by_head(query, "flash_attention"))
+    logsumexp = tape.empty(query.shape[:3], Dtype.FP32, "logsumexp")
+    if node is not None:
+        node.save(tape, query, key, value, result.detach(), logsumexp)
+    return result
+
+
+def _efficient_backward(node: Node, _: Tensor) -> Gradients:
+    query, key, value = _inputs(node)
+    tape = query.tape
+    of_query = _rows_by_head(query, "efficient_backward")
+    of_key = _rows_by_head(key, "efficient_backward")
+    of_value = _rows_by_head(value, "efficient_backward")
+    delta = tape.empty(query.shape[:3], Dtype.FP32, "delta")
+    if query.dtype.is_half:
+        tape.empty((_accumulated(query),), Dtype.FP32, "workspace")
+    del delta
+    return of_query, of_key, of_value
+
+
+def _accumulated(query: Tensor) -> int:
+    """fp32 elements that the efficient kernel accumulates half gradients in.
+
+    Those of q always; those of k and v too when a head is wider than the tile's 64 rows (128 rows on
+    sm_80 and newer), since they then do not fit in registers (``kOutputInRF``, ``kNeedsAccumGradQ`` and
+    ``workspace_size`` in aten/src/ATen/native/transformers/cuda/mem_eff_attention/kernel_backward.h).
+    """
+    batch, heads, length, width = query.shape
+    rows = 128 if width > 64 and query.tape.capability >= (8, 0) else 64
+    padded = batch * heads * -(-length // rows) * rows * -(-width // 64) * 64
+    return padded if width <= rows else 3 * padded
+
+
+def efficient(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Memory-efficient attention: saves q, k, v, output, log-sum-exp (rows padded to 32) and the mask.
+
+    A boolean mask is converted to the query's dtype by every call, and that copy is what is saved.
+    """
+    tape = query.tape
+    bias = masks.additive(mask, query.dtype) if mask is not None and mask.dtype is Dtype.BOOL else mask
+    node = begin(_efficient_backward, query, key, value)
+    result = finish(node, _rows_by_head(query, "efficient_attention"))
+    batch, heads, length, _ = query.shape
+    logsumexp = tape.empty((batch, heads, -(-length // 32) * 32), Dtype.FP32, "logsumexp")
+    if node is not None:
+        node.save(tape, query, key, value, result.detach(), logsumexp, bias)
+    return result

@@ -1,0 +1,93 @@
+"""Changes of shape: views where strides allow, copies where they do not, and what backward makes of them."""
+
+from __future__ import annotations
+
+from memplan.simulator import layout
+from memplan.simulator.autograd import Gradients, Node, begin
+from memplan.simulator.layout import Shape
+from memplan.simulator.ops import clone, finish
+from memplan.simulator.tensor import Tensor
+
+
+def contiguous(x: Tensor) -> Tensor:
+    """``x.contiguous()``."""
+    return x if layout.is_contiguous(x.shape, x.strides) else clone(x)
+
+
+def view(x: Tensor, shape: Shape) -> Tensor:
+    """``x.view(shape)`` where that is possible, else the copy that ``x.reshape(shape)`` makes."""
+    strides = layout.view(x.shape, x.strides, shape)
+    if strides is None:
+        x = clone(x)
+        strides = layout.contiguous(shape)
+    source = x.shape
+
+    def run(_: Node, gradient: Tensor) -> Gradients:
+        return (view(gradient, source),)
+
+    node = begin(run, x)
+    return finish(node, x.alias(shape, strides))
+
+
+def transpose(x: Tensor, first: int, second: int) -> Tensor:
+    """``x.transpose(first, second)`` for non-negative axes: always a view."""
+
+    def run(_: Node, gradient: Tensor) -> Gradients:
+        return (_swap(gradient, first, second),)
+
+    node = begin(run, x)
+    return finish(node, _swap(x, first, second))
+
+
+def _swap(x: Tensor, first: int, second: int) -> Tensor:
+    shape, strides = list(x.shape), list(x.strides)
+    shape[first], shape[second] = shape[second], shape[first]
+    strides[first], strides[second] = strides[second], strides[first]
+    return x.alias(tuple(shape), tuple(strides))
+
+
+def expand(x: Tensor, shape: Shape) -> Tensor:
+    """``x.expand(shape)``: a view; backward sums over the expanded axes into a new tensor."""
+    source = x.shape
+
+    def run(_: Node, gradient: Tensor) -> Gradients:
+        return (gradient.tape.empty(source, gradient.dtype, "sum"),)
+
+    node = begin(run, x)
+    return finish(node, x.alias(shape, layout.expand(x.shape, x.strides, shape)))
+
+
+def unsqueeze(x: Tensor, axis: int) -> Tensor:
+    """``x.unsqueeze(axis)`` for a non-negative axis: a view."""
+    shape, strides = x.shape, x.strides
+    step = strides[axis] * shape[axis] if axis < len(shape) else 1
+
+    def run(_: Node, gradient: Tensor) -> Gradients:
+        sides, steps = gradient.shape, gradient.strides
+        return (gradient.alias(sides[:axis] + sides[axis + 1 :], steps[:axis] + steps[axis + 1 :]),)
+
+    node = begin(run, x)
+    result = x.alias((*shape[:axis], 1, *shape[axis:]), (*strides[:axis], step, *strides[axis:]))
+    return finish(node, result)
+
+
+def narrow_last(x: Tensor, width: int) -> Tensor:
+    """A slice of ``width`` along the last axis: a view; backward zero-fills a tensor of the whole size."""
+    source = x.shape
+
+    def run(_: Node, gradient: Tensor) -> Gradients:
+        return (gradient.tape.empty(source, gradient.dtype, "slice_backward"),)
+
+    node = begin(run, x)
+    return finish(node, x.alias((*source[:-1], width), x.strides))
+
+
+def cat_last(a: Tensor, b: Tensor) -> Tensor:
+    """``torch.cat((a, b), dim=-1)``: a row-major copy; backward hands out views."""
+    left, right = a.shape, b.shape
+
+    def run(_: Node, gradient: Tensor) -> Gradients:
+        return gradient.alias(left, gradient.strides), gradient.alias(right, gradient.strides)
+
+    node = begin(run, a, b)
+    return finish(node, a.tape.empty((*left[:-1], left[-1] + right[-1]), a.dtype, "cat"))
