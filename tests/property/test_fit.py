@@ -5,12 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from memplan import profiles
+from memplan.apply import apply
 from memplan.domain.bytes import Bytes
+from memplan.domain.errors import MemplanError
 from memplan.domain.plan import Harm
 from memplan.domain.target import Target
 from memplan.domain.workload import Adapter, Attention, Batch, Checkpointing, Sequence, Workload
@@ -21,6 +27,7 @@ from memplan.fit.policy import Estimator, Policy
 from memplan.fit.search import Search
 from memplan.levers import LEVERS
 from memplan.levers.cost import slowdown
+from memplan.read import read
 from tests.planning import MIB, Counter, estimate, reading, target, workload
 
 workloads = st.builds(
@@ -182,3 +189,69 @@ def test_no_workload_is_estimated_twice_by_one_search(what: Workload, mib: int) 
     counter = Counter()
     fit(reading(what), target(mib), estimator=counter)
     assert len(set(counter.asked)) == len(counter.asked)
+
+
+# Writing what was planned
+
+CONFIG = """\
+memplan: 1
+model: {{config: {model}}}
+batch: {{ micro: {micro},accumulation: {accumulation} }}   # sequences
+sequence:
+  length:   {length}
+attention: '{attention}'   # ü
+checkpointing: {checkpointing}
+"""
+
+
+def written(what: Workload, layout: str, newline: str) -> bytes:
+    """A native config of the tiny model with the workload's values, in one of several layouts."""
+    model = (
+        "{model_type: llama, hidden_size: 128, intermediate_size: 352, num_hidden_layers: 2, "
+        "num_attention_heads: 4, num_key_value_heads: 2, vocab_size: 1000, max_position_embeddings: 2048}"
+    )
+    every = what.checkpointing.every
+    text = CONFIG.format(
+        model=model,
+        micro=what.batch.micro,
+        accumulation=what.batch.accumulation,
+        length=what.sequence.length,
+        attention=what.attention,
+        checkpointing=what.checkpointing.name if every < 2 else f"{{every: {every}}}",
+    )
+    return layout.format(text=text).replace("\n", newline).encode()
+
+
+layouts = st.sampled_from(["{text}", "\ufeff{text}", "# héader\n\n{text}", "{text}# the end"])
+newlines = st.sampled_from(["\n", "\r\n"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(what=workloads, mib=limits, layout=layouts, newline=newlines, failing=st.booleans())
+def test_a_rewrite_changes_the_planned_bytes_only_and_a_failure_none(
+    what: Workload, mib: int, layout: str, newline: str, failing: bool
+) -> None:
+    original = written(what, layout, newline)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "train.yaml"
+        path.write_bytes(original)
+        plan = fit(read(path), target(mib), allow=Harm.BEHAVIOUR, estimator=estimate)
+        assume(plan.feasible and plan.changes)
+        if failing:
+            with (
+                patch("os.replace", side_effect=OSError(5, "Input/output error")),
+                pytest.raises(MemplanError),
+            ):
+                apply(read(path), plan, backup=True)
+            assert [item.name for item in Path(folder).iterdir()] == ["train.yaml"]
+            assert path.read_bytes() == original
+            return
+        apply(read(path), plan)
+        text, expected, at = original.decode(), "", 0
+        for edit in sorted(plan.edits, key=lambda edit: edit.span):
+            expected += text[at : edit.span.start] + edit.replacement
+            at = edit.span.end
+        assert path.read_bytes() == (expected + text[at:]).encode()
+        assert read(path).workload == plan.after.workload
+        again = fit(read(path), target(mib), allow=Harm.BEHAVIOUR, estimator=estimate)
+        assert (again.changes, apply(read(path), again).written) == ((), False)
