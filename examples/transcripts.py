@@ -89,7 +89,8 @@ def _step(command: str, work: Path) -> str:
         encoding="utf-8",
         check=False,
     )
-    return f"$ {command}\n{done.stdout}[exit code {done.returncode}]\n"
+    ending = f"[exit code {done.returncode}]\n" if done.returncode else ""
+    return f"$ {command}\n{done.stdout}{ending}"
 
 
 def _said(case: Path, command: str) -> str:

@@ -42,10 +42,8 @@ def test_the_readme_quotes_the_examples_as_they_are() -> None:
 @pytest.mark.parametrize("document", ["README.md"])
 def test_every_command_a_document_shows_is_run_by_an_example(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
-    shown = {
-        line.removeprefix("$ ").partition("  ")[0]
-        for line in re.findall(r"^(?:\$ )?memplan .+$", text, re.MULTILINE)
-    }
+    fenced = "".join(re.findall(r"^```(?:console|sh)\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    shown = set(re.findall(r"^(?:\$ )?(memplan [^#\n]*[^#\s])", fenced, re.MULTILINE))
     run = {command for case in CASES.values() for command in transcripts.commands(case)}
     assert shown
     assert shown - run == set()
