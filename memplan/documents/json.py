@@ -30,7 +30,8 @@ from memplan.domain.edit import Span
 from memplan.domain.errors import DocumentError
 
 _SPACE = re.compile(r"[ \t\r\n]*")
-_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]+|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"')
+_PIECE = re.compile(r'[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4}')
+_STRING = re.compile(rf'"(?:{_PIECE.pattern})*+"')
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _WORD = re.compile(r"-?[A-Za-z_][A-Za-z0-9_]*")
 _CONSTANTS: dict[str, Value] = {
@@ -160,7 +161,7 @@ class _Scanner:
 
     def _bad_string(self, at: int) -> NoReturn:
         end = at + 1
-        while piece := re.compile(r'[^"\\\x00-\x1f]+|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4}').match(self._text, end):
+        while piece := _PIECE.match(self._text, end):
             end = piece.end()
         if self._text[end : end + 1] == "\\":
             self.fail("no such escape in a string", end, r"one of \" \\ \/ \b \f \n \r \t \uXXXX")

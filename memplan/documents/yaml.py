@@ -13,14 +13,18 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from memplan.documents.source import BOM, Source
-from memplan.documents.tree import Language, Node, ScalarNode
+from memplan.documents.tree import DEEPEST, Language, Node, ScalarNode
 from memplan.documents.yaml_nodes import TEMPLATE_ADVICE, Builder
-from memplan.documents.yaml_values import read_scalar
+from memplan.documents.yaml_values import read_scalar, unknown_tag
 from memplan.domain.edit import Span
 from memplan.domain.errors import DocumentError
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _PROPERTY = re.compile(r"(?:(?:[&!][^\s,\[\]{}]*|!<[^>\s]*>)|\s+|(?<=\s)\#[^\r\n]*)")
+_OUTER = 2  # the stream and the document are events of their own
+
+LARGEST_DOCUMENT = 500_000
+"""Values and collections; a config has hundreds, and each costs half a kilobyte while it is read."""
 
 
 class _Resolver(Protocol):
@@ -87,10 +91,16 @@ class _Reading:
             if documents > 1:
                 self._refuse_second(event, kind)
                 continue
-            if depth > _DEEPEST_EVENT:
+            if depth > DEEPEST + _OUTER:
                 raise DocumentError(
                     "values are nested more than 100 deep",
                     location=self._source.location(event.start_mark.index + self._shift),
+                )
+            if len(events) > LARGEST_DOCUMENT:
+                raise DocumentError(
+                    f"the file holds more than {LARGEST_DOCUMENT:,} values",
+                    location=self._source.location(event.start_mark.index + self._shift),
+                    expected="a config, not data",
                 )
             events.append(event)
         return events
@@ -163,18 +173,6 @@ class _Reading:
         usual = "tag:yaml.org,2002:map" if kind == "MappingStartEvent" else "tag:yaml.org,2002:seq"
         if event.tag not in (None, "!", usual):
             raise unknown_tag(self._source, event.tag, Span(event.start_mark.index + self._shift, start))
-
-
-_DEEPEST_EVENT = 100 + 2  # the stream and the document are events of their own
-
-
-def unknown_tag(source: Source, tag: str, span: Span) -> DocumentError:
-    """A tag asks for something other than plain values."""
-    return DocumentError(
-        f"the tag {tag} is not plain YAML",
-        location=source.location(span),
-        expected="values without tags",
-    )
 
 
 def _used_anchors(events: list[Any]) -> frozenset[int]:

@@ -139,7 +139,7 @@ class Builder:
                     location=self._source.location(key.node.span.start),
                     hint=self._advice(key.node),
                 )
-            if key.node.text == "<<":
+            if key.node.text == "<<" and key.node.fixed is None:
                 merged += self._merged(value.node)
             else:
                 written.append(Item(key=key.node, value=self._written(key.node, value.node)))

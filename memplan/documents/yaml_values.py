@@ -23,8 +23,6 @@ _LONGEST_NUMBER = 400
 INTERPOLATION = re.compile(r"\$\{|\{\{|\$\(|\{%")
 """What marks a text as something another program fills in."""
 
-MERGE = _STANDARD + "merge"
-
 
 def read_scalar(source: Source, loader: Any, event: Any, span: Span) -> ScalarNode:
     """The node of a scalar event.
@@ -44,7 +42,7 @@ def read_scalar(source: Source, loader: Any, event: Any, span: Span) -> ScalarNo
     )
 
 
-def resolved(loader: Any, event: Any) -> str:
+def _resolved(loader: Any, event: Any) -> str:
     """The tag of a scalar event, standard tags in full."""
     import yaml
 
@@ -56,15 +54,20 @@ def resolved(loader: Any, event: Any) -> str:
 
 
 def _tag(source: Source, loader: Any, event: Any, span: Span) -> str:
-    tag = resolved(loader, event)
+    tag = _resolved(loader, event)
     known = _TEXT | {_STANDARD + name for name in ("int", "float", "bool", "null")}
     if tag not in known:
-        raise DocumentError(
-            f"the tag {tag} is not plain YAML",
-            location=source.location(span),
-            expected="a value without a tag",
-        )
+        raise unknown_tag(source, tag, span)
     return tag
+
+
+def unknown_tag(source: Source, tag: str, span: Span) -> DocumentError:
+    """A tag asks for something other than plain values."""
+    return DocumentError(
+        f"the tag {tag} is not plain YAML",
+        location=source.location(span),
+        expected="values without tags",
+    )
 
 
 def _fixed(event: Any, value: Value) -> str | None:

@@ -109,3 +109,8 @@ def test_nesting_is_limited() -> None:
     for text in ("[" * 101 + "]" * 101, "[" * 100_000, '{"a":' * 200):
         with pytest.raises(DocumentError, match="more than 100 deep"):
             read(text)
+
+
+def test_a_long_string_without_end_is_refused_at_once() -> None:
+    with pytest.raises(DocumentError, match="no closing quote"):
+        read('"' + "a" * 100_000)

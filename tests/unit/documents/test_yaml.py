@@ -136,6 +136,7 @@ def test_merge_keys_are_read_and_fixed() -> None:
     assert "merge key" in at(root, "n", "q").fixed
     assert duplicate_keys(root) == ()
     assert plain(read("'<<': 1")) == {"<<": 1}
+    assert plain(read("!!str <<: 1")) == {"<<": 1}
 
 
 def test_duplicate_keys_are_kept_flagged_and_fixed() -> None:
@@ -259,3 +260,12 @@ def test_the_pure_python_loader_gives_the_same(monkeypatch: pytest.MonkeyPatch) 
     slow = read(text)
     assert fast == slow
     assert isinstance(at(slow, "h"), ScalarNode)
+
+
+def test_a_file_of_data_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from memplan.documents import yaml as module
+
+    monkeypatch.setattr(module, "LARGEST_DOCUMENT", 20)
+    assert len(plain(read("- 1\n" * 15))) == 15
+    with pytest.raises(DocumentError, match="more than 20 values"):
+        read("- 1\n" * 30)
