@@ -31,7 +31,8 @@ class Trace:
     ``sizes[b]`` is its size in bytes as requested, ``tags[b]`` says what it is. ``phases`` gives the first
     event index of each phase, in order; a phase may occur several times (forward, backward, forward, …
     with accumulation). ``cycles`` gives the first event index of each optimizer step: the last one repeats
-    for as long as the run lasts. Parallel lists rather than objects: a step of an 8B model has some ten
+    for as long as the run lasts, without the allocations of the blocks in ``once`` (optimizer states and
+    workspaces, made the first time they are needed). Parallel lists rather than objects: a step of an 8B model has some ten
     thousand events.
     """
 
@@ -40,6 +41,7 @@ class Trace:
     tags: list[Tag] = field(default_factory=list)
     phases: list[tuple[int, Phase]] = field(default_factory=list)
     cycles: list[int] = field(default_factory=list)
+    once: set[int] = field(default_factory=set)
 
     def allocate(self, size: int, tag: Tag) -> int:
         """Record an allocation of ``size`` bytes; returns the block's number."""
@@ -60,5 +62,10 @@ class Trace:
     def closed(self) -> Trace:
         """A copy that the teardown of the simulated process no longer writes to."""
         return Trace(
-            list(self.events), list(self.sizes), list(self.tags), list(self.phases), list(self.cycles)
+            list(self.events),
+            list(self.sizes),
+            list(self.tags),
+            list(self.phases),
+            list(self.cycles),
+            set(self.once),
         )

@@ -161,11 +161,11 @@ def replay(trace: Trace, steps: int = 3) -> Replay:
     bounds = [*trace.phases, (len(trace.events), Phase.LOAD)]
     stretches = [(start, bounds[index + 1][0], phase) for index, (start, phase) in enumerate(trace.phases)]
     cycle = trace.cycles[-1] if trace.cycles else len(trace.events)
-    _run(trace, stretches, allocator, addresses, phases)
+    _run(trace, stretches, allocator, addresses, phases, set())
     again = [stretch for stretch in stretches if stretch[0] >= cycle]
     for _ in range(steps - len(trace.cycles) if trace.cycles else 0):
         _carry_over(trace, cycle, addresses)
-        _run(trace, again, allocator, addresses, phases)
+        _run(trace, again, allocator, addresses, phases, trace.once)
     peak = max(phases.values(), key=lambda found: found.allocated, default=Peak())
     return Replay(phases, Peak(peak.allocated, peak.event, allocator.reserved))
 
@@ -176,6 +176,7 @@ def _run(
     allocator: Allocator,
     addresses: dict[int, int],
     phases: dict[Phase, Peak],
+    made: set[int],
 ) -> None:
     events, sizes = trace.events, trace.sizes
     allocate, release = allocator.allocate, allocator.release
@@ -186,6 +187,8 @@ def _run(
             block = events[index]
             if block < 0:
                 release(addresses.pop(~block))
+                continue
+            if block in made:
                 continue
             addresses[block] = allocate(sizes[block])
             if allocator.allocated > highest:
@@ -209,13 +212,14 @@ def _carry_over(trace: Trace, cycle: int, addresses: dict[int, int]) -> None:
             made.discard(~block)
         else:
             found.append(~block)
+    made -= trace.once
     for old, new in zip(sorted(found), sorted(made), strict=True):
         addresses[old] = addresses.pop(new)
 
 
 def alive(trace: Trace, event: int) -> list[int]:
-    """Blocks in use right after an event, in order of allocation."""
-    blocks: set[int] = set()
+    """Blocks in use right after an event of a cycle that is not the first, in order of allocation."""
+    blocks = set(trace.once)
     for block in trace.events[: event + 1]:
         if block >= 0:
             blocks.add(block)

@@ -25,7 +25,7 @@ Gradients = tuple[Tensor | None, ...]
 Run = Callable[["Node", Tensor], Gradients]
 
 _RUNS_AT_ONCE = 1 << 62
-"""Sequence number of leaf accumulation: ahead of every op."""
+"""Added to the sequence numbers of leaf accumulations, which go ahead of every op."""
 
 
 def _references_of_a_local() -> int:
@@ -87,7 +87,7 @@ class Leaf(Node):
 
     def __init__(self, tensor: Tensor, name: str, *, hold: bool = False) -> None:
         super().__init__(tensor.tape, _accumulate, ())
-        self.order = _RUNS_AT_ONCE
+        self.order += _RUNS_AT_ONCE
         self.scope = name
         self.shape = tensor.shape
         self.strides = tensor.strides

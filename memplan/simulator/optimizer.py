@@ -57,4 +57,4 @@ class Stepper:
 
     def _state(self, leaf: Leaf, name: str, shape: tuple[int, ...], dtype: Dtype) -> None:
         tag = ("optimizer_state", leaf.scope, name, shape, dtype)
-        self.states.append(Storage(self.tape.trace, prod(shape) * dtype.itemsize, tag))
+        self.states.append(Storage(self.tape.trace, prod(shape) * dtype.itemsize, tag, once=True))

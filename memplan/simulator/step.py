@@ -13,9 +13,6 @@ from memplan.simulator.autograd import Leaf, backward
 from memplan.simulator.optimizer import Stepper
 from memplan.simulator.tensor import Tape, Tensor
 
-STEPS = 2
-"""The first step makes optimizer states (and gradients that stay); from the second on steps are alike."""
-
 MICRO_BATCHES = 2
 """With accumulation, the first micro-batch makes the gradients and all others are alike."""
 
@@ -30,7 +27,10 @@ class Model(Protocol):
 
 
 def train(workload: Workload, build: Callable[[Tape], Model], capability: tuple[int, int]) -> Trace:
-    """The trace of loading a model and training it for two optimizer steps.
+    """The trace of loading a model and training it until its steps repeat.
+
+    One step is enough when gradients are freed between steps: what the first one makes for good is marked
+    as made once. Gradients that stay make the second step differ from the first.
 
     ``capability`` is the GPU's compute capability. Garbage collection is off meanwhile:
     lifetimes must follow from references alone.
@@ -50,7 +50,7 @@ def train(workload: Workload, build: Callable[[Tape], Model], capability: tuple[
 
 def _steps(tape: Tape, workload: Workload, model: Model) -> Trace:
     stepper = Stepper(tape, workload.optimizer, model.leaves)
-    for _ in range(STEPS):
+    for _ in range(1 if workload.optimizer.set_to_none else 2):
         tape.trace.cycles.append(len(tape.trace.events))
         _step(tape, workload, model, stepper)
     return tape.trace.closed()

@@ -82,7 +82,7 @@ class Tape:
         if key not in self.workspaces:
             size = cublas_workspace(self.capability) if library == "cublas" else CUBLASLT_WORKSPACE
             tag = ("workspace", library, "workspace", (size,), Dtype.UINT8)
-            self.workspaces[key] = Storage(self.trace, size, tag)
+            self.workspaces[key] = Storage(self.trace, size, tag, once=True)
 
 
 class Storage:
@@ -90,9 +90,11 @@ class Storage:
 
     __slots__ = ("block", "trace")
 
-    def __init__(self, trace: Trace, size: int, tag: Tag) -> None:
+    def __init__(self, trace: Trace, size: int, tag: Tag, *, once: bool = False) -> None:
         self.trace = trace
         self.block = trace.allocate(size, tag)
+        if once:
+            trace.once.add(self.block)
 
     def __del__(self) -> None:
         self.trace.free(self.block)
