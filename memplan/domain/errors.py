@@ -38,7 +38,8 @@ class Location:
         """The line with a caret line under the place; empty when the line is not known."""
         if not self.text:
             return ""
-        line = self.text.replace("\t", " ")[: self.column + 160]
+        # Control characters would move the caret, or worse, drive the reader's terminal.
+        line = "".join(sign if sign.isprintable() else " " for sign in self.text[: self.column + 160])
         width = max(1, min(self.width, len(line) - self.column + 1))
         return f"    {line}\n    {' ' * (self.column - 1)}{'^' * width}"
 
