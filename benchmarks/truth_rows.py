@@ -1,0 +1,177 @@
+"""Published measurements as workloads: which rows the simulator covers, and what each of them says was run.
+
+Every field of a workload comes from a fact its row declares, or from a habit of the named stack that is
+spelled out here with its source. Nothing is fitted; a row that would
+need a guess is left out, with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from memplan import profiles
+from memplan.domain.architecture import Architecture
+from memplan.domain.dtype import Dtype
+from memplan.domain.target import Target
+from memplan.domain.workload import (
+    Adapter,
+    Attention,
+    Batch,
+    Checkpointing,
+    Optimizer,
+    Precision,
+    Sequence,
+    Workload,
+)
+from memplan.families import architecture
+
+Row = Mapping[str, Any]
+
+SUITES = ("fitcheck", "vramcalc")
+"""Plain loops on current releases: the rows that accuracy is judged by."""
+
+OTHER_STACKS = ("fms",)
+"""Fully declared runs on older releases than the simulator follows: shown, and judged apart."""
+
+MODELS = {"mistral-7b": "mistralai/Mistral-7B-v0.1"}
+"""Short model names as hub ids (vocabulary and parameter count single out v0.1)."""
+
+GPUS = {"Tesla T4": "t4", "NVIDIA RTX A6000": "rtx-a6000", "A100-80GB": "a100-80gb"}
+
+KERNELS = {
+    "eager": Attention.EAGER,
+    "flash_attention_2": Attention.FLASH_ATTENTION_2,
+    'sdpa (T4: mem-efficient backend; source labels it "flash")': Attention.EFFICIENT,
+    # Flash takes no mask and these runs have one (see _has_mask), which leaves the efficient kernel.
+    "sdpa pinned to flash or memory-efficient kernels (math excluded)": Attention.EFFICIENT,
+}
+
+_TRAINER_KEEPS_NO_OUTPUTS = ("fms",)
+"""The Hugging Face Trainer drops a model's outputs with the local scope of ``compute_loss``."""
+
+_OWN_MODEL_CODE = ("litgpt", "torchtune")
+
+
+def folder() -> Path:
+    """Where measurements are: ``truth`` under ``MEMPLAN_SHARED``, or else under ``shared`` beside the project."""
+    beside = Path(__file__).resolve().parents[2] / "shared"
+    return Path(os.environ.get("MEMPLAN_SHARED") or beside) / "truth"
+
+
+def load() -> list[Row]:
+    """Every measured row.
+
+    Raises:
+        FileNotFoundError: the file is not there; the message says where it was looked for.
+    """
+    path = folder() / "measured.jsonl"
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}: set MEMPLAN_SHARED to the folder that holds truth/")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def left_out(row: Row) -> str | None:
+    """Why a row is not compared; None when it is."""
+    return next(_obstacles(row), None)
+
+
+def workload(row: Row) -> Workload:
+    """What a covered row says was run."""
+    lora = row["lora"]
+    return Workload(
+        model=shape(row),
+        precision=Precision(params=_dtype(row["param_dtype"]), autocast=_autocast(row["compute_dtype"])),
+        batch=Batch(micro=row["micro_batch"], accumulation=row["grad_accum"]),
+        sequence=Sequence(length=row["seq_len"]),
+        optimizer=Optimizer(set_to_none="set_to_none=False" not in row["notes"]),
+        adapter=_adapter(lora) if lora else None,
+        attention=KERNELS[row["attention"]],
+        checkpointing=Checkpointing(every=int(row["activation_checkpointing"].startswith("full"))),
+        outputs_kept=row["suite"] not in _TRAINER_KEEPS_NO_OUTPUTS,
+        causal_mask=_has_mask(row),
+    )
+
+
+def target(row: Row) -> Target:
+    """The GPU of a covered row."""
+    return profiles.target(next(gpu for name, gpu in GPUS.items() if row["gpu"].startswith(name)))
+
+
+def shape(row: Row) -> Architecture:
+    """The model of a covered row: from the config it declares, or from its profile."""
+    declared = row.get("model_config") or {}
+    if "model_type" in declared:
+        return architecture(declared, lambda _: None)
+    profile = _profile(row)
+    assert profile is not None, row["model"]
+    return architecture(profile.config, lambda _: None)
+
+
+def _obstacles(row: Row) -> Iterator[str]:
+    yield from _no_training_size(row)
+    suite, loss = row["suite"], row["loss_impl"]
+    if suite in _OWN_MODEL_CODE:
+        yield f"{suite} has model code of its own, which is not simulated yet"
+    if suite == "peft":
+        yield "batches of varying length; reserved memory above a baseline is what was measured"
+    if suite == "hf-docs":
+        yield "BERT with Adafactor or 8-bit Adam is not simulated yet"
+    if not loss.startswith("HF default"):
+        yield "fused loss and norm kernels are not simulated yet"
+    if "model_type" not in (row.get("model_config") or {}) and _profile(row) is None:
+        yield f"the family of {row['model']} is not simulated yet"
+    if suite not in SUITES + OTHER_STACKS or row["attention"] not in KERNELS:
+        yield "the row does not say enough to be simulated without a guess"
+
+
+def _profile(row: Row) -> profiles.ModelProfile | None:
+    name = str(row["model"])
+    return profiles.model(MODELS.get(name, name))
+
+
+def _no_training_size(row: Row) -> Iterator[str]:
+    """Rows that are no single-GPU training run in plain precision with a size measured."""
+    if row["kind"] == "fit_boundary":
+        yield "an outcome (it ran, or ran out of memory) and not a size"
+    if row["task"] in ("generate", "inference"):
+        yield "inference is not simulated yet"
+    if row["scope"] != "end_to_end":
+        yield "a part of a run: loading, one operator, a context, an adapter"
+    if row["world_size"] != 1:
+        yield "several GPUs are not simulated yet"
+    if row["quantization"] != "none":
+        yield "quantized weights are not simulated yet"
+    if row["seq_len"] is None:
+        yield "no sequence length is declared"
+
+
+def _has_mask(row: Row) -> bool:
+    """Whether attention is given a causal mask.
+
+    Without an ``attention_mask``, transformers 4.53 to 4.57 look for packed sequences in the position ids and
+    build a mask even where they find none (``find_packed_sequence_indices`` in masking_utils.py); 5.x
+    returns early.
+    """
+    return "transformers 4.57" in row["stack"] and "no attention mask" in row["seq_mode"]
+
+
+def _adapter(lora: Mapping[str, Any]) -> Adapter:
+    return Adapter(
+        rank=lora["rank"],
+        targets=tuple(lora["targets"]),
+        dtype=_dtype(lora["dtype"]),
+        dropout=float(lora["dropout"]),
+    )
+
+
+def _dtype(text: str) -> Dtype:
+    """The element type a description starts with: ``fp32 (peft autocast_adapter_dtype)``."""
+    return Dtype.parse(text.split()[0])
+
+
+def _autocast(compute: str) -> Dtype | None:
+    return _dtype(compute) if "torch.autocast on" in compute else None
