@@ -42,6 +42,7 @@ def gaps(workload: Workload, target: Target | None, parts: Sequence[Component]) 
     yield from _sharding(workload, sizes)
     yield from _adapter(workload, sizes)
     if target is not None:
+        yield from _dtype(workload, target)
         yield from _kernel(workload, shape, target)
 
 
@@ -105,6 +106,15 @@ def _adapter(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
         reason = f"{adapter.kind} adapters are not simulated: counted as LoRA"
         share = sizes["adapter"] + sizes["gradients"] + sizes["optimizer_state"]
         yield Gap(reason=reason, low=Bytes(share), high=Bytes(share + sizes["activations"]))
+
+
+def _dtype(workload: Workload, target: Target) -> Iterator[Gap]:
+    """Said, though it takes no byte: what the hardware lacks is emulated, slowly."""
+    for dtype in {workload.precision.params, workload.precision.autocast} - {None}:
+        if dtype is not None and not target.supports(dtype):
+            yield Gap(
+                reason=f"{target.name} has no {dtype} arithmetic: train in fp16 there, or choose a newer GPU"
+            )
 
 
 def _kernel(workload: Workload, shape: Architecture, target: Target) -> Iterator[Gap]:
