@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint truth bench docs index clean
 
 demo: $(VENV)/.installed
-	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
+	@PATH="$(abspath $(BIN)):$$PATH" sh examples/demo.sh
 
 test: $(VENV)/.torch
 	$(BIN)/python -m pytest -n $(WORKERS) -q

@@ -63,5 +63,7 @@ def test_every_variant_is_under_the_contract_that_keeps_variants_apart() -> None
     assert set(modules["Reporters do not know each other"]) == {
         f"memplan.reporters.{name}" for name in REPORTERS
     }
-    assert set(modules["Levers do not know each other"]) == {lever.__name__ for lever in LEVERS}
-    assert set(modules["Dialects do not know each other"]) == {dialect.__name__ for dialect in DIALECTS}
+    levers = {vars(lever)["__name__"] for lever in LEVERS}
+    dialects = {vars(dialect)["__name__"] for dialect in DIALECTS}
+    assert set(modules["Levers do not know each other"]) == levers
+    assert set(modules["Dialects do not know each other"]) == dialects

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -31,6 +33,25 @@ CASES = {case.name: case for case in transcripts.cases()}
 def test_an_example_prints_exactly_what_it_says(case: Path, tmp_path: Path) -> None:
     expected = (case / "expected.txt").read_text(encoding="utf-8")
     assert transcripts.transcript(case, tmp_path) == expected
+
+
+def test_the_demo_leaves_its_copy_fitting_and_the_example_alone(tmp_path: Path) -> None:
+    command = tmp_path / "memplan"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m memplan "$@"\n', encoding="utf-8")
+    command.chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
+    before = (ROOT / "examples/neurogen/train_slimpajama.py").read_bytes()
+    done = subprocess.run(
+        ["sh", str(ROOT / "examples" / "demo.sh")],
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    verdicts = re.findall(r"^examples/neurogen on gtx1650: (does not fit|fits)", done.stdout, re.MULTILINE)
+    assert verdicts == ["does not fit", "fits", "fits", "fits"]
+    assert (ROOT / "examples/neurogen/train_slimpajama.py").read_bytes() == before
 
 
 def test_the_readme_quotes_the_examples_as_they_are() -> None:
