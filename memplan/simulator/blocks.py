@@ -97,8 +97,9 @@ class Rotary:
         table = tape.empty((1, length, self.width), Dtype.FP32, "cat")
         cosine = ops.like(ops.like(table, "cos"), "mul")
         sine = ops.like(ops.like(table, "sin"), "mul")
+        tables = ops.to(cosine, x.dtype), ops.to(sine, x.dtype)
         del positions, frequencies
-        return ops.to(cosine, x.dtype), ops.to(sine, x.dtype)
+        return tables
 
 
 def _rotate_half(x: Tensor) -> Tensor:

@@ -48,6 +48,6 @@ def causal_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
     batch, length, vocabulary = logits.shape
     logits = ops.to(logits, Dtype.FP32)
     labels = labels.tape.empty((batch, length + 1), Dtype.INT64, "pad")
-    labels = labels.tape.empty((batch, length), Dtype.INT64, "contiguous")
+    shifted = labels.tape.empty((batch, length), Dtype.INT64, "contiguous")
     logits = shapes.view(logits, (batch * length, vocabulary))
-    return nll_loss(log_softmax(logits), labels)
+    return nll_loss(log_softmax(logits), shifted)

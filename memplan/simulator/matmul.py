@@ -28,42 +28,63 @@ def cast(x: Tensor) -> Tensor:
     return casts[id(x)]
 
 
+def _of_input(gradient: Tensor, weight: Tensor | None) -> Tensor | None:
+    """``grad @ weight``, made as a matrix and handed on as a view of it."""
+    if weight is None:
+        return None
+    shape = (*gradient.shape[:-1], weight.shape[1])
+    product = gradient.tape.empty(shape, gradient.dtype, "mm")
+    return product.alias(shape, product.strides)
+
+
+def _of_weight(gradient: Tensor, x: Tensor | None) -> Tensor | None:
+    """``grad.T @ x``, transposed: a view too."""
+    if x is None:
+        return None
+    product = gradient.tape.empty((gradient.shape[-1], x.shape[-1]), gradient.dtype, "mm")
+    return product.alias(product.shape, product.strides)
+
+
 def _linear(node: Node, gradient: Tensor) -> Gradients:
     # MmBackward: the weight's gradient first (alphabetical: mat2, self).
     x, weight = node.unpack()
-    tape = gradient.tape
-    tape.take_workspace()
-    of_weight = of_x = None
-    if x is not None:
-        out_features, in_features = gradient.shape[-1], x.shape[-1]
-        of_weight = tape.empty((out_features, in_features), gradient.dtype, "mm")
-        of_weight = of_weight.alias(of_weight.shape, of_weight.strides)
-    if weight is not None:
-        shape = (*gradient.shape[:-1], weight.shape[1])
-        # Made as a matrix and handed on as a view of it.
-        of_x = tape.empty(shape, gradient.dtype, "mm")
-        of_x = of_x.alias(shape, of_x.strides)
-    return of_x, of_weight
+    gradient.tape.take_workspace()
+    of_weight = _of_weight(gradient, x)
+    return _of_input(gradient, weight), of_weight
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``F.linear``: ``x`` (…, in), ``weight`` (out, in), ``bias`` (out), which is fused (``addmm``)."""
     x, weight = cast(x), cast(weight)
     if bias is not None:
-        bias = cast(bias)
-        node = begin(_addmm, x, weight, bias)
-    else:
-        node = begin(_linear, x, weight)
+        return _fused(x, weight, cast(bias))
+    node = begin(_linear, x, weight)
     if node is not None:
         node.save(x.tape, x if node.edges[1] else None, weight if node.edges[0] else None)
-    x.tape.take_workspace("cublas" if bias is None else "cublaslt")
+    x.tape.take_workspace()
     return finish(node, x.tape.empty((*x.shape[:-1], weight.shape[0]), x.dtype, "linear"))
 
 
+def _fused(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A linear layer with a bias: on the input as a matrix (``_flatten_nd_linear`` in aten's Linear.cpp).
+
+    Its gradient therefore reaches the input one op later than the weight's reaches the weight.
+    """
+    flat = shapes.view(x, (prod(x.shape[:-1]), x.shape[-1]))
+    node = begin(_addmm, flat, weight, bias)
+    if node is not None:
+        node.save(x.tape, flat if node.edges[1] else None, weight if node.edges[0] else None)
+    x.tape.take_workspace("cublaslt")
+    product = finish(node, x.tape.empty((flat.shape[0], weight.shape[0]), x.dtype, "linear"))
+    return shapes.view(product, (*x.shape[:-1], weight.shape[0]))
+
+
 def _addmm(node: Node, gradient: Tensor) -> Gradients:
-    of_x, of_weight = _linear(node, gradient)
-    # The bias' gradient is the incoming one, summed by the engine.
-    return of_x, of_weight, gradient
+    # AddmmBackward: the input's gradient first (alphabetical: mat1, mat2, self). The bias' gradient is
+    # the incoming one, summed by the engine.
+    x, weight = node.unpack()
+    gradient.tape.take_workspace()
+    return _of_input(gradient, weight), _of_weight(gradient, x), gradient
 
 
 def _bmm(node: Node, gradient: Tensor) -> Gradients:
