@@ -57,7 +57,7 @@ _OWN_MODEL_CODE = ("litgpt", "torchtune")
 
 
 def folder() -> Path:
-    """Where measurements are: ``truth`` under ``MEMPLAN_SHARED``, or else under ``shared`` beside the project."""
+    """Where measurements are: ``truth`` under ``MEMPLAN_SHARED``, else under ``../shared``."""
     beside = Path(__file__).resolve().parents[2] / "shared"
     return Path(os.environ.get("MEMPLAN_SHARED") or beside) / "truth"
 
