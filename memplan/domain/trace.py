@@ -32,8 +32,8 @@ class Trace:
     event index of each phase, in order; a phase may occur several times (forward, backward, forward, …
     with accumulation). ``cycles`` gives the first event index of each optimizer step: the last one repeats
     for as long as the run lasts, without the allocations of the blocks in ``once`` (optimizer states and
-    workspaces, made the first time they are needed). Parallel lists rather than objects: a step of an 8B model has some ten
-    thousand events.
+    workspaces, made the first time they are needed). Parallel lists rather than objects: a step of an 8B
+    model has some ten thousand events.
     """
 
     events: list[int] = field(default_factory=list)

@@ -75,8 +75,12 @@ def _device(workload: Workload, target: Target | None, trace: Trace, replayed: R
     peak = replayed.peak
     parts = components(workload, trace, replayed)
     context = _context(workload, target)
-    unmodelled = (*gaps(workload, target, parts), *_context_gaps(workload, target))
-    low = peak.allocated + context - sum(gap.low for gap in unmodelled)
+    unmodelled = (
+        *gaps(workload, target, parts),
+        *_context_gaps(workload, target),
+        *_cache_gaps(peak.reserved - peak.allocated),
+    )
+    low = peak.reserved + context - sum(gap.low for gap in unmodelled)
     high = peak.reserved + context + sum(gap.high for gap in unmodelled)
     return DeviceMemory(
         peak_allocated=Bytes(peak.allocated),
@@ -109,6 +113,13 @@ def _context_gaps(workload: Workload, target: Target | None) -> tuple[Gap, ...]:
             Gap(reason=f"the CUDA context of {target.name} is assumed, not measured", low=target.context),
         )
     return ()
+
+
+def _cache_gaps(cached: int) -> tuple[Gap, ...]:
+    """Before PyTorch runs out of memory it returns what it caches: a run may fit with less than it reserves."""
+    return (
+        (Gap(reason="cached memory is given back when it runs short", low=Bytes(cached)),) if cached else ()
+    )
 
 
 def _verdict(device: DeviceMemory, target: Target) -> Verdict:

@@ -6,19 +6,19 @@ defaults (what transformers assumes for an absent key), and offers ``architectur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from types import ModuleType
 
-from memplan.domain.architecture import Architecture
-from memplan.domain.errors import Location, UnknownNameError
+from memplan.domain.architecture import Architecture, ParameterGroup
+from memplan.domain.errors import UnknownNameError
 from memplan.domain.workload import Attention, Workload
 from memplan.families import llama
-from memplan.simulator.step import Model
+from memplan.families.config import Where
+from memplan.families.decoder import Decoder
 from memplan.simulator.tensor import Tape
 
 FAMILIES: tuple[ModuleType, ...] = (llama,)
-
-Where = Callable[[str], Location | None]
 
 
 def known() -> tuple[str, ...]:
@@ -45,10 +45,16 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
             location=where("model_type"),
             hint=f"covered: {', '.join(known())}",
         )
-    return family.architecture(config, where)  # type: ignore[no-any-return]
+    shape: Architecture = family.architecture(config, where)
+    return replace(shape, groups=_groups(shape))
 
 
-def build(tape: Tape, shape: Architecture, workload: Workload, kind: Attention) -> Model:
+def _groups(shape: Architecture) -> tuple[ParameterGroup, ...]:
+    """The model's parameters, counted on the model itself: what is simulated is what is reported."""
+    return build(Tape((8, 0)), shape, Workload(model=shape), Attention.EAGER).groups()
+
+
+def build(tape: Tape, shape: Architecture, workload: Workload, kind: Attention) -> Decoder:
     """The model in the simulator, its parameters allocated; ``kind`` is the attention kernel that runs."""
     family = _family(shape.model_type)
     assert family is not None, shape.model_type

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 
 from memplan.domain.errors import FieldError, Location
 
+Where = Callable[[str], Location | None]
+"""The place of a key in the file it was read from."""
+
 LARGEST_SIDE = 2**31 - 1
 """No side of a tensor is longer: PyTorch kernels index with 32 bits here, and a typo is likelier."""
 
@@ -19,7 +22,7 @@ class Config:
         self,
         values: Mapping[str, object],
         defaults: Mapping[str, object],
-        where: Callable[[str], Location | None],
+        where: Where,
     ) -> None:
         self.values = values
         self.defaults = defaults

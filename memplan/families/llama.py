@@ -8,26 +8,15 @@ Shape suffixes: B batch, S sequence, H heads, K key/value heads, D head width, V
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 
-from memplan.domain.architecture import Architecture, ParameterGroup
-from memplan.domain.errors import Location
-from memplan.domain.trace import Phase
+from memplan.domain.architecture import Architecture
 from memplan.domain.workload import Attention, Workload
-from memplan.families.config import Config
-from memplan.simulator import attention, masks, ops, shapes
-from memplan.simulator.adapters import LoraLinear, adapt
-from memplan.simulator.autograd import require_grad
-from memplan.simulator.blocks import Linear, RMSNorm, Rotary, Store, rotate
-from memplan.simulator.checkpoint import checkpoint
-from memplan.simulator.kernels import needs_mask
-from memplan.simulator.loss import causal_lm_loss
-from memplan.simulator.matmul import linear
+from memplan.families.config import Config, Where
+from memplan.families.decoder import Decoder, Projection
+from memplan.simulator import attention, ops, shapes
+from memplan.simulator.blocks import Linear, RMSNorm, Store, rotate
 from memplan.simulator.tensor import Tape, Tensor
-
-Projection = Linear | LoraLinear
-Where = Callable[[str], Location | None]
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Linear layers of a block, in load order: what an adapter may target."""
@@ -71,7 +60,7 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
     model_type = str(config["model_type"])
     read = Config(config, DEFAULTS[model_type], where)
     heads, hidden = read.size("num_attention_heads"), read.size("hidden_size")
-    shape = Architecture(
+    return Architecture(
         model_type=model_type,
         hidden_size=hidden,
         intermediate_size=read.size("intermediate_size"),
@@ -87,7 +76,6 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
         mlp_bias=model_type == "llama" and read.flag("mlp_bias"),
         sliding_window=_sliding_window(read, model_type),
     )
-    return replace(shape, groups=groups(shape))
 
 
 def _key_value_heads(read: Config, heads: int) -> int:
@@ -117,25 +105,6 @@ def build(tape: Tape, shape: Architecture, workload: Workload, kind: Attention) 
     return Llama(tape, shape, workload, kind)
 
 
-def groups(shape: Architecture) -> tuple[ParameterGroup, ...]:
-    """Every parameter of the model, once."""
-    hidden, layers = shape.hidden_size, shape.num_hidden_layers
-    found = [ParameterGroup(name="embed_tokens", component="embeddings", shape=(shape.vocab_size, hidden))]
-    for name, (inputs, outputs, bias) in _linears(shape).items():
-        found.append(ParameterGroup(name=name, component="blocks", shape=(outputs, inputs), copies=layers))
-        if bias:
-            found.append(
-                ParameterGroup(name=f"{name}.bias", component="blocks", shape=(outputs,), copies=layers)
-            )
-    norms = 2 * layers + 1
-    found.append(ParameterGroup(name="norms", component="blocks", shape=(hidden,), copies=norms))
-    if not shape.tie_word_embeddings:
-        found.append(
-            ParameterGroup(name="lm_head", component="decoder_matrix", shape=(shape.vocab_size, hidden))
-        )
-    return tuple(found)
-
-
 def _linears(shape: Architecture) -> dict[str, tuple[int, int, bool]]:
     """(inputs, outputs, bias) of each linear layer of a block."""
     hidden, inner = shape.hidden_size, shape.intermediate_size
@@ -163,12 +132,10 @@ class Block:
         self.input_layernorm = RMSNorm(store, "layers.*.input_layernorm", shape.hidden_size)
         self.post_attention_layernorm = RMSNorm(store, "layers.*.post_attention_layernorm", shape.hidden_size)
 
-    def __call__(
-        self, hidden_states: Tensor, cosine: Tensor, sine: Tensor, mask: Tensor | None = None
-    ) -> Tensor:
+    def __call__(self, hidden_states: Tensor, mask: Tensor | None, *positions: Tensor) -> Tensor:
         residual = hidden_states
         hidden_states = self.input_layernorm(hidden_states)
-        hidden_states, _ = self.attend(hidden_states, cosine, sine, mask)
+        hidden_states, _ = self.attend(hidden_states, mask, *positions)
         hidden_states = ops.add(residual, hidden_states)
         residual = hidden_states
         hidden_states = self.post_attention_layernorm(hidden_states)
@@ -176,7 +143,7 @@ class Block:
         return ops.add(residual, hidden_states)
 
     def attend(
-        self, hidden_states: Tensor, cosine: Tensor, sine: Tensor, mask: Tensor | None
+        self, hidden_states: Tensor, mask: Tensor | None, cosine: Tensor, sine: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """``LlamaAttention``: the output, and the attention probabilities where they exist."""
         batch, length, _ = hidden_states.shape
@@ -212,82 +179,9 @@ def _parent(name: str) -> str:
     return "self_attn" if name in PROJECTIONS[:4] else "mlp"
 
 
-class Llama:
-    """``LlamaForCausalLM``, its adapters included; ``leaves`` are the trainable parameters."""
+class Llama(Decoder):
+    """``LlamaForCausalLM`` and the other two."""
 
-    __slots__ = (
-        "blocks",
-        "checkpointing",
-        "embed_tokens",
-        "head",
-        "kind",
-        "leaves",
-        "norm",
-        "rotary",
-        "shape",
-        "workload",
-    )
-
-    def __init__(self, tape: Tape, shape: Architecture, workload: Workload, kind: Attention) -> None:
-        adapter = workload.adapter
-        store = Store(tape, workload.precision.params, trainable=adapter is None)
-        self.shape = shape
-        self.workload = workload
-        self.kind = kind
-        self.checkpointing = workload.checkpointing.every
-        table = (shape.vocab_size, shape.hidden_size)
-        self.embed_tokens = store.parameter("embed_tokens.weight", table, "embeddings")
-        self.blocks = [Block(store, shape, kind) for _ in range(shape.num_hidden_layers)]
-        self.norm = RMSNorm(store, "norm", shape.hidden_size)
-        self.rotary = Rotary(store, shape.head_dim)
-        tied = shape.tie_word_embeddings
-        self.head = self.embed_tokens if tied else store.parameter("lm_head.weight", table, "decoder_matrix")
-        self.leaves = store.leaves
-        if adapter is not None:
-            adapters = Store(tape, adapter.dtype, trainable=True)
-            for block in self.blocks:
-                block.linears = adapt(block.linears, adapter, adapters)
-            self.leaves = adapters.leaves
-
-    def loss(self, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The causal language-model loss and the logits of a batch of token ids (B, S)."""
-        tape = tokens.tape
-        hidden_states = self.hidden(tokens)
-        tape.component, tape.scope = "logits_and_loss", "lm_head"
-        logits = linear(hidden_states, self.head)
-        tape.trace.enter(Phase.LOSS)
-        tape.scope = "loss"
-        loss = causal_lm_loss(logits, labels)
-        tape.component = "activations"
-        return loss, logits
-
-    def hidden(self, tokens: Tensor) -> Tensor:
-        """``LlamaModel``: the last hidden state (B, S, h).
-
-        With adapters under checkpointing, PEFT makes the embeddings need a gradient
-        (``enable_input_require_grads``).
-        """
-        tape, length = tokens.tape, tokens.shape[1]
-        tape.scope = "embed_tokens"
-        inputs_embeds = ops.embedding(self.embed_tokens, tokens)
-        if self.workload.adapter is not None and self.checkpointing:
-            require_grad(inputs_embeds, "embed_tokens")
-        hidden_states = inputs_embeds
-        mask = self._mask(hidden_states, length)
-        cosine, sine = self.rotary(hidden_states, length)
-        extra = () if mask is None else (mask,)
-        for index, block in enumerate(self.blocks):
-            if self.checkpointing and index % self.checkpointing == 0:
-                hidden_states = checkpoint(block, hidden_states, cosine, sine, *extra)
-            else:
-                hidden_states = block(hidden_states, cosine, sine, *extra)
-        return self.norm(hidden_states)
-
-    def _mask(self, hidden_states: Tensor, length: int) -> Tensor | None:
-        """Eager attention always gets an additive mask; SDPA a boolean one, and only when it has to."""
-        hidden_states.tape.scope = "causal_mask"
-        if self.kind is Attention.EAGER:
-            return masks.additive(masks.causal(hidden_states, length), hidden_states.dtype)
-        if needs_mask(self.shape, self.workload) and self.kind is not Attention.FLASH_ATTENTION_2:
-            return masks.causal(hidden_states, length)
-        return None
+    def make_block(self, store: Store, _: int) -> Block:
+        """All blocks are alike."""
+        return Block(store, self.shape, self.kind)

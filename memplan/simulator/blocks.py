@@ -10,21 +10,23 @@ from memplan.simulator.tensor import Parameter, Tape, Tensor
 
 
 class Store:
-    """Creates the parameters of one model: their dtype, and whether they train (then listed as leaves)."""
+    """Creates the parameters of one model, in load order; ``leaves`` are those that train."""
 
-    __slots__ = ("dtype", "leaves", "tape", "trainable")
+    __slots__ = ("dtype", "leaves", "parameters", "tape", "trainable")
 
     def __init__(self, tape: Tape, dtype: Dtype, *, trainable: bool) -> None:
         self.tape = tape
         self.dtype = dtype
         self.trainable = trainable
         self.leaves: list[Leaf] = []
+        self.parameters: list[Parameter] = []
 
     def parameter(
         self, name: str, shape: tuple[int, ...], component: str = "blocks", *, dtype: Dtype | None = None
     ) -> Parameter:
         """Allocate a parameter in load order."""
         parameter = Parameter(self.tape, shape, dtype or self.dtype, component, name)
+        self.parameters.append(parameter)
         if self.trainable:
             leaf = Leaf(parameter, name)
             parameter.node = leaf

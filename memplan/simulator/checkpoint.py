@@ -24,9 +24,12 @@ class _StopRecomputationError(Exception):
 class Region:
     """A function run under checkpointing: its arguments, and how many tensors its nodes saved."""
 
-    __slots__ = ("arguments", "autocast", "function", "recomputed", "recomputing", "saves")
+    __slots__ = ("arguments", "autocast", "function", "recomputed", "recomputing", "saves", "tape")
 
-    def __init__(self, tape: Tape, function: Callable[..., Tensor], arguments: tuple[Tensor, ...]) -> None:
+    def __init__(
+        self, tape: Tape, function: Callable[..., Tensor], arguments: tuple[Tensor | None, ...]
+    ) -> None:
+        self.tape = tape
         self.function = function
         self.arguments = arguments
         self.autocast = tape.autocast
@@ -44,8 +47,9 @@ class Region:
             raise _StopRecomputationError
         return ()
 
-    def recompute(self, tape: Tape) -> None:
+    def recompute(self) -> None:
         """Run the region again, as far as its nodes need it."""
+        tape = self.tape
         grad_enabled, region, autocast, casts = tape.grad_enabled, tape.region, tape.autocast, tape.casts
         component, scope = tape.component, tape.scope
         tape.grad_enabled, tape.region, tape.autocast, tape.casts = True, self, self.autocast, {}
@@ -70,23 +74,19 @@ class Packed:
         """Take the tensors, recomputing the region if nobody did yet."""
         region = self.region
         if not region.recomputing:
-            region.recompute(_tape(region))
+            region.recompute()
         saved = region.recomputed[self.index]
         region.recomputed[self.index] = ()
         return saved
 
 
-def _tape(region: Region) -> Tape:
-    return region.arguments[0].tape
-
-
-def checkpoint(function: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
-    """``function(*arguments)``, keeping only the arguments until backward."""
-    tape = arguments[0].tape
+def checkpoint(function: Callable[..., Tensor], hidden_states: Tensor, *others: Tensor | None) -> Tensor:
+    """``function(hidden_states, *others)``, keeping only the arguments until backward."""
+    tape = hidden_states.tape
     if not tape.grad_enabled or tape.region is not None:
-        return function(*arguments)
-    tape.region = Region(tape, function, arguments)
+        return function(hidden_states, *others)
+    tape.region = Region(tape, function, (hidden_states, *others))
     try:
-        return function(*arguments)
+        return function(hidden_states, *others)
     finally:
         tape.region = None

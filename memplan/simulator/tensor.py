@@ -138,11 +138,12 @@ class Tensor:
 class Parameter(Tensor):
     """A tensor of the model itself, under its name."""
 
-    __slots__ = ("name",)
+    __slots__ = ("component", "name")
 
     def __init__(self, tape: Tape, shape: Shape, dtype: Dtype, component: str, name: str) -> None:
         storage = Storage(
             tape.trace, prod(shape) * dtype.itemsize, (component, name, "parameter", shape, dtype)
         )
         super().__init__(tape, storage, shape, layout.contiguous(shape), dtype)
+        self.component = component
         self.name = name

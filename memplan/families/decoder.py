@@ -1,0 +1,163 @@
+"""What decoder-only language models share: embeddings, blocks, norm, head, loss, checkpointing, adapters.
+
+A family subclasses ``Decoder`` and says how its blocks, norms, positions and masks are made. The forward
+pass keeps the local variables that transformers' ``…Model.forward`` and ``…ForCausalLM.forward`` keep,
+because their lifetimes decide the peak.
+
+Shapes: token ids (B, S), hidden states (B, S, h), logits (B, S, V).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Protocol
+
+from memplan.domain.architecture import Architecture, ParameterGroup
+from memplan.domain.trace import Phase
+from memplan.domain.workload import Attention, Workload
+from memplan.simulator import masks, ops
+from memplan.simulator.adapters import LoraLinear, adapt
+from memplan.simulator.autograd import require_grad
+from memplan.simulator.blocks import Linear, RMSNorm, Rotary, Store
+from memplan.simulator.checkpoint import checkpoint
+from memplan.simulator.kernels import needs_mask
+from memplan.simulator.loss import causal_lm_loss
+from memplan.simulator.matmul import linear
+from memplan.simulator.tensor import Tape, Tensor
+
+Projection = Linear | LoraLinear
+
+
+class Module(Protocol):
+    """Something that maps hidden states to hidden states."""
+
+    def __call__(self, x: Tensor, /) -> Tensor: ...
+
+
+class Block(Protocol):
+    """One decoder block; ``linears`` are the layers an adapter may wrap, by their short names."""
+
+    linears: dict[str, Projection]
+
+    def __call__(self, hidden_states: Tensor, mask: Tensor | None, /, *positions: Tensor) -> Tensor: ...
+
+
+class Decoder:
+    """A causal language model in the simulator; ``leaves`` are its trainable parameters."""
+
+    def __init__(self, tape: Tape, shape: Architecture, workload: Workload, kind: Attention) -> None:
+        adapter = workload.adapter
+        self.shape = shape
+        self.workload = workload
+        self.kind = kind
+        store = self.store = Store(tape, workload.precision.params, trainable=adapter is None)
+        table = (shape.vocab_size, shape.hidden_size)
+        self.embed_tokens = store.parameter("embed_tokens.weight", table, "embeddings")
+        self.make_positions(store)
+        self.blocks = [self.make_block(store, index) for index in range(shape.num_hidden_layers)]
+        self.norm = self.make_norm(store)
+        self.make_buffers(store)
+        tied = shape.tie_word_embeddings
+        self.head = self.embed_tokens if tied else store.parameter("lm_head.weight", table, "decoder_matrix")
+        self.leaves = store.leaves
+        if adapter is not None:
+            adapters = Store(tape, adapter.dtype, trainable=True)
+            for block in self.blocks:
+                block.linears = adapt(block.linears, adapter, adapters)
+            self.leaves = adapters.leaves
+
+    # What a family says.
+
+    def make_block(self, store: Store, index: int, /) -> Block:
+        """The block at a depth."""
+        raise NotImplementedError
+
+    def make_norm(self, store: Store) -> Module:
+        """The norm behind the last block."""
+        return RMSNorm(store, "norm", self.shape.hidden_size)
+
+    def make_positions(self, store: Store) -> None:
+        """Parameters of learned positions, which are loaded right after the embeddings."""
+
+    def make_buffers(self, store: Store) -> None:
+        """Buffers of rotary positions."""
+        self.rotary = Rotary(store, self.shape.head_dim)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """The input embeddings."""
+        return ops.embedding(self.embed_tokens, tokens)
+
+    def enter(self, inputs_embeds: Tensor) -> Tensor:
+        """What becomes of the embeddings before the first block (scaling, added positions)."""
+        return inputs_embeds
+
+    def positions(self, hidden_states: Tensor) -> tuple[Tensor, ...]:
+        """Tensors that every block gets besides the hidden states: rotary tables."""
+        return self.rotary(hidden_states, hidden_states.shape[1])
+
+    def masks(self, hidden_states: Tensor) -> dict[str, Tensor | None]:
+        """Attention masks by kind of layer: eager attention always gets one, SDPA if it must."""
+        return {"full_attention": self.mask(hidden_states, needed=needs_mask(self.shape, self.workload))}
+
+    def layer_type(self, _: int, /) -> str:
+        """Which of the masks a block uses."""
+        return "full_attention"
+
+    def project(self, hidden_states: Tensor) -> Tensor:
+        """Logits of hidden states."""
+        return linear(hidden_states, self.head)
+
+    # What all of them do.
+
+    def mask(self, hidden_states: Tensor, *, needed: bool) -> Tensor | None:
+        """One mask for the attention kernel in use; FlashAttention-2 takes none."""
+        hidden_states.tape.scope = "causal_mask"
+        length = hidden_states.shape[1]
+        if self.kind is Attention.EAGER:
+            return masks.additive(masks.causal(hidden_states, length), hidden_states.dtype)
+        if needed and self.kind is not Attention.FLASH_ATTENTION_2:
+            return masks.causal(hidden_states, length)
+        return None
+
+    def loss(self, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The causal language-model loss and the logits of a batch."""
+        tape = tokens.tape
+        hidden_states = self.hidden(tokens)
+        tape.component, tape.scope = "logits_and_loss", "lm_head"
+        logits = self.project(hidden_states)
+        tape.trace.enter(Phase.LOSS)
+        tape.scope = "loss"
+        loss = causal_lm_loss(logits, labels)
+        tape.component = "activations"
+        return loss, logits
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """The last hidden states.
+
+        With adapters under checkpointing, PEFT makes the embeddings need a gradient
+        (``enable_input_require_grads``).
+        """
+        tape = tokens.tape
+        tape.scope = "embed_tokens"
+        inputs_embeds = self.embed(tokens)
+        every = self.workload.checkpointing.every
+        if self.workload.adapter is not None and every:
+            require_grad(inputs_embeds, "embed_tokens")
+        attention_masks = self.masks(inputs_embeds)
+        hidden_states = self.enter(inputs_embeds)
+        positions = self.positions(hidden_states)
+        for index, block in enumerate(self.blocks):
+            mask = attention_masks[self.layer_type(index)]
+            if every and index % every == 0:
+                hidden_states = checkpoint(block, hidden_states, mask, *positions)
+            else:
+                hidden_states = block(hidden_states, mask, *positions)
+        return self.norm(hidden_states)
+
+    def groups(self) -> tuple[ParameterGroup, ...]:
+        """The model's own parameters, alike ones counted together."""
+        counted = Counter((entry.name, entry.component, entry.shape) for entry in self.store.parameters)
+        return tuple(
+            ParameterGroup(name=name, component=component, shape=shape, copies=copies)
+            for (name, component, shape), copies in counted.items()
+        )
