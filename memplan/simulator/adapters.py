@@ -28,6 +28,10 @@ class LoraLinear:
         self.up = adapters.parameter(f"{base.name}.lora_B.weight", (outputs, adapter.rank), "adapter")
 
     def __call__(self, x: Tensor) -> Tensor:
+        # The caller's frame holds the input until this one is gone, also when recomputation stops within.
+        return self._forward(x)
+
+    def _forward(self, x: Tensor) -> Tensor:
         result = self.base(x)
         dtype = result.dtype
         x = ops.to(x, self.down.dtype)

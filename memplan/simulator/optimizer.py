@@ -7,7 +7,7 @@ from math import prod
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Optimizer
 from memplan.simulator.autograd import Leaf
-from memplan.simulator.tensor import Storage, Tape
+from memplan.simulator.tensor import Storage, Tape, Tensor
 
 STATES = {"adamw": 2, "adam": 2, "sgd": 0}
 """Tensors of a parameter's size kept per parameter, by optimizer."""
@@ -28,8 +28,9 @@ class Stepper:
         """Update every parameter that has a gradient.
 
         Foreach AdamW takes the square root of all second moments into new tensors at once
-        (``_multi_tensor_adamw`` in torch/optim/adam.py); the for-loop does so parameter by parameter;
-        fused has no temporaries but keeps its step counters on the GPU.
+        (``_multi_tensor_adamw`` in torch/optim/adam.py); the for-loop makes a root and a denominator for each
+        parameter, and holds the last denominator until it has the next; fused has no temporaries but
+        keeps its step counters on the GPU.
         """
         updated = [leaf for leaf in self.leaves if leaf.grad is not None]
         if not STATES.get(self.optimizer.name, 2):
@@ -40,8 +41,15 @@ class Stepper:
         if self.optimizer.implementation == "foreach":
             _ = [self.tape.empty(leaf.shape, leaf.dtype, "sqrt") for leaf in updated]
         elif self.optimizer.implementation == "for_loop":
+            denominator = None
             for leaf in updated:
-                self.tape.empty(leaf.shape, leaf.dtype, "sqrt")
+                denominator = self._denominator(leaf)
+            del denominator
+
+    def _denominator(self, leaf: Leaf) -> Tensor:
+        """``exp_avg_sq.sqrt() / correction`` (``_single_tensor_adam``)."""
+        _root = self.tape.empty(leaf.shape, leaf.dtype, "sqrt")
+        return self.tape.empty(leaf.shape, leaf.dtype, "div")
 
     def zero_grad(self) -> None:
         """Free gradients, or leave them in place when ``set_to_none`` is off."""
