@@ -116,7 +116,7 @@ def _context_gaps(workload: Workload, target: Target | None) -> tuple[Gap, ...]:
 
 
 def _cache_gaps(cached: int) -> tuple[Gap, ...]:
-    """Before PyTorch runs out of memory it returns what it caches: a run may fit with less than it reserves."""
+    """Before PyTorch runs out it returns what it caches: a run may fit in less than it reserves."""
     return (
         (Gap(reason="cached memory is given back when it runs short", low=Bytes(cached)),) if cached else ()
     )

@@ -22,7 +22,11 @@ class _StopRecomputationError(Exception):
 
 
 class Region:
-    """A function run under checkpointing: its arguments, and how many tensors its nodes saved."""
+    """A function run under checkpointing: its arguments, and how many tensors its nodes saved.
+
+    The arguments beside the hidden states are kept in reverse: tuples let go of their items last to first,
+    and transformers passes these by keyword, in a dictionary, which lets go of them first to last.
+    """
 
     __slots__ = ("arguments", "autocast", "function", "recomputed", "recomputing", "saves", "tape")
 
@@ -56,7 +60,7 @@ class Region:
         tape.component = "activations"
         self.recomputing = True
         with suppress(_StopRecomputationError):
-            self.function(*self.arguments)
+            self.function(self.arguments[0], *self.arguments[:0:-1])
         tape.component, tape.scope = component, scope
         tape.grad_enabled, tape.region, tape.autocast, tape.casts = grad_enabled, region, autocast, casts
 
@@ -85,7 +89,7 @@ def checkpoint(function: Callable[..., Tensor], hidden_states: Tensor, *others: 
     tape = hidden_states.tape
     if not tape.grad_enabled or tape.region is not None:
         return function(hidden_states, *others)
-    tape.region = Region(tape, function, (hidden_states, *others))
+    tape.region = Region(tape, function, (hidden_states, *reversed(others)))
     try:
         return function(hidden_states, *others)
     finally:
