@@ -57,7 +57,11 @@ def _steps(tape: Tape, workload: Workload, model: Model) -> Trace:
 
 
 def _step(tape: Tape, workload: Workload, model: Model, stepper: Stepper) -> None:
-    """One optimizer step. A loop that keeps ``outputs`` holds its logits to the end of the step."""
+    """One optimizer step.
+
+    A loop that keeps ``outputs`` holds its loss and logits until it has the next ones. The Hugging Face
+    Trainer's ``training_step`` returns after each backward pass and keeps neither.
+    """
     kept: tuple[Tensor, ...] = ()
     for _ in range(min(workload.batch.accumulation, MICRO_BATCHES)):
         batch = _batch(tape, workload)
@@ -66,6 +70,7 @@ def _step(tape: Tape, workload: Workload, model: Model, stepper: Stepper) -> Non
         del logits
         tape.trace.enter(Phase.BACKWARD)
         backward(loss)
+        del loss
     tape.trace.enter(Phase.OPTIMIZER)
     tape.component, tape.scope = "temporaries", "optimizer"
     stepper.step()
