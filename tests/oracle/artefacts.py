@@ -1,0 +1,106 @@
+"""What a step on the CPU allocates differently from one on a GPU: the rules that match the two sequences.
+
+Whatever no rule here names has to be equal, event by event and in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from memplan.domain.architecture import Architecture
+from memplan.domain.dtype import Dtype
+from memplan.domain.trace import Trace
+from memplan.domain.workload import Workload
+
+SMALLEST = 1024
+"""Smaller tensors are left out: position ids, packing checks, counters, scalars."""
+
+RNG_STATE = 5056
+"""Bytes of the CPU generator's state, which checkpointing keeps (for a GPU too, but in host memory)."""
+
+
+BOOKKEEPING = 8 * 1024
+"""Bytes by which a real peak may exceed the simulated one: what the rules leave out and is alive then."""
+
+
+def of_simulation(trace: Trace, workload: Workload) -> list[int]:
+    """Events of the last simulated step as a CPU would make them, at least 1 KiB each."""
+    skipped = _left_out(trace) | set(trace.once)
+    events: list[int] = []
+    for event in trace.events[trace.cycles[-1] :]:
+        block = max(event, ~event)
+        size = trace.sizes[block]
+        if block in skipped or size < SMALLEST:
+            continue
+        events.append(size if event >= 0 else -size)
+        if event >= 0 and _mixes_dtypes(trace, block, workload):
+            events += [size, -size]
+    return events
+
+
+def of_profiler(events: list[int], workload: Workload) -> list[int]:
+    """Profiled events without those that only a CPU makes, at least 1 KiB each."""
+    # One boolean per pair of positions: transformers builds masks by combining several, the simulator makes
+    # the one that is kept. Nothing else in the cases has this size.
+    pairs = workload.sequence.length**2
+    dropped = {pairs, -pairs, RNG_STATE, -RNG_STATE}
+    return [size for size in events if abs(size) >= SMALLEST and size not in dropped]
+
+
+def comparable(events: list[int], workload: Workload) -> list[int]:
+    """The sequence to compare.
+
+    Qwen2's forward holds the embeddings in a dictionary that goes after its mask, and the others' do not:
+    there, the free of the additive mask is left out.
+    """
+    shape = workload.model
+    assert isinstance(shape, Architecture)
+    if shape.model_type != "qwen2":
+        return events
+    mask = workload.batch.micro * workload.sequence.length**2 * workload.precision.params.itemsize
+    return [size for size in events if size != -mask]
+
+
+def allowance(workload: Workload) -> int:
+    """By how many bytes the real peak may exceed the simulated one.
+
+    Every checkpointed region keeps a generator state; one more is kept while it is run again.
+    """
+    shape = workload.model
+    assert isinstance(shape, Architecture)
+    regions = shape.num_hidden_layers + 1 if workload.checkpointing.every else 0
+    return BOOKKEEPING + regions * RNG_STATE
+
+
+def _left_out(trace: Trace) -> set[int]:
+    """Blocks that exist on a GPU only, and boolean masks."""
+    found: set[int] = set()
+    last = ""
+    for event in trace.events:
+        if event < 0:
+            continue
+        component, _, op, _, _ = trace.tags[event]
+        if component == "workspace" or op == "causal_mask":
+            # cuBLAS workspaces; boolean masks, see ``of_profiler``.
+            found.add(event)
+        elif last == "softmax_backward":
+            # CUDA multiplies the gradient and the output into a temporary, the CPU's kernel does not.
+            assert op == "mul", trace.tags[event]
+            found.add(event)
+        last = op
+    return found
+
+
+def _mixes_dtypes(trace: Trace, block: int, workload: Workload) -> bool:
+    """Adding an fp32 adapter to a half result: the CPU casts the half operand into a temporary first."""
+    _, scope, op, _, dtype = trace.tags[block]
+    mixed = workload.precision.params.is_half and dtype is Dtype.FP32
+    return workload.adapter is not None and mixed and op == "add" and scope.endswith("_proj")
+
+
+def running(events: list[int]) -> Iterator[int]:
+    """Bytes in use after each event, above those at the start."""
+    used = 0
+    for size in events:
+        used += size
+        yield used

@@ -1,0 +1,96 @@
+"""A training step that really runs, on the CPU, and the allocations PyTorch's profiler saw in it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from memplan.domain.dtype import Dtype
+from memplan.domain.workload import Adapter, Workload
+from tests.oracle.libraries import library
+
+torch = library("torch")
+transformers = library("transformers")
+peft = library("peft")
+
+DTYPES = {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16, Dtype.FP16: torch.float16}
+
+
+RENAMED = ".*(gradient_checkpointing_enable|is_gradient_checkpointing)` is deprecated"
+"""What transformers says of the names that its 4.x releases have too, and that peft still uses."""
+
+
+def model(config: Mapping[str, Any], workload: Workload) -> Any:
+    """The model of transformers for a ``config.json``, in training mode, its adapters and checkpointing included."""
+    settings = {key: value for key, value in config.items() if key != "model_type"}
+    shape = transformers.AutoConfig.for_model(config["model_type"], use_cache=False, **settings)
+    found = transformers.AutoModelForCausalLM.from_config(
+        shape, dtype=DTYPES[workload.precision.params], attn_implementation="eager"
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", RENAMED, FutureWarning)
+        if workload.checkpointing.every:
+            found.gradient_checkpointing_enable({"use_reentrant": False})
+        if workload.adapter is not None:
+            found = peft.get_peft_model(found, _lora(workload.adapter))
+    return found.train()
+
+
+def _lora(adapter: Adapter) -> Any:
+    return peft.LoraConfig(
+        r=adapter.rank,
+        target_modules=list(adapter.targets),
+        lora_dropout=adapter.dropout,
+        task_type="CAUSAL_LM",
+    )
+
+
+def second_step(config: Mapping[str, Any], workload: Workload) -> list[int]:
+    """Allocations (positive) and frees (negative) of the second optimizer step, in bytes, in order."""
+    torch.manual_seed(0)
+    trained = model(config, workload)
+    optimizer = torch.optim.AdamW(
+        [parameter for parameter in trained.parameters() if parameter.requires_grad],
+        foreach=workload.optimizer.implementation == "foreach",
+    )
+    step = _step_keeping_outputs if workload.outputs_kept else _step
+    step(trained, optimizer, workload)
+    return _recorded(lambda: step(trained, optimizer, workload))
+
+
+def _recorded(run: Any) -> list[int]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+        ) as profile:
+            run()
+    events = profile.profiler.kineto_results.events()
+    return [event.nbytes() for event in events if event.name() == "[memory]"]
+
+
+def _step(trained: Any, optimizer: Any, workload: Workload) -> None:
+    """A loop that keeps only the loss, as the Hugging Face Trainer does."""
+    size = (workload.batch.micro, workload.sequence.length)
+    for _ in range(workload.batch.accumulation):
+        tokens, labels = torch.zeros(size, dtype=torch.int64), torch.zeros(size, dtype=torch.int64)
+        loss = trained(input_ids=tokens, labels=labels).loss
+        loss.backward()
+        del loss
+    _update(optimizer, workload)
+
+
+def _step_keeping_outputs(trained: Any, optimizer: Any, workload: Workload) -> None:
+    """A plain loop, whose ``outputs`` hold the logits until they are replaced."""
+    size = (workload.batch.micro, workload.sequence.length)
+    for _ in range(workload.batch.accumulation):
+        tokens, labels = torch.zeros(size, dtype=torch.int64), torch.zeros(size, dtype=torch.int64)
+        outputs = trained(input_ids=tokens, labels=labels)
+        outputs.loss.backward()
+    _update(optimizer, workload)
+
+
+def _update(optimizer: Any, workload: Workload) -> None:
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=workload.optimizer.set_to_none)
