@@ -152,9 +152,8 @@ def _no_training_size(row: Row) -> Iterator[str]:
 def _has_mask(row: Row) -> bool:
     """Whether attention is given a causal mask.
 
-    Without an ``attention_mask``, transformers 4.53 to 4.57 look for packed sequences in the position ids and
-    build a mask even where they find none (``find_packed_sequence_indices`` in masking_utils.py); 5.x
-    returns early.
+    Without an ``attention_mask``, transformers 4.57 looks for packed sequences in the position ids and builds
+    a mask even where it finds none (``find_packed_sequence_indices`` in masking_utils.py); 5.x does not.
     """
     return "transformers 4.57" in row["stack"] and "no attention mask" in row["seq_mode"]
 
