@@ -22,7 +22,7 @@ RENAMED = ".*(gradient_checkpointing_enable|is_gradient_checkpointing)` is depre
 
 
 def model(config: Mapping[str, Any], workload: Workload) -> Any:
-    """The model of transformers for a ``config.json``, in training mode, its adapters and checkpointing included."""
+    """The model of transformers for a ``config.json``, ready to train as the workload says."""
     settings = {key: value for key, value in config.items() if key != "model_type"}
     shape = transformers.AutoConfig.for_model(config["model_type"], use_cache=False, **settings)
     found = transformers.AutoModelForCausalLM.from_config(
@@ -38,12 +38,8 @@ def model(config: Mapping[str, Any], workload: Workload) -> Any:
 
 
 def _lora(adapter: Adapter) -> Any:
-    return peft.LoraConfig(
-        r=adapter.rank,
-        target_modules=list(adapter.targets),
-        lora_dropout=adapter.dropout,
-        task_type="CAUSAL_LM",
-    )
+    targets = list(adapter.targets)
+    return peft.LoraConfig(r=adapter.rank, target_modules=targets, task_type="CAUSAL_LM")
 
 
 def second_step(config: Mapping[str, Any], workload: Workload) -> list[int]:

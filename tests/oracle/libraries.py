@@ -1,4 +1,4 @@
-"""The libraries the simulator is compared with: loaded here only, and a reason to skip where they are absent."""
+"""The libraries the simulator is compared with, and the reason to skip where they are absent."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from functools import cache
 
 import pytest
 
+from memplan.domain.architecture import Architecture
 from memplan.domain.trace import Trace
 from memplan.domain.workload import Attention, Workload
 from memplan.families import build
@@ -26,6 +27,7 @@ def measured(name: str) -> tuple[Workload, list[int], Trace]:
     config = TINY | config
     case = workload(config, settings)
     shape = case.model
+    assert isinstance(shape, Architecture)
     trace = train(case, lambda tape: build(tape, shape, case, Attention.EAGER), CAPABILITY)
     return case, second_step(config, case), trace
 

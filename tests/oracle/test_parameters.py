@@ -1,0 +1,137 @@
+"""Parameter counts and class defaults against transformers' own models, made on the meta device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from memplan.families import architecture
+from tests.oracle.libraries import library
+
+torch = library("torch")
+transformers = library("transformers")
+
+TYPES = ("llama", "mistral", "qwen2")
+REAL: dict[str, tuple[dict[str, Any], int]] = {
+    "Llama-3.1-8B": (
+        {
+            "model_type": "llama",
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "vocab_size": 128256,
+        },
+        8_030_261_248,
+    ),
+    "Llama-3.2-1B": (
+        {
+            "model_type": "llama",
+            "hidden_size": 2048,
+            "intermediate_size": 8192,
+            "num_hidden_layers": 16,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "head_dim": 64,
+            "vocab_size": 128256,
+            "tie_word_embeddings": True,
+        },
+        1_235_814_400,
+    ),
+    "Mistral-7B-v0.1": ({"model_type": "mistral"}, 7_241_732_096),
+    "Qwen2.5-0.5B": (
+        {
+            "model_type": "qwen2",
+            "hidden_size": 896,
+            "intermediate_size": 4864,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 14,
+            "num_key_value_heads": 2,
+            "vocab_size": 151936,
+            "tie_word_embeddings": True,
+        },
+        494_032_768,
+    ),
+}
+"""Configurations and the parameter counts their authors publish."""
+
+FIELDS = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "vocab_size",
+    "tie_word_embeddings",
+    "max_position_embeddings",
+)
+
+
+def their_config(config: dict[str, Any]) -> Any:
+    """The configuration object of transformers."""
+    values = {key: value for key, value in config.items() if key != "model_type"}
+    return transformers.AutoConfig.for_model(config["model_type"], **values)
+
+
+def their_count(config: dict[str, Any]) -> int:
+    """Parameters of the real class, tied ones once."""
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(their_config(config))
+    return int(sum(parameter.numel() for parameter in model.parameters()))
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> dict[str, Any]:
+    """Small configurations: any of the keys absent, heads that divide, biases where they are read."""
+    groups, keys, width = (draw(st.integers(1, 4)) for _ in range(3))
+    heads = groups * keys
+    drawn: dict[str, Any] = {
+        "model_type": draw(st.sampled_from(TYPES)),
+        "num_attention_heads": heads,
+        "num_key_value_heads": keys,
+        "hidden_size": heads * width * 2,
+        "num_hidden_layers": draw(st.integers(1, 3)),
+    }
+    optional: dict[str, st.SearchStrategy[Any]] = {
+        "intermediate_size": st.integers(1, 99),
+        "vocab_size": st.integers(2, 99),
+        "head_dim": st.integers(1, 8).map(lambda half: 2 * half),
+        "tie_word_embeddings": st.booleans(),
+        "attention_bias": st.booleans(),
+        "mlp_bias": st.booleans(),
+    }
+    for key, values in optional.items():
+        if draw(st.booleans()):
+            drawn[key] = draw(values)
+    return drawn
+
+
+@settings(max_examples=60, deadline=None)
+@given(configs())
+def test_any_configuration_has_as_many_parameters_as_the_real_class(config: dict[str, Any]) -> None:
+    assert architecture(config, lambda _: None).parameters == their_count(config)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_published_models_have_their_published_counts(name: str) -> None:
+    config, published = REAL[name]
+    assert architecture(config, lambda _: None).parameters == published == their_count(config)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_absent_keys_mean_what_the_real_class_takes_them_for(model_type: str) -> None:
+    ours = architecture({"model_type": model_type}, lambda _: None)
+    theirs = their_config({"model_type": model_type})
+    assert {name: getattr(ours, name) for name in FIELDS} == {name: getattr(theirs, name) for name in FIELDS}
+
+
+@pytest.mark.parametrize("flag", [None, False, True])
+def test_qwen2_slides_its_window_only_when_told_to(flag: bool | None) -> None:
+    config: dict[str, Any] = {"model_type": "qwen2", "sliding_window": 512}
+    if flag is not None:
+        config["use_sliding_window"] = flag
+    assert architecture(config, lambda _: None).sliding_window == their_config(config).sliding_window
