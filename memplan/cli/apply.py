@@ -41,7 +41,7 @@ Exit codes: 0 written, or nothing to change; 1 nothing allowed makes it fit; 2 b
 """
 
 OptionalPath = Annotated[
-    str | None, typer.Argument(metavar="[PATH]", help="The config to rewrite; not needed with --plan.")
+    str | None, typer.Argument(metavar="[PATH]", help="The config to rewrite; a plan knows its own.")
 ]
 PlanFile = Annotated[
     Path | None, typer.Option("--plan", metavar="FILE", help="Apply this plan instead of making one.")
@@ -68,8 +68,8 @@ def apply(
     from memplan.apply import apply as rewrite
 
     if plan_file is not None:
-        given = {"PATH": path, "--gpu": gpu, "--profile": profile, "--margin": margin, "--keep": keep}
-        reading, plan = _saved(plan_file, [name for name, value in given.items() if value])
+        given = {"--profile": profile, "--margin": margin, "--keep": keep}
+        reading, plan = _saved(plan_file, path, gpu, [name for name, value in given.items() if value])
     else:
         reading = _read(path, dialect)
         plan = _planned(reading, gpu, profile, margin, allow, keep)
@@ -102,14 +102,20 @@ def _planned(
     return fit(reading, where, profile=profile, margin=margin, allow=harm(allow), keep=keep or ())
 
 
-def _saved(plan_file: Path, beside: list[str]) -> tuple[Reading, Plan]:
+def _saved(plan_file: Path, path: str | None, gpu: str | None, beside: list[str]) -> tuple[Reading, Plan]:
+    """The plan of a file; a PATH or GPU given as well has to be the plan's own."""
     from memplan import profiles
     from memplan.apply import plan_file as files
+    from memplan.domain.errors import InputError
     from memplan.read import read
 
     if beside:
         raise typer.BadParameter(f"--plan says it all: leave out {', '.join(beside)}")
     saved = files.load(plan_file)
+    if path is not None and Path(path).resolve() != saved.source.resolve():
+        raise InputError(f"{plan_file} is a plan for {saved.source}, not for {path}")
+    if gpu is not None and profiles.target(gpu).name != saved.gpu:
+        raise InputError(f"{plan_file} is a plan for {saved.gpu}, not for {gpu}")
     reading = read(saved.source, dialect=saved.dialect)
     return reading, saved.plan(reading, profiles.target(saved.gpu))
 

@@ -172,6 +172,24 @@ def test_a_saved_plan_is_refused_when_a_file_has_changed_since(
     assert contents(project) == before
 
 
+def test_a_saved_plan_may_be_given_with_the_path_and_gpu_it_was_made_for(project: Path) -> None:
+    assert main(["fit", "neurogen", *GPU, "--out", "plan.yaml"]) == 0
+    assert main(["apply", "neurogen", *GPU, "--plan", "plan.yaml"]) == 0
+    assert b"= 8192; //" in (project / "src/python/neurogen_bindings.cpp").read_bytes()
+
+
+@pytest.mark.parametrize("given", [["other.yml"], ["neurogen", "--gpu", "rtx3090"]])
+def test_a_saved_plan_is_refused_for_another_path_or_gpu(
+    project: Path, given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", "neurogen", *GPU, "--out", "plan.yaml"]) == 0
+    before = contents(project)
+    capsys.readouterr()
+    assert main(["apply", *given, "--plan", "plan.yaml"]) == 2
+    assert "is a plan for" in capsys.readouterr().err
+    assert contents(project) == before
+
+
 def test_backups_hold_the_originals(project: Path) -> None:
     before = contents(project)
     assert main(["apply", "neurogen", *GPU, "--backup"]) == 0

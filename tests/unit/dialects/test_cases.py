@@ -18,7 +18,9 @@ CASES = all_cases()
 
 @pytest.fixture(params=CASES, ids=[case.name for case in CASES])
 def case(request: pytest.FixtureRequest) -> Case:
-    return request.param
+    found = request.param
+    assert isinstance(found, Case)
+    return found
 
 
 def test_a_case_reads_writes_and_reads_again(case: Case, tmp_path: Path) -> None:
