@@ -1,0 +1,89 @@
+"""Layer norms: the fused one of PyTorch, and T5's, which only scales.
+
+The root-mean-square norm that Llama-like models write out in small ops is in ``blocks``.
+"""
+
+from __future__ import annotations
+
+from memplan.domain.dtype import Dtype
+from memplan.simulator import layout, ops
+from memplan.simulator.autograd import Gradients, Node, begin
+from memplan.simulator.blocks import Store
+from memplan.simulator.tensor import Tensor
+
+
+def _layer_norm(node: Node, _: Tensor) -> Gradients:
+    # layer_norm_backward_cuda in aten/src/ATen/native/cuda/layer_norm_kernel.cu: the three results, row-major.
+    x, weight, *_rest = node.unpack()
+    assert x is not None
+    of_input, *of_rest = node.edges
+    tape = x.tape
+    results: list[Tensor | None] = [
+        tape.empty(x.shape, x.dtype, "layer_norm_backward") if of_input is not None else None
+    ]
+    for edge in of_rest:
+        assert weight is not None
+        made = edge is not None
+        results.append(tape.empty(weight.shape, weight.dtype, "layer_norm_backward") if made else None)
+    return tuple(results)
+
+
+def layer_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+    """``F.layer_norm`` over the last axis: saves its input and the fp32 mean and reciprocal deviation.
+
+    All three come from ``native_layer_norm`` in that order; under autocast it computes in fp32, on a copy
+    of a half input. An input that is not row-major is copied for the kernel, not for backward
+    (``layer_norm_cuda`` in layer_norm_kernel.cu).
+    """
+    tape = x.tape
+    if tape.autocast is not None:
+        x = ops.to(x, Dtype.FP32)
+    parameters = [found for found in (weight, bias) if found is not None]
+    node = begin(_layer_norm, x, *parameters)
+    read = x if layout.is_contiguous(x.shape, x.strides) else tape.empty(x.shape, x.dtype, "contiguous")
+    result = ops.finish(node, tape.empty(x.shape, x.dtype, "layer_norm"))
+    rows = (*x.shape[:-1], 1)
+    mean, deviation = tape.empty(rows, Dtype.FP32, "mean"), tape.empty(rows, Dtype.FP32, "rstd")
+    del read
+    if node is not None:
+        node.save(tape, x, weight, mean, deviation)
+    return result
+
+
+class LayerNorm:
+    """``nn.LayerNorm`` over the last axis; without ``affine`` it has no parameters."""
+
+    __slots__ = ("bias", "name", "weight")
+
+    def __init__(
+        self, store: Store, name: str, width: int, *, affine: bool = True, component: str = "blocks"
+    ) -> None:
+        self.name = name
+        self.weight = store.parameter(f"{name}.weight", (width,), component) if affine else None
+        self.bias = store.parameter(f"{name}.bias", (width,), component) if affine else None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x.tape.scope = self.name
+        return layer_norm(x, self.weight, self.bias)
+
+
+class T5LayerNorm:
+    """``T5LayerNorm``: the fp32 copy is made for the variance only, the input itself is scaled.
+
+    A half input times an fp32 factor gives fp32, cast back when the weight is half.
+    Source: transformers src/transformers/models/t5/modeling_t5.py.
+    """
+
+    __slots__ = ("name", "weight")
+
+    def __init__(self, store: Store, name: str, width: int) -> None:
+        self.name = name
+        self.weight = store.parameter(f"{name}.weight", (width,))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x.tape.scope = self.name
+        variance = ops.mean_last(ops.square(ops.to(x, Dtype.FP32)))
+        x = ops.mul(x, ops.rsqrt(ops.add_scalar(variance)))
+        if self.weight.dtype.is_half:
+            x = ops.to(x, self.weight.dtype)
+        return ops.mul(self.weight, x)
