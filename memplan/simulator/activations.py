@@ -1,4 +1,4 @@
-"""Activation functions as transformers calls them (``ACT2FN`` in transformers src/transformers/activations.py).
+"""Activation functions as transformers calls them (``ACT2FN`` in its src/transformers/activations.py).
 
 Formulas for backward: tools/autograd/derivatives.yaml of PyTorch.
 """

@@ -13,7 +13,7 @@ from memplan.simulator.tensor import Tensor
 
 
 def _layer_norm(node: Node, _: Tensor) -> Gradients:
-    # layer_norm_backward_cuda in aten/src/ATen/native/cuda/layer_norm_kernel.cu: the three results, row-major.
+    # layer_norm_backward_cuda in aten/src/ATen/native/cuda/layer_norm_kernel.cu: three row-major results.
     x, weight, *_rest = node.unpack()
     assert x is not None
     of_input, *of_rest = node.edges
