@@ -129,6 +129,18 @@ class Framework:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unmodelled:
+    """A setting that is not simulated: components it may shrink to nothing, and such it may add once more.
+
+    A component named twice in ``grows`` may be added twice.
+    """
+
+    reason: str
+    shrinks: tuple[str, ...] = ()
+    grows: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """One run: a model, and how it is trained or used.
 
@@ -153,6 +165,7 @@ class Workload:
     framework: Framework = field(default_factory=Framework)
     outputs_kept: bool = False
     causal_mask: bool = False
+    unmodelled: tuple[Unmodelled, ...] = ()
 
     def at(self, path: str) -> Any:
         """The value at a native path such as ``batch.micro``; ``AttributeError`` if there is none."""

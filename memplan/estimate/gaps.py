@@ -41,9 +41,18 @@ def gaps(workload: Workload, target: Target | None, parts: Sequence[Component]) 
     yield from _loss(workload, sizes)
     yield from _sharding(workload, sizes)
     yield from _adapter(workload, sizes)
+    yield from _settings(workload, sizes)
     if target is not None:
         yield from _dtype(workload, target)
         yield from _kernel(workload, shape, target)
+
+
+def _settings(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
+    """What the config asks for that no op stands for."""
+    for setting in workload.unmodelled:
+        low = sum(sizes[name] for name in setting.shrinks)
+        high = sum(sizes[name] for name in setting.grows)
+        yield Gap(reason=setting.reason, low=Bytes(low), high=Bytes(high))
 
 
 def _quantization(workload: Workload, shape: Architecture) -> Iterator[Gap]:

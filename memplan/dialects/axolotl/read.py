@@ -6,6 +6,7 @@ from memplan.dialects import models
 from memplan.dialects.axolotl.adapters import adapter, quantization
 from memplan.dialects.axolotl.keys import Keys, open_keys
 from memplan.dialects.axolotl.numbers import autocast, optimizer, params
+from memplan.dialects.axolotl.unmodelled import unmodelled
 from memplan.dialects.axolotl.worlds import world
 from memplan.dialects.fields import Value
 from memplan.dialects.reading import Document, Intake, Origin, Reading
@@ -76,9 +77,9 @@ def read(document: Document, intake: Intake) -> Reading:
         loss=_loss(keys),
         world=world(keys, document.path.parent, intake),
         causal_mask=_packed(keys) and attention is not Attention.FLASH_ATTENTION_2,
+        unmodelled=unmodelled(keys),
     )
     keys.origins["task"] = Origin(how="default", note="axolotl trains")
-    _warn_unmodelled(keys)
     return Reading(
         path=document.path,
         dialect="axolotl",
@@ -97,25 +98,6 @@ def _refuse_unmodelled(keys: Keys) -> None:
                 f"{value.described()} is not modelled: it adds models or batches to the step",
                 expected="supervised fine-tuning of a causal language model",
             )
-
-
-def _warn_unmodelled(keys: Keys) -> None:
-    reasons = {
-        "activation_offloading": "activations are counted as staying on the GPU",
-        "layer_offloading": "weights are counted as staying on the GPU",
-        "lora_modules_to_save": "the full copies that are trained are not counted",
-        "peft_use_dora": "DoRA's magnitudes are not counted",
-        "unfrozen_parameters": "all parameters are counted as trained",
-        "model_quantization_config": "the weights are counted unquantized",
-        "qat": "quantization-aware training is not modelled",
-        "tensor_parallel_size": "the model is counted whole on each GPU",
-        "context_parallel_size": "sequences are counted whole on each GPU",
-        "torch_compile": "compiled kernels keep fewer activations than counted",
-    }
-    for key, reason in reasons.items():
-        value = keys.get(key)
-        if value is not None and value.written().lower() not in ("false", "1"):
-            keys.warnings.append(f"{value.source.path}:{value.location.line}: {key}: {reason}")
 
 
 def _batch(keys: Keys) -> Batch:

@@ -13,6 +13,7 @@ from memplan.dialects.reading import Reading
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import FieldError, MemplanError, UnknownNameError
 from memplan.domain.workload import Attention, Loss, Optimizer, Quantization, World
+from memplan.estimate import estimate
 from memplan.read import read
 
 BASE = "base_model: meta-llama/Llama-3.2-1B\n"
@@ -167,6 +168,26 @@ WORLDS = [
 def test_sharding_is_read_from_deepspeed_and_fsdp(tmp_path: Path, text: str, world: World) -> None:
     (tmp_path / "zero2.json").write_text(json.dumps({"zero_optimization": {"stage": 2}}))
     assert axolotl(tmp_path, text).workload.world == world
+
+
+@pytest.mark.parametrize(
+    ("text", "below", "above"),
+    [
+        ("activation_offloading: true", True, False),
+        ("torch_compile: true", True, False),
+        ("qat: {weight_dtype: int8}", False, True),
+        ("tensor_parallel_size: 1", False, False),
+        ("torch_compile: false", False, False),
+    ],
+)
+def test_what_is_not_simulated_widens_the_bounds_and_is_named_with_its_place(
+    tmp_path: Path, text: str, below: bool, above: bool
+) -> None:
+    plain = estimate(axolotl(tmp_path, "sequence_len: 64\n").workload).device
+    found = estimate(axolotl(tmp_path, f"sequence_len: 64\n{text}\n").workload).device
+    assert (found.process, found.low < plain.low, found.high > plain.high) == (plain.process, below, above)
+    named = [gap.reason for gap in found.gaps if f"config.yml:3: {text.split(':')[0]}:" in gap.reason]
+    assert bool(named) == (below or above)
 
 
 def test_an_empty_key_is_an_absent_one(tmp_path: Path) -> None:

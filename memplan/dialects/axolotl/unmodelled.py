@@ -1,0 +1,55 @@
+"""Settings of axolotl that decide memory and are not simulated: what each may shrink or enlarge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from memplan.dialects.axolotl.keys import Keys
+from memplan.domain.workload import Unmodelled
+
+_STATES = ("embeddings", "decoder_matrix", "blocks", "adapter", "gradients", "optimizer_state")
+_STEP = ("activations", "logits_and_loss", "temporaries")
+# A trained copy of a matrix comes with its gradient and two states.
+_COPIES = ("embeddings", "decoder_matrix") * 4
+
+SETTINGS = {
+    "activation_offloading": Unmodelled(
+        reason="activations are counted as staying on the GPU", shrinks=("activations",)
+    ),
+    "layer_offloading": Unmodelled(reason="weights are counted as staying on the GPU", shrinks=("blocks",)),
+    "lora_modules_to_save": Unmodelled(
+        reason="the full copies that are trained are not counted", grows=_COPIES
+    ),
+    "peft_use_dora": Unmodelled(
+        reason="DoRA's magnitudes and weight norms are not counted",
+        grows=("adapter", "activations", "blocks"),
+    ),
+    "unfrozen_parameters": Unmodelled(
+        reason="all parameters are counted as trained",
+        shrinks=("gradients", "optimizer_state", "activations"),
+    ),
+    "model_quantization_config": Unmodelled(
+        reason="the weights are counted unquantized", shrinks=("blocks",), grows=_STEP
+    ),
+    "qat": Unmodelled(
+        reason="the copies of quantization-aware training are not counted", grows=("blocks", *_STEP)
+    ),
+    "tensor_parallel_size": Unmodelled(
+        reason="the model is counted whole on each GPU", shrinks=(*_STATES, *_STEP)
+    ),
+    "context_parallel_size": Unmodelled(
+        reason="sequences are counted whole on each GPU", shrinks=_STEP, grows=("temporaries",)
+    ),
+    "torch_compile": Unmodelled(reason="compiled kernels keep other activations than counted", shrinks=_STEP),
+}
+
+
+def unmodelled(keys: Keys) -> tuple[Unmodelled, ...]:
+    """The settings in use, each with its place."""
+    found = []
+    for key, setting in SETTINGS.items():
+        value = keys.get(key)
+        if value is not None and value.written().lower() not in ("false", "1"):
+            place = f"{value.source.path}:{value.location.line}"
+            found.append(replace(setting, reason=f"{place}: {key}: {setting.reason}"))
+    return tuple(found)
