@@ -31,11 +31,50 @@ class ParameterGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mixture:
+    """A mixture of experts: every token passes ``chosen`` of ``experts`` gated MLPs of a ``width``.
+
+    ``shared`` is the width of an MLP that all tokens pass besides, ``dense`` the blocks that have an ordinary
+    MLP instead, ``groups`` the number of groups the experts are chosen from, ``normalized`` says whether the
+    chosen experts' weights are made to sum to one, ``balanced`` whether the loss has a term that evens out
+    how often experts are chosen.
+    """
+
+    experts: int
+    chosen: int
+    width: int
+    shared: int = 0
+    dense: tuple[int, ...] = ()
+    groups: int = 1
+    normalized: bool = True
+    balanced: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latent:
+    """Multi-head latent attention: keys and values are made from a vector of ``rank`` numbers per token.
+
+    A head of query or key is ``plain`` wide without and ``rotary`` wide with positions, one of value is
+    ``value`` wide. ``query_rank`` is the width of the queries' own bottleneck, if they have one;
+    ``interleaved`` says that rotated numbers are neighbours rather than half a head apart.
+    """
+
+    rank: int
+    plain: int
+    rotary: int
+    value: int
+    query_rank: int | None = None
+    interleaved: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
     """The shape of a decoder-only language model, in Hugging Face ``config.json`` terms.
 
-    ``groups`` lists every parameter once (a tied LM head is not listed again), so that their
-    sum is the published parameter count.
+    ``layer_types`` says for each block whether it attends to everything or within ``sliding_window``; empty
+    when all blocks are alike. The softcaps say whether attention scores and logits pass through a ``tanh``.
+    ``rotary_dim`` is the part of a head that rotates, when it is not all of it. ``groups`` lists every
+    parameter once (a tied LM head is not listed again), so that their sum is the published parameter count.
     """
 
     model_type: str
@@ -52,12 +91,23 @@ class Architecture:
     output_bias: bool = False
     mlp_bias: bool = False
     sliding_window: int | None = None
+    layer_types: tuple[str, ...] = ()
+    hidden_act: str = "silu"
+    attention_softcap: bool = False
+    logit_softcap: bool = False
+    rotary_dim: int | None = None
     groups: tuple[ParameterGroup, ...] = ()
 
     @property
     def parameters(self) -> int:
         """Number of scalar parameters, tied matrices counted once."""
         return sum(group.parameters for group in self.groups)
+
+    def layer_type(self, index: int) -> str:
+        """``full_attention`` or ``sliding_attention``: what the block at a depth attends to."""
+        if self.layer_types:
+            return self.layer_types[index]
+        return "full_attention" if self.sliding_window is None else "sliding_attention"
 
 
 class Role(StrEnum):
