@@ -55,9 +55,11 @@ def view(shape: Shape, strides: Shape, target: Shape) -> Shape | None:
 
     ATen's ``computeStride``: walk both shapes from the right, one contiguous chunk of the source at a time.
     """
+    if not shape:
+        return (1,) * len(target)
     result = [0] * len(target)
     position = len(target) - 1
-    chunk_stride = strides[-1] if strides else 1
+    chunk_stride = strides[-1]
     chunk = taken = 1
     for axis in range(len(shape) - 1, -1, -1):
         chunk *= shape[axis]
