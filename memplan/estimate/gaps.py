@@ -10,7 +10,7 @@ from memplan.domain.dtype import Dtype
 from memplan.domain.estimate import Component, Gap
 from memplan.domain.target import Target
 from memplan.domain.workload import Attention, Workload
-from memplan.simulator.kernels import choose
+from memplan.simulator.kernels import in_use
 from memplan.simulator.optimizer import STATES
 
 _BITS = {"nf4": 4.5, "fp4": 4.5, "int8": 8.0}
@@ -128,7 +128,12 @@ def _dtype(workload: Workload, target: Target) -> Iterator[Gap]:
 
 def _kernel(workload: Workload, shape: Architecture, target: Target) -> Iterator[Gap]:
     """Said, though it is modelled: a fallback that costs gigabytes should surprise nobody."""
-    kernel = choose(shape, workload, target.compute_capability)
-    if workload.attention is Attention.SDPA and kernel is Attention.MATH:
+    if workload.attention is not Attention.SDPA:
+        return
+    kernels = in_use(shape, workload, target.compute_capability)
+    if Attention.MATH in kernels:
         reason = f"on {target.name} sdpa falls back to the math kernel, which keeps all attention scores"
+        yield Gap(reason=reason)
+    if Attention.EAGER in kernels:
+        reason = f"{shape.model_type} has no sdpa: eager attention runs, which keeps all attention scores"
         yield Gap(reason=reason)

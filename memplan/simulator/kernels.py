@@ -9,27 +9,34 @@ from memplan.domain.workload import Attention, Workload
 _WIDEST_FLASH_HEAD = 256
 
 
-def needs_mask(shape: Architecture, workload: Workload) -> bool:
-    """Whether transformers materialises a causal mask for SDPA.
+def needs_mask(shape: Architecture, workload: Workload, layer_type: str | None = None) -> bool:
+    """Whether transformers materialises a causal mask for SDPA in layers of a type (default: the first's).
 
     With padding it must; with a sliding window it must as soon as the window does not cover the sequence
     (``_ignore_causal_mask_sdpa`` in transformers src/transformers/masking_utils.py).
     """
-    window = shape.sliding_window
+    sliding = (layer_type or shape.layer_type(0)) == "sliding_attention"
+    window = shape.sliding_window if sliding else None
     return workload.causal_mask or (window is not None and workload.sequence.length >= window)
 
 
-def choose(shape: Architecture, workload: Workload, capability: tuple[int, int]) -> Attention:
-    """The kernel that ``sdpa`` leads to on a GPU of this compute capability; other choices stand as they are.
+def choose(
+    shape: Architecture, workload: Workload, capability: tuple[int, int], layer_type: str | None = None
+) -> Attention:
+    """The kernel that ``sdpa`` leads to in layers of a type (default: the first's) on a GPU of this capability.
 
-    Flash takes half inputs without a mask on sm_80 and newer. The efficient kernel takes masks, and
-    fp16 or fp32 from sm_50 (bf16 from sm_80), but no grouped heads: without a mask transformers leaves the
-    grouping to PyTorch, which then falls back to the math kernel (``use_gqa_in_sdpa`` in transformers;
-    ``can_use_flash_attention`` and ``can_use_mem_efficient_attention`` in sdp_utils.cpp).
+    Other choices of attention stand as they are. Flash takes half inputs without a mask on sm_80 and newer.
+    The efficient kernel takes masks, and fp16 or fp32 from sm_50 (bf16 from sm_80), but no grouped heads:
+    without a mask transformers leaves the grouping to PyTorch, which then falls back to the math kernel
+    (``use_gqa_in_sdpa`` in transformers; ``can_use_flash_attention`` and ``can_use_mem_efficient_attention``
+    in sdp_utils.cpp). A model that caps its scores has no SDPA: unless told otherwise it runs eager
+    attention (``_supports_sdpa`` in transformers src/transformers/models/gemma2/modeling_gemma2.py).
     """
     if workload.attention is not Attention.SDPA:
         return workload.attention
-    masked = needs_mask(shape, workload)
+    if shape.attention_softcap:
+        return Attention.EAGER
+    masked = needs_mask(shape, workload, layer_type)
     dtype = workload.precision.autocast or workload.precision.params
     recent = capability >= (8, 0)
     if dtype.is_half and recent and not masked and shape.head_dim <= _WIDEST_FLASH_HEAD:
@@ -39,3 +46,9 @@ def choose(shape: Architecture, workload: Workload, capability: tuple[int, int])
     if readable and capability >= (5, 0) and (masked or not grouped):
         return Attention.EFFICIENT
     return Attention.MATH
+
+
+def in_use(shape: Architecture, workload: Workload, capability: tuple[int, int]) -> frozenset[Attention]:
+    """The kernels of all layers."""
+    types = set(shape.layer_types) or {shape.layer_type(0)}
+    return frozenset(choose(shape, workload, capability, layer_type) for layer_type in types)
