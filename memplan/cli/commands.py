@@ -40,7 +40,7 @@ class LazyCommands(PlainGroup):
         return command
 
 
-app = application(cls=LazyCommands, no_args_is_help=True, epilog=EPILOG)
+app = application(completion=True, cls=LazyCommands, no_args_is_help=True, epilog=EPILOG)
 
 
 def _print_version(wanted: bool) -> None:
