@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,8 @@ from memplan.simulator.matmul import linear
 from memplan.simulator.tensor import Parameter, Tape, Tensor
 from tests.unit.simulator.runs import AMP, AMPERE, FP32, alive, builder, by_hand, described, run, workload
 
-EAGER = {"attention": Attention.EAGER}
-CHECKPOINTED = {"checkpointing": Checkpointing(every=1)}
+EAGER: dict[str, Any] = {"attention": Attention.EAGER}
+CHECKPOINTED: dict[str, Any] = {"checkpointing": Checkpointing(every=1)}
 RUNS: dict[str, Workload] = {
     "flash": workload(),
     "eager": workload(**EAGER),
