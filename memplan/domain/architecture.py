@@ -96,6 +96,8 @@ class Architecture:
     attention_softcap: bool = False
     logit_softcap: bool = False
     rotary_dim: int | None = None
+    mixture: Mixture | None = None
+    latent: Latent | None = None
     groups: tuple[ParameterGroup, ...] = ()
 
     @property
