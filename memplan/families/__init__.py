@@ -1,29 +1,33 @@
 """Model families: how a ``config.json`` becomes an architecture, and how the model runs in the simulator.
 
-A family is one module, listed in ``FAMILIES``. It names the ``model_type`` values it covers and their class
-defaults (what transformers assumes for an absent key), and offers ``architecture`` and ``build``.
+A family is one module, listed in ``FAMILIES`` with the ``model_type`` values it covers. It gives their class
+defaults (``DEFAULTS``: what transformers assumes for an absent key) and the linear layers of a block
+(``PROJECTIONS``), and offers ``architecture`` and ``build``. A family is imported when a model asks for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from types import ModuleType
 
 from memplan.domain.architecture import Architecture, ParameterGroup
 from memplan.domain.errors import UnknownNameError
 from memplan.domain.workload import Attention, Workload
-from memplan.families import llama
 from memplan.families.config import Where
 from memplan.families.decoder import Decoder
 from memplan.simulator.tensor import Tape
 
-FAMILIES: tuple[ModuleType, ...] = (llama,)
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "llama": ("llama", "mistral", "qwen2"),
+}
+"""The ``model_type`` values of each module of this package that is a family."""
 
 
 def known() -> tuple[str, ...]:
     """Every ``model_type`` some family covers."""
-    return tuple(sorted(name for family in FAMILIES for name in family.DEFAULTS))
+    return tuple(sorted(name for names in FAMILIES.values() for name in names))
 
 
 def architecture(config: Mapping[str, object], where: Where) -> Architecture:
@@ -68,4 +72,7 @@ def linear_names(model_type: str) -> tuple[str, ...]:
 
 
 def _family(model_type: str) -> ModuleType | None:
-    return next((family for family in FAMILIES if model_type in family.DEFAULTS), None)
+    for module, names in FAMILIES.items():
+        if model_type in names:
+            return import_module(f"memplan.families.{module}")
+    return None
