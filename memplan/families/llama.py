@@ -1,10 +1,4 @@
-"""Llama, Mistral and Qwen2: pre-norm decoders with grouped-query attention, rotary positions and SwiGLU.
-
-The forward pass follows transformers' ``modeling_llama.py`` statement by statement (5.x), because the
-lifetimes of its local variables decide the peak.
-
-Shape suffixes: B batch, S sequence, H heads, K key/value heads, D head width, V vocabulary.
-"""
+"""Llama, Mistral and Qwen2: pre-norm decoders with grouped-query attention, rotary positions and SwiGLU."""
 
 from __future__ import annotations
 
@@ -12,14 +6,13 @@ from collections.abc import Mapping
 
 from memplan.domain.architecture import Architecture
 from memplan.domain.workload import Attention, Workload
+from memplan.families.attention_block import PROJECTIONS, Block
 from memplan.families.config import Config, Where
-from memplan.families.decoder import Decoder, Projection
-from memplan.simulator import attention, ops, shapes
-from memplan.simulator.blocks import Linear, RMSNorm, Store, rotate
-from memplan.simulator.tensor import Tape, Tensor
+from memplan.families.decoder import Decoder
+from memplan.simulator.blocks import Store
+from memplan.simulator.tensor import Tape
 
-PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""Linear layers of a block, in load order: what an adapter may target."""
+__all__ = ["DEFAULTS", "PROJECTIONS", "Block", "architecture", "build"]
 
 _SHARED: dict[str, object] = {
     "vocab_size": 32000,
@@ -103,80 +96,6 @@ def _sliding_window(read: Config, model_type: str) -> int | None:
 def build(tape: Tape, shape: Architecture, workload: Workload, kind: Attention) -> Llama:
     """Load the model (and its adapters) in the simulator."""
     return Llama(tape, shape, workload, kind)
-
-
-def _linears(shape: Architecture) -> dict[str, tuple[int, int, bool]]:
-    """(inputs, outputs, bias) of each linear layer of a block."""
-    hidden, inner = shape.hidden_size, shape.intermediate_size
-    queries = shape.num_attention_heads * shape.head_dim
-    keys = shape.num_key_value_heads * shape.head_dim
-    sides = ((hidden, queries), (hidden, keys), (hidden, keys), (queries, hidden))
-    biases = (shape.attention_bias,) * 3 + (shape.output_bias,)
-    mlp = ((hidden, inner), (hidden, inner), (inner, hidden))
-    rows = [(*side, bias) for side, bias in zip(sides, biases, strict=True)]
-    return dict(zip(PROJECTIONS, rows + [(*side, shape.mlp_bias) for side in mlp], strict=True))
-
-
-class Block:
-    """``LlamaDecoderLayer``."""
-
-    __slots__ = ("input_layernorm", "kind", "linears", "post_attention_layernorm", "shape")
-
-    def __init__(self, store: Store, shape: Architecture, kind: Attention) -> None:
-        self.shape = shape
-        self.kind = kind
-        self.linears: dict[str, Projection] = {
-            name: Linear(store, f"layers.*.{_parent(name)}.{name}", inputs, outputs, bias=bias)
-            for name, (inputs, outputs, bias) in _linears(shape).items()
-        }
-        self.input_layernorm = RMSNorm(store, "layers.*.input_layernorm", shape.hidden_size)
-        self.post_attention_layernorm = RMSNorm(store, "layers.*.post_attention_layernorm", shape.hidden_size)
-
-    def __call__(self, hidden_states: Tensor, mask: Tensor | None, *positions: Tensor) -> Tensor:
-        residual = hidden_states
-        hidden_states = self.input_layernorm(hidden_states)
-        hidden_states, _ = self.attend(hidden_states, mask, *positions)
-        hidden_states = ops.add(residual, hidden_states)
-        residual = hidden_states
-        hidden_states = self.post_attention_layernorm(hidden_states)
-        hidden_states = self.mlp(hidden_states)
-        return ops.add(residual, hidden_states)
-
-    def attend(
-        self, hidden_states: Tensor, mask: Tensor | None, cosine: Tensor, sine: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        """``LlamaAttention``: the output, and the attention probabilities where they exist."""
-        batch, length, _ = hidden_states.shape
-        query = self._heads("q_proj", hidden_states)
-        key = self._heads("k_proj", hidden_states)
-        value = self._heads("v_proj", hidden_states)
-        hidden_states.tape.scope = "layers.*.self_attn"
-        query, key = rotate(query, key, cosine, sine)
-        weights: Tensor | None = None
-        if self.kind is Attention.EAGER:
-            output, weights = attention.eager(query, key, value, mask)
-        else:
-            output = attention.sdpa(self.kind, query, key, value, mask)
-        output = shapes.contiguous(shapes.view(output, (batch, length, query.shape[1] * query.shape[3])))
-        output = self.linears["o_proj"](output)
-        return output, weights
-
-    def _heads(self, name: str, hidden_states: Tensor) -> Tensor:
-        batch, length, _ = hidden_states.shape
-        projected = self.linears[name](hidden_states)
-        width = self.shape.head_dim
-        return shapes.transpose(
-            shapes.view(projected, (batch, length, projected.shape[-1] // width, width)), 1, 2
-        )
-
-    def mlp(self, x: Tensor) -> Tensor:
-        """``LlamaMLP``."""
-        layers = self.linears
-        return layers["down_proj"](ops.mul(ops.silu(layers["gate_proj"](x)), layers["up_proj"](x)))
-
-
-def _parent(name: str) -> str:
-    return "self_attn" if name in PROJECTIONS[:4] else "mlp"
 
 
 class Llama(Decoder):

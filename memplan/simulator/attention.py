@@ -8,6 +8,7 @@ from __future__ import annotations
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Attention
 from memplan.simulator import fused, masks, ops, shapes
+from memplan.simulator.activations import tanh
 from memplan.simulator.autograd import Gradients, Node, begin
 from memplan.simulator.matmul import cast, matmul
 from memplan.simulator.ops import finish
@@ -39,36 +40,63 @@ def softmax_fp32(x: Tensor) -> Tensor:
 
     CUDA reads float16 directly (``half_to_float``); bfloat16 is copied to fp32 first.
     """
-    if x.dtype is not Dtype.FP16:
-        x = ops.to(x, Dtype.FP32)
+    return _normalized(x if x.dtype is Dtype.FP16 else ops.to(x, Dtype.FP32), Dtype.FP32)
+
+
+def softmax(x: Tensor) -> Tensor:
+    """``softmax(x, dim=-1)``, saving its result: in the dtype of ``x``, but in fp32 under autocast."""
+    return _normalized(x, x.dtype) if x.tape.autocast is None else softmax_fp32(x)
+
+
+def _normalized(x: Tensor, dtype: Dtype) -> Tensor:
     node = begin(_softmax, x)
-    result = finish(node, x.tape.empty(x.shape, Dtype.FP32, "softmax"))
+    result = finish(node, x.tape.empty(x.shape, dtype, "softmax"))
     if node is not None:
         node.save(x.tape, result.detach())
     return result
 
 
-def eager(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+def eager(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, softcapped: bool = False
+) -> tuple[Tensor, Tensor]:
     """transformers' ``eager_attention_forward``: returns the output (B, S, H, D) and the probabilities.
 
     The caller holds the probabilities to the end of its block, like the modules of transformers do.
+    ``softcapped`` scores go through ``tanh(scores / cap) * cap`` first, as in Gemma 2.
     """
     groups = query.shape[1] // key.shape[1]
     key = repeat_kv(key, groups)
     value = repeat_kv(value, groups)
     weights = ops.mul_scalar(matmul(query, shapes.transpose(key, 2, 3)))
+    if softcapped:
+        weights = ops.mul_scalar(weights)
+        weights = tanh(weights)
+        weights = ops.mul_scalar(weights)
     if mask is not None:
         weights = ops.add(weights, mask)
     weights = ops.to(softmax_fp32(weights), query.dtype)
     return shapes.contiguous(shapes.transpose(matmul(weights, value), 1, 2)), weights
 
 
-def sdpa(kind: Attention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """``sdpa_attention_forward`` of transformers with the kernel already chosen. Returns (B, S, H, D)."""
+def sdpa(
+    kind: Attention,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    *,
+    causal: bool = True,
+    dropout: float = 0.0,
+) -> Tensor:
+    """``sdpa_attention_forward`` of transformers with the kernel already chosen. Returns (B, S, H, D).
+
+    The fused kernels drop out within; only the unfused one keeps a mask of what it dropped.
+    """
     groups = query.shape[1] // key.shape[1]
     query, key, value = cast(query), cast(key), cast(value)
     if kind is Attention.MATH:
-        return shapes.contiguous(shapes.transpose(_math(query, key, value, mask, groups), 1, 2))
+        result = _math(query, key, value, mask, groups, causal=causal, dropout=dropout)
+        return shapes.contiguous(shapes.transpose(result, 1, 2))
     if kind is Attention.EFFICIENT:
         key, value = repeat_kv(key, groups), repeat_kv(value, groups)
         result = fused.efficient(query, key, value, mask)
