@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from math import prod
 
@@ -68,12 +68,23 @@ class Latent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dropout:
+    """Rates while training: after the embeddings, on what blocks add to the residual stream, on attention."""
+
+    embedding: float = 0.0
+    hidden: float = 0.0
+    attention: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
     """The shape of a decoder-only language model, in Hugging Face ``config.json`` terms.
 
     ``layer_types`` says for each block whether it attends to everything or within ``sliding_window``; empty
     when all blocks are alike. The softcaps say whether attention scores and logits pass through a ``tanh``.
-    ``rotary_dim`` is the part of a head that rotates, when it is not all of it. ``groups`` lists every
+    ``rotary_dim`` is the part of a head that rotates, when it is not all of it. ``causal`` is false where
+    every position attends to every other. ``masked`` says that SDPA gets a mask even where none is needed,
+    ``broadcast`` that it gets fewer key than query heads and no word of it. ``groups`` lists every
     parameter once (a tied LM head is not listed again), so that their sum is the published parameter count.
     """
 
@@ -96,6 +107,10 @@ class Architecture:
     attention_softcap: bool = False
     logit_softcap: bool = False
     rotary_dim: int | None = None
+    dropout: Dropout = field(default_factory=Dropout)
+    causal: bool = True
+    masked: bool = False
+    broadcast: bool = False
     mixture: Mixture | None = None
     latent: Latent | None = None
     groups: tuple[ParameterGroup, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from memplan.domain.errors import FieldError, Location
 
@@ -43,6 +43,17 @@ class Config:
             raise self.wrong(key, f"a whole number from 1 to {LARGEST_SIDE}")
         return value
 
+    def count(self, key: str) -> int:
+        """A whole number, zero included.
+
+        Raises:
+            FieldError: it is something else.
+        """
+        value = self.get(key)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_SIDE:
+            raise self.wrong(key, f"a whole number from 0 to {LARGEST_SIDE}")
+        return value
+
     def size_or_none(self, key: str) -> int | None:
         """A positive integer, or ``None`` when the key is null or absent."""
         return None if self.get(key) is None else self.size(key)
@@ -53,6 +64,30 @@ class Config:
         if value is not None and not isinstance(value, bool):
             raise self.wrong(key, "true or false")
         return bool(value)
+
+    def rate(self, key: str) -> float:
+        """A share from 0 to 1; null counts as 0.
+
+        Raises:
+            FieldError: it is something else.
+        """
+        value = self.get(key)
+        if value is None:
+            return 0.0
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise self.wrong(key, "a number from 0 to 1")
+        return float(value)
+
+    def choice(self, key: str, allowed: Collection[str]) -> str:
+        """One of some words.
+
+        Raises:
+            FieldError: it is something else.
+        """
+        value = self.get(key)
+        if not isinstance(value, str) or value not in allowed:
+            raise self.wrong(key, f"one of {', '.join(sorted(allowed))}")
+        return value
 
     def wrong(self, key: str, expected: str) -> FieldError:
         """An error at a key."""

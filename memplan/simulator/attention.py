@@ -105,16 +105,27 @@ def sdpa(
     return shapes.contiguous(shapes.transpose(result, 1, 2))
 
 
-def _math(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, groups: int) -> Tensor:
+def _math(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    groups: int,
+    *,
+    causal: bool = True,
+    dropout: float = 0.0,
+) -> Tensor:
     """The unfused kernel (``_scaled_dot_product_attention_math``): computes in fp32, keeps the scores."""
     dtype = query.dtype
     tape = query.tape
-    if mask is None:
+    if mask is None and causal:
         mask = tape.empty((query.shape[2], key.shape[2]), Dtype.BOOL, "tril")
-    if mask.dtype is Dtype.BOOL:
+    if mask is not None and mask.dtype is Dtype.BOOL:
         mask = masks.additive(mask, Dtype.FP32)
     query = ops.mul_scalar(ops.to(query, Dtype.FP32))
     key, value = repeat_kv(ops.to(key, Dtype.FP32), groups), repeat_kv(ops.to(value, Dtype.FP32), groups)
     scores = matmul(query, shapes.transpose(ops.mul_scalar(key), 2, 3))
-    weights = softmax_fp32(ops.add(scores, mask))
+    weights = softmax_fp32(ops.add(scores, mask) if mask is not None else scores)
+    if dropout:
+        weights = ops.dropout(weights)
     return ops.to(matmul(weights, value), dtype)
