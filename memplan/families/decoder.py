@@ -20,7 +20,7 @@ from memplan.simulator.adapters import LoraLinear, adapt
 from memplan.simulator.autograd import require_grad
 from memplan.simulator.blocks import Linear, RMSNorm, Rotary, Store
 from memplan.simulator.checkpoint import checkpoint
-from memplan.simulator.kernels import needs_mask
+from memplan.simulator.kernels import choose, needs_mask
 from memplan.simulator.loss import causal_lm_loss
 from memplan.simulator.matmul import linear
 from memplan.simulator.tensor import Tape, Tensor
@@ -96,12 +96,28 @@ class Decoder:
         return self.rotary(hidden_states, hidden_states.shape[1])
 
     def masks(self, hidden_states: Tensor) -> dict[str, Tensor | None]:
-        """Attention masks by kind of layer: eager attention always gets one, SDPA if it must."""
-        return {"full_attention": self.mask(hidden_states, needed=needs_mask(self.shape, self.workload))}
+        """Attention masks by type of layer: eager attention always gets one, SDPA if it must."""
+        shape, workload = self.shape, self.workload
+        return {
+            name: self.mask(hidden_states, needed=needs_mask(shape, workload, name))
+            for name in self.mask_types()
+        }
 
-    def layer_type(self, _: int, /) -> str:
+    def mask_types(self) -> tuple[str, ...]:
+        """The types of layers that masks are made for."""
+        return tuple(dict.fromkeys(self.shape.layer_types)) or (self.shape.layer_type(0),)
+
+    def mask_arguments(self, _: Tensor, /) -> dict[str, Tensor]:
+        """What the forward pass collects to make several masks with, and so holds to its end."""
+        return {}
+
+    def layer_type(self, index: int, /) -> str:
         """Which of the masks a block uses."""
-        return "full_attention"
+        return self.shape.layer_type(index)
+
+    def layer_positions(self, positions: tuple[Tensor, ...], _: int, /) -> tuple[Tensor, ...]:
+        """Which of the tensors of ``positions`` a block gets."""
+        return positions
 
     def project(self, hidden_states: Tensor) -> Tensor:
         """Logits of hidden states."""
@@ -109,13 +125,20 @@ class Decoder:
 
     # What all of them do.
 
+    def kernel(self, index: int) -> Attention:
+        """The attention kernel of the block at a depth: what SDPA leads to may differ by type of layer."""
+        if self.workload.attention is not Attention.SDPA:
+            return self.kind
+        layer_type = self.shape.layer_type(index)
+        return choose(self.shape, self.workload, self.store.tape.capability, layer_type)
+
     def mask(self, hidden_states: Tensor, *, needed: bool) -> Tensor | None:
         """One mask for the attention kernel in use; FlashAttention-2 takes none."""
         hidden_states.tape.scope = "causal_mask"
         length = hidden_states.shape[1]
         if self.kind is Attention.EAGER:
             return masks.additive(masks.causal(hidden_states, length), hidden_states.dtype)
-        if needed and self.kind is not Attention.FLASH_ATTENTION_2:
+        if needed and self.workload.attention is not Attention.FLASH_ATTENTION_2:
             return masks.causal(hidden_states, length)
         return None
 
@@ -144,14 +167,16 @@ class Decoder:
         if self.workload.adapter is not None and every:
             require_grad(inputs_embeds, "embed_tokens")
         attention_masks = self.masks(inputs_embeds)
+        _mask_arguments = self.mask_arguments(inputs_embeds)
         hidden_states = self.enter(inputs_embeds)
         positions = self.positions(hidden_states)
         for index, block in enumerate(self.blocks):
             mask = attention_masks[self.layer_type(index)]
+            place = self.layer_positions(positions, index)
             if every and index % every == 0:
-                hidden_states = checkpoint(block, hidden_states, mask, *positions)
+                hidden_states = checkpoint(block, hidden_states, mask, *place)
             else:
-                hidden_states = block(hidden_states, mask, *positions)
+                hidden_states = block(hidden_states, mask, *place)
         return self.norm(hidden_states)
 
     def groups(self) -> tuple[ParameterGroup, ...]:

@@ -9,6 +9,7 @@ from memplan.domain.workload import Attention, Workload
 from memplan.families.attention_block import PROJECTIONS, Block
 from memplan.families.config import Config, Where
 from memplan.families.decoder import Decoder
+from memplan.families.layer_types import ByLayerType, late_windows
 from memplan.simulator.blocks import Store
 from memplan.simulator.tensor import Tape
 
@@ -39,6 +40,7 @@ DEFAULTS: dict[str, Mapping[str, object]] = {
         "num_key_value_heads": 32,
         "max_position_embeddings": 32768,
         "sliding_window": 4096,
+        "max_window_layers": 28,
     },
 }
 """Class defaults of transformers 5.x: LlamaConfig, MistralConfig, Qwen2Config."""
@@ -52,6 +54,7 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
     """
     model_type = str(config["model_type"])
     read = Config(config, DEFAULTS[model_type], where)
+    window = _sliding_window(read, model_type)
     heads, hidden = read.size("num_attention_heads"), read.size("hidden_size")
     return Architecture(
         model_type=model_type,
@@ -67,7 +70,8 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
         attention_bias=model_type == "qwen2" or (model_type == "llama" and read.flag("attention_bias")),
         output_bias=model_type == "llama" and read.flag("attention_bias"),
         mlp_bias=model_type == "llama" and read.flag("mlp_bias"),
-        sliding_window=_sliding_window(read, model_type),
+        sliding_window=window,
+        layer_types=late_windows(read, window) if model_type == "qwen2" else (),
     )
 
 
@@ -95,12 +99,16 @@ def _sliding_window(read: Config, model_type: str) -> int | None:
 
 def build(tape: Tape, shape: Architecture, workload: Workload, kind: Attention) -> Llama:
     """Load the model (and its adapters) in the simulator."""
-    return Llama(tape, shape, workload, kind)
+    return (Qwen2 if shape.model_type == "qwen2" else Llama)(tape, shape, workload, kind)
 
 
 class Llama(Decoder):
-    """``LlamaForCausalLM`` and the other two."""
+    """``LlamaForCausalLM`` and ``MistralForCausalLM``."""
 
-    def make_block(self, store: Store, _: int) -> Block:
+    def make_block(self, store: Store, index: int) -> Block:
         """All blocks are alike."""
-        return Block(store, self.shape, self.kind)
+        return Block(store, self.shape, self.kernel(index))
+
+
+class Qwen2(ByLayerType, Llama):
+    """``Qwen2ForCausalLM``."""
