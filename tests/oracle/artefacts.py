@@ -95,7 +95,9 @@ def _mixes_dtypes(trace: Trace, block: int, workload: Workload) -> bool:
     """Adding an fp32 adapter to a half result: the CPU casts the half operand into a temporary first."""
     _, scope, op, _, dtype = trace.tags[block]
     mixed = workload.precision.params.is_half and dtype is Dtype.FP32
-    return workload.adapter is not None and mixed and op == "add" and scope.endswith("_proj")
+    adapter = workload.adapter
+    adapted = adapter is not None and scope.rpartition(".")[2] in adapter.targets
+    return adapted and mixed and op == "add"
 
 
 def running(events: list[int]) -> Iterator[int]:

@@ -7,16 +7,14 @@ from functools import cache
 
 import pytest
 
-from memplan.domain.architecture import Architecture
+from memplan.domain.target import ASSUMED_CAPABILITY
 from memplan.domain.trace import Trace
-from memplan.domain.workload import Attention, Workload
-from memplan.families import build
-from memplan.simulator.step import train
+from memplan.domain.workload import Workload
+from memplan.estimate import trace_of
 from tests.oracle import artefacts
 from tests.oracle.cases import CASES, TINY, workload
 from tests.oracle.cpu_step import second_step
 
-CAPABILITY = (8, 0)
 SHOWN = 5
 
 
@@ -26,10 +24,7 @@ def measured(name: str) -> tuple[Workload, list[int], Trace]:
     config, settings = CASES[name]
     config = TINY | config
     case = workload(config, settings)
-    shape = case.model
-    assert isinstance(shape, Architecture)
-    trace = train(case, lambda tape: build(tape, shape, case, Attention.EAGER), CAPABILITY)
-    return case, second_step(config, case), trace
+    return case, second_step(config, case), trace_of(case, ASSUMED_CAPABILITY)
 
 
 def differences(simulated: list[int], real: list[int]) -> list[str]:

@@ -10,11 +10,12 @@ from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Phase, Tag, Trace
 from memplan.domain.workload import Attention, Batch, Precision, Sequence, Workload
+from memplan.estimate import trace_of
 from memplan.families import architecture, build
 from memplan.simulator.autograd import backward
 from memplan.simulator.kernels import choose
 from memplan.simulator.optimizer import Stepper
-from memplan.simulator.step import Model, train
+from memplan.simulator.step import Model
 from memplan.simulator.tensor import Tape, Tensor
 
 AMPERE = (8, 0)
@@ -62,7 +63,7 @@ def builder(case: Workload, capability: tuple[int, int] = AMPERE) -> Callable[[T
 
 def run(case: Workload, capability: tuple[int, int] = AMPERE) -> Trace:
     """The trace of a workload."""
-    return train(case, builder(case, capability), capability)
+    return trace_of(case, capability)
 
 
 def by_hand(case: Workload, steps: int) -> Trace:
