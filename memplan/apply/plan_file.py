@@ -94,7 +94,7 @@ class SavedPlan:
         limit = after.target.limit if after.target else after.device.high + margin
         profile = self.entries["profile"]
         return Plan(
-            feasible=after.device.high + margin <= limit,
+            feasible=after.device.stays_within(limit - margin),
             harm=max((change.harm for change in changes), default=Harm.EXACT),
             changes=changes,
             before=before,

@@ -49,7 +49,7 @@ def judged(
     yield from _unsupported(reading, target)
     estimate = estimator(reading.workload, target)
     room = Bytes(target.limit - margin)
-    if estimate.device.high <= room:
+    if estimate.device.stays_within(room):
         return
     if estimate.device.low > room:
         yield _too_large(reading, target, margin, estimate, planner)

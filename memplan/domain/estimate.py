@@ -49,11 +49,15 @@ class Component:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """Something that is not modelled: how far below and above the point estimate it may push the truth."""
+    """Something that is not modelled: how far below and above the point estimate it may push the truth.
+
+    ``unbounded`` says that nothing is known about how far above.
+    """
 
     reason: str
     low: Bytes = NOTHING
     high: Bytes = NOTHING
+    unbounded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +79,10 @@ class DeviceMemory:
     phases: tuple[tuple[Phase, Bytes], ...]
     components: tuple[Component, ...]
     gaps: tuple[Gap, ...] = ()
+
+    def stays_within(self, limit: int) -> bool:
+        """Whether even the upper bound does; never when there is none."""
+        return self.high <= limit and not any(gap.unbounded for gap in self.gaps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,6 +124,6 @@ def _cache_gaps(cached: int) -> tuple[Gap, ...]:
 
 def _verdict(device: DeviceMemory, target: Target) -> Verdict:
     """A run fits when even the upper bound does, and does not when not even the lower one does."""
-    if device.high <= target.limit:
+    if device.stays_within(target.limit):
         return Verdict.FITS
     return Verdict.DOES_NOT_FIT if device.low > target.limit else Verdict.UNDECIDED

@@ -36,6 +36,7 @@ def gaps(workload: Workload, target: Target | None, parts: Sequence[Component]) 
     if not isinstance(shape, Architecture):
         return
     sizes = {part.name: int(part.bytes) for part in parts}
+    yield from _family(shape, sizes)
     yield from _quantization(workload, shape)
     yield from _optimizer(workload, sizes)
     yield from _loss(workload, sizes)
@@ -45,6 +46,18 @@ def gaps(workload: Workload, target: Target | None, parts: Sequence[Component]) 
     if target is not None:
         yield from _dtype(workload, target)
         yield from _kernel(workload, shape, target)
+
+
+def _family(shape: Architecture, sizes: dict[str, int]) -> Iterator[Gap]:
+    """Of a model type that is not known only one vocabulary matrix is certain."""
+    from memplan.families import known
+
+    if shape.model_type not in known():
+        yield Gap(
+            reason=f"model_type {shape.model_type} is not known: counted as a Llama of the same dimensions",
+            low=Bytes(sum(sizes.values()) - sizes["embeddings"]),
+            unbounded=True,
+        )
 
 
 def _settings(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:

@@ -13,14 +13,15 @@ from importlib import import_module
 from types import ModuleType
 
 from memplan.domain.architecture import Architecture, ParameterGroup
-from memplan.domain.errors import UnknownNameError
 from memplan.domain.workload import Attention, Workload
+from memplan.families import unknown
 from memplan.families.config import Where
 from memplan.families.decoder import Decoder
 from memplan.simulator.tensor import Tape
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "llama": ("llama", "mistral", "qwen2"),
+    "gpt2": ("gpt2",),
 }
 """The ``model_type`` values of each module of this package that is a family."""
 
@@ -36,20 +37,15 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
     ``where`` gives the place of a key, for messages.
 
     Raises:
-        UnknownNameError: no family covers its ``model_type``.
+        UnknownNameError: no family covers its ``model_type``, and its dimensions are not to be found.
         FieldError: a value has the wrong type or range, or contradicts another.
     """
-    name = config.get("model_type")
-    family = _family(str(name))
+    family = _family(str(config.get("model_type")))
+    shape: Architecture
     if family is None:
-        raise UnknownNameError.nearest(
-            "model_type",
-            str(name),
-            known(),
-            location=where("model_type"),
-            hint=f"covered: {', '.join(known())}",
-        )
-    shape: Architecture = family.architecture(config, where)
+        shape = unknown.architecture(config, where, known())
+    else:
+        shape = family.architecture(config, where)
     return replace(shape, groups=_groups(shape))
 
 
@@ -60,15 +56,14 @@ def _groups(shape: Architecture) -> tuple[ParameterGroup, ...]:
 
 def build(tape: Tape, shape: Architecture, workload: Workload, kind: Attention) -> Decoder:
     """The model in the simulator, its parameters allocated; ``kind`` is the attention kernel that runs."""
-    family = _family(shape.model_type)
-    assert family is not None, shape.model_type
+    family = _family(shape.model_type) or unknown
     return family.build(tape, shape, workload, kind)  # type: ignore[no-any-return]
 
 
 def linear_names(model_type: str) -> tuple[str, ...]:
     """Names of the linear layers of a block: what ``all-linear`` adapters target."""
-    family = _family(model_type)
-    return family.PROJECTIONS if family else ()
+    found: tuple[str, ...] = (_family(model_type) or unknown).PROJECTIONS
+    return found
 
 
 def _family(model_type: str) -> ModuleType | None:

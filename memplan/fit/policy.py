@@ -43,7 +43,8 @@ class Policy:
 
     def accepts(self, estimate: Estimate, margin: Bytes | None = None) -> bool:
         """Whether even the upper bound leaves the margin free."""
-        return self.misses(estimate, margin) <= 0
+        free = self.margin if margin is None else margin
+        return estimate.device.stays_within(self.target.limit - free)
 
     def misses(self, estimate: Estimate, margin: Bytes | None = None) -> Bytes:
         """Bytes above what the margin leaves of the limit; negative when there is room."""

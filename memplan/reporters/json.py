@@ -191,7 +191,10 @@ def _edits(edits: Iterable[Edit]) -> list[dict[str, Any]]:
 
 
 def _gaps(found: Estimate) -> list[dict[str, Any]]:
-    return [{"reason": gap.reason, "low": int(gap.low), "high": int(gap.high)} for gap in found.device.gaps]
+    return [
+        {"reason": gap.reason, "low": int(gap.low), "high": int(gap.high), "unbounded": gap.unbounded}
+        for gap in found.device.gaps
+    ]
 
 
 def _origin(origin: Origin) -> dict[str, Any]:

@@ -78,12 +78,16 @@ def uncertainty(estimate: Estimate) -> tuple[Bullets, ...]:
         return ()
     lines = tuple(f"{gap.reason}{_leeway(gap)}" for gap in estimate.device.gaps)
     low, high = size(estimate.device.low), size(estimate.device.high)
-    return (Bullets(lines, f"Uncertain; the whole process needs {low} to {high}:", Tone.CAUTION),)
+    unbounded = any(gap.unbounded for gap in estimate.device.gaps)
+    needs = f"at least {low}" if unbounded else f"{low} to {high}"
+    return (Bullets(lines, f"Uncertain; the whole process needs {needs}:", Tone.CAUTION),)
 
 
 def _leeway(gap: Gap) -> str:
     less = f"up to {size(gap.low)} less" if gap.low else ""
     more = f"up to {size(gap.high)} more" if gap.high else ""
+    if gap.unbounded:
+        more = "nobody knows how much more"
     words = ", or ".join(filter(None, (less, more)))
     return f" ({words})" if words else ""
 

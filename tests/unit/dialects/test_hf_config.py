@@ -74,7 +74,7 @@ def test_nothing_is_ever_written_to_a_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"model_type": "xlstm"}, "xlstm"),
+        ({"model_type": "xlstm", "vocab_size": None}, "xlstm"),
         ({"hidden_size": -64}, "hidden_size"),
         ({"hidden_size": "64"}, "hidden_size"),
         ({"num_hidden_layers": True}, "num_hidden_layers"),
