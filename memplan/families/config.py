@@ -92,3 +92,28 @@ class Config:
     def wrong(self, key: str, expected: str) -> FieldError:
         """An error at a key."""
         return FieldError(f"{key} is {self.get(key)!r}", location=self.where(key), expected=expected)
+
+
+def key_value_heads(read: Config, heads: int) -> int:
+    """``num_key_value_heads``: as many as query heads when null or absent.
+
+    Raises:
+        FieldError: it does not divide them.
+    """
+    found = read.size_or_none("num_key_value_heads") or heads
+    if heads % found:
+        raise read.wrong("num_key_value_heads", f"a divisor of num_attention_heads ({heads})")
+    return found
+
+
+def head_dim(read: Config, hidden: int, heads: int) -> int:
+    """The width of a head where none is written.
+
+    Raises:
+        FieldError: heads do not divide the hidden size.
+    """
+    if hidden % heads:
+        raise read.wrong(
+            "hidden_size", f"a multiple of num_attention_heads ({heads}), or an explicit head_dim"
+        )
+    return hidden // heads

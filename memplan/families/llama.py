@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from memplan.domain.architecture import Architecture
 from memplan.domain.workload import Attention, Workload
 from memplan.families.attention_block import PROJECTIONS, Block
-from memplan.families.config import Config, Where
+from memplan.families.config import Config, Where, head_dim, key_value_heads
 from memplan.families.decoder import Decoder
 from memplan.families.layer_types import ByLayerType, late_windows
 from memplan.simulator.blocks import Store
@@ -62,8 +62,8 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
         intermediate_size=read.size("intermediate_size"),
         num_hidden_layers=read.size("num_hidden_layers"),
         num_attention_heads=heads,
-        num_key_value_heads=_key_value_heads(read, heads),
-        head_dim=read.size_or_none("head_dim") or _head_dim(read, hidden, heads),
+        num_key_value_heads=key_value_heads(read, heads),
+        head_dim=read.size_or_none("head_dim") or head_dim(read, hidden, heads),
         vocab_size=read.size("vocab_size"),
         tie_word_embeddings=read.flag("tie_word_embeddings"),
         max_position_embeddings=read.size("max_position_embeddings"),
@@ -73,21 +73,6 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
         sliding_window=window,
         layer_types=late_windows(read, window) if model_type == "qwen2" else (),
     )
-
-
-def _key_value_heads(read: Config, heads: int) -> int:
-    found = read.size_or_none("num_key_value_heads") or heads
-    if heads % found:
-        raise read.wrong("num_key_value_heads", f"a divisor of num_attention_heads ({heads})")
-    return found
-
-
-def _head_dim(read: Config, hidden: int, heads: int) -> int:
-    if hidden % heads:
-        raise read.wrong(
-            "hidden_size", f"a multiple of num_attention_heads ({heads}), or an explicit head_dim"
-        )
-    return hidden // heads
 
 
 def _sliding_window(read: Config, model_type: str) -> int | None:
