@@ -175,7 +175,12 @@ def _dropout(node: Node, gradient: Tensor) -> Gradients:
 
 
 def dropout(x: Tensor) -> Tensor:
-    """``F.dropout`` with a positive rate (``native_dropout`` on CUDA): saves a byte per element."""
+    """``F.dropout`` with a positive rate (``native_dropout`` on CUDA): saves a byte per element.
+
+    Outside of training mode it does nothing.
+    """
+    if not x.tape.training:
+        return x
     node = begin(_dropout, x)
     result = finish(node, like(x, "dropout"))
     mask = like(x, "dropout_mask", Dtype.BOOL)

@@ -12,6 +12,7 @@ from memplan.simulator.layout import Shape
 
 if TYPE_CHECKING:
     from memplan.simulator.autograd import Node
+    from memplan.simulator.cache import Cache
     from memplan.simulator.checkpoint import Region
 
 
@@ -32,12 +33,13 @@ class Tape:
 
     ``component`` and ``scope`` label what is allocated from here on. ``autocast`` is the dtype matrix
     products are cast to, ``casts`` its weight cache. ``in_backward`` says that the autograd engine's
-    thread is running. ``capability`` is the GPU's compute capability. ``region`` is the checkpointed
-    region being run, if any.
+    thread is running, ``training`` that modules are in training mode. ``capability`` is the GPU's compute
+    capability. ``region`` is the checkpointed region being run, ``cache`` the key/value cache in use, if any.
     """
 
     __slots__ = (
         "autocast",
+        "cache",
         "capability",
         "casts",
         "component",
@@ -47,6 +49,7 @@ class Tape:
         "region",
         "scope",
         "trace",
+        "training",
         "workspaces",
     )
 
@@ -56,11 +59,13 @@ class Tape:
         self.component = "activations"
         self.scope = ""
         self.grad_enabled = True
+        self.training = True
         self.in_backward = False
         self.autocast: Dtype | None = None
         self.casts: dict[int, Tensor] = {}
         self.order = 0
         self.region: Region | None = None
+        self.cache: Cache | None = None
         self.workspaces: dict[tuple[str, bool], Storage] = {}
 
     def empty(self, shape: Shape, dtype: Dtype, op: str, strides: Shape | None = None) -> Tensor:
@@ -147,3 +152,10 @@ class Parameter(Tensor):
         super().__init__(tape, storage, shape, layout.contiguous(shape), dtype)
         self.component = component
         self.name = name
+
+    def convert(self, dtype: Dtype) -> None:
+        """``parameter.data = parameter.data.to(dtype)``: the old memory goes when the new is there."""
+        if dtype is not self.dtype:
+            tag = (self.component, self.name, "parameter", self.shape, dtype)
+            self.storage = Storage(self.tape.trace, prod(self.shape) * dtype.itemsize, tag)
+            self.dtype = dtype
