@@ -22,6 +22,7 @@ from memplan.simulator.tensor import Tape
 FAMILIES: dict[str, tuple[str, ...]] = {
     "llama": ("llama", "mistral", "qwen2"),
     "gpt2": ("gpt2",),
+    "mixtral": ("mixtral",),
 }
 """The ``model_type`` values of each module of this package that is a family."""
 
