@@ -1,6 +1,6 @@
 """GPT-2: pre-norm decoder with learned positions, packed projections stored (in, out), and dropout.
 
-The forward pass follows transformers' ``modeling_gpt2.py`` statement by statement (5.x), because the lifetimes
+The forward pass follows transformers' ``modeling_gpt2.py`` (5.x) statement by statement, because the lifetimes
 of its local variables decide the peak.
 """
 

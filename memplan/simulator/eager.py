@@ -1,4 +1,4 @@
-"""Eager attention as older models write it: with dropout, with a bias on the scores, or in half throughout."""
+"""Eager attention as older models write it: with dropout, a bias on the scores, or in half throughout."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def attend(
     """An ``eager_attention_forward`` of transformers: the output (B, S, H, D) and the probabilities.
 
     ``upcast`` says whether the softmax is asked for in fp32, ``contiguous`` whether the output is made
-    row-major here or left as a view. ``bias`` (1 or B, H, S, S) is added before the mask. The caller holds the
-    probabilities to the end of its block.
+    row-major here or left as a view. ``bias`` (1 or B, H, S, S) is added before the mask. The caller holds
+    the probabilities to the end of its block.
     """
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
@@ -52,7 +52,7 @@ def kernel(
     dropout: float = 0.0,
     contiguous: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
-    """``ALL_ATTENTION_FUNCTIONS``: eager attention or the kernel chosen; the probabilities where they exist."""
+    """``ALL_ATTENTION_FUNCTIONS``: eager attention or the kernel chosen; probabilities where they exist."""
     if kind is Attention.EAGER:
         return attend(query, key, value, mask, upcast=upcast, dropout=dropout, contiguous=contiguous)
     return sdpa(kind, query, key, value, mask, causal=causal, dropout=dropout), None
