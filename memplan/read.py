@@ -127,7 +127,7 @@ def _read(
     intake = Intake(Known(), texts)
     document = _document(locate(path), intake)
     reading = _understand(document, chosen, intake)
-    reading = replace(reading, path=path, files=intake.hashes())
+    reading = replace(reading, path=path, sources=dict(intake.sources))
     return _overridden(reading, overrides) if overrides else reading
 
 

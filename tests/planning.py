@@ -88,7 +88,7 @@ def reading(what: Workload | None = None, text: str = CONFIG, path: str = "train
         workload=what or workload(),
         origins={},
         document=Document(path=Path(path), source=source, root=parse(source)),
-        files={path: source.sha256},
+        sources={path: source},
     )
 
 

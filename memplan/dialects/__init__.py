@@ -1,24 +1,32 @@
 """One module per config format: document paths to workload fields, and back.
 
-A new dialect is one module here and one entry in ``DIALECTS``.
+A new dialect is one module here and one entry in ``DIALECTS``. A module is imported when a document has
+one of its marks, or when it is asked for by name: most runs need one of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from typing import cast
 
-from memplan.dialects import axolotl, hf_config, manifest, native
 from memplan.dialects.reading import Dialect, Document, FieldChange, Reading
+from memplan.documents.tree import MappingNode
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import AmbiguousKeyError, FieldError, Location, UnknownNameError
 
+DIALECTS: dict[str, tuple[str, ...]] = {
+    "native": ("memplan",),
+    "manifest": ("memplan", "memplan.yaml", "memplan.yml"),
+    "axolotl": ("base_model",),
+    "hf_config": ("model_type", "architectures"),
+}
+"""Every dialect there is, with its marks: top-level keys or a file name, one of which its documents have."""
 
-def _listed(*dialects: Dialect) -> tuple[Dialect, ...]:
-    return dialects
 
-
-DIALECTS = _listed(native, manifest, axolotl, hf_config)
-"""Every dialect there is; a contract test compares this tuple with the folder."""
+def load(name: str) -> Dialect:
+    """The module of a dialect."""
+    return cast(Dialect, import_module(f"memplan.dialects.{name}"))
 
 
 def named(name: str) -> Dialect:
@@ -27,11 +35,9 @@ def named(name: str) -> Dialect:
     Raises:
         UnknownNameError: there is none; the nearest are offered.
     """
-    for dialect in DIALECTS:
-        if name == dialect.NAME:
-            return dialect
-    known = [dialect.NAME for dialect in DIALECTS]
-    raise UnknownNameError.nearest("dialect", name, known, hint=f"one of {', '.join(known)}")
+    if name in DIALECTS:
+        return load(name)
+    raise UnknownNameError.nearest("dialect", name, DIALECTS, hint=f"one of {', '.join(DIALECTS)}")
 
 
 def detect(document: Document) -> Dialect:
@@ -41,8 +47,8 @@ def detect(document: Document) -> Dialect:
         FieldError: no dialect recognises it.
         AmbiguousKeyError: two recognise it equally well; both are named.
     """
-    scores = {dialect.NAME: dialect.recognises(document) for dialect in DIALECTS}
-    best = max(scores.values())
+    scores = {name: load(name).recognises(document) for name in _marked(document)}
+    best = max(scores.values(), default=0)
     if best == 0:
         raise _unrecognised(document)
     winners = [name for name, score in scores.items() if score == best]
@@ -69,6 +75,12 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
         if name in given
     )
     return written, (*advised, *shadowed)
+
+
+def _marked(document: Document) -> Iterator[str]:
+    root = document.root
+    shown = {document.path.name, *(root.keys() if isinstance(root, MappingNode) else ())}
+    return (name for name, marks in DIALECTS.items() if shown.intersection(marks))
 
 
 def _unrecognised(document: Document) -> FieldError:

@@ -80,7 +80,7 @@ class Reading:
     """A config understood: its workload and where every value of it comes from.
 
     ``origins`` is keyed by native path (``batch.micro``, ``target.gpu``) or by the name of a declared value.
-    ``files`` maps every file that was read to the sha256 of its bytes. ``document`` and ``slots``
+    ``sources`` are the files that were read, by the name they are shown under. ``document`` and ``slots``
     serve writing: the main file's tree, and the places of declared values.
     """
 
@@ -94,10 +94,15 @@ class Reading:
     margin: str | None = None
     profile: str | None = None
     tunable: tuple[str, ...] = ()
-    files: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, Source] = field(default_factory=dict, repr=False)
     document: Document = field(repr=False)
     slots: Mapping[str, tuple[Slot, ...]] = field(default_factory=dict, repr=False)
     overrides: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> dict[str, str]:
+        """sha256 of every file that was read, by the name it is shown under."""
+        return {name: source.sha256 for name, source in self.sources.items()}
 
 
 class Models(Protocol):
@@ -134,10 +139,6 @@ class Intake:
         if name not in self.sources:
             self.sources[name] = self._fresh(path, name)
         return self.sources[name]
-
-    def hashes(self) -> dict[str, str]:
-        """sha256 of every file opened so far, by the name it is shown under."""
-        return {name: source.sha256 for name, source in self.sources.items()}
 
     def _fresh(self, path: Path, name: str) -> Source:
         try:

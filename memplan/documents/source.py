@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import stat
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 from memplan.domain.edit import Span
@@ -25,12 +24,17 @@ class Source:
     Attributes:
         path: the path as the user gave it, for messages.
         text: the file as UTF-8; a byte order mark stays as first character, line endings are untouched.
-        sha256: hexadecimal digest of the bytes.
     """
 
     path: str
     text: str
-    sha256: str
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal digest of the bytes, computed when asked for: an estimate never asks."""
+        from hashlib import sha256
+
+        return sha256(encode(self.text)).hexdigest()
 
     @classmethod
     def open(cls, path: Path, shown: str | None = None) -> Source:
@@ -52,12 +56,17 @@ class Source:
                 location=locate(name, text, at, 1),
                 expected="a text file in UTF-8",
             )
-        return cls(path=name, text=text, sha256=sha256(data).hexdigest())
+        return cls(path=name, text=text)
 
     @classmethod
     def of(cls, text: str, path: str = "<text>") -> Source:
-        """A source from a string that is already in memory."""
-        return cls(path=path, text=text, sha256=sha256(text.encode()).hexdigest())
+        """A source from a string that is already in memory.
+
+        Raises:
+            UnicodeEncodeError: it holds lone surrogates, which no file can.
+        """
+        encode(text)
+        return cls(path=path, text=text)
 
     def location(self, place: Span | int) -> Location:
         """The line and column of a span or of one character offset."""

@@ -64,6 +64,6 @@ def test_every_variant_is_under_the_contract_that_keeps_variants_apart() -> None
         f"memplan.reporters.{name}" for name in REPORTERS
     }
     levers = {vars(lever)["__name__"] for lever in LEVERS}
-    dialects = {vars(dialect)["__name__"] for dialect in DIALECTS}
+    dialects = {f"memplan.dialects.{name}" for name in DIALECTS}
     assert set(modules["Levers do not know each other"]) == levers
     assert set(modules["Dialects do not know each other"]) == dialects

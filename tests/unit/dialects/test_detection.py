@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import memplan.dialects
-from memplan.dialects import DIALECTS, detect, named
+from memplan.dialects import DIALECTS, detect, load, named
 from memplan.dialects.reading import Document
 from memplan.documents import json, yaml
 from memplan.documents.source import Source
@@ -65,7 +65,7 @@ def test_every_module_that_is_a_dialect_is_listed() -> None:
         import_module(f"memplan.dialects.{found.name}")
         for found in pkgutil.iter_modules(memplan.dialects.__path__)
     ]
-    assert {module.NAME for module in modules if hasattr(module, "NAME")} == {
-        dialect.NAME for dialect in DIALECTS
-    }
-    assert all(callable(dialect.read) and callable(dialect.edits) for dialect in DIALECTS)
+    assert {module.NAME for module in modules if hasattr(module, "NAME")} == set(DIALECTS)
+    for dialect in map(load, DIALECTS):
+        assert callable(dialect.read)
+        assert callable(dialect.edits)
