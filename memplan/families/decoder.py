@@ -171,13 +171,14 @@ class Decoder:
         hidden_states = self.enter(inputs_embeds)
         positions = self.positions(hidden_states)
         for index, block in enumerate(self.blocks):
-            mask = attention_masks[self.layer_type(index)]
-            place = self.layer_positions(positions, index)
+            name, place = self.layer_type(index), self.layer_positions(positions, index)
             if every and index % every == 0:
-                hidden_states = checkpoint(block, hidden_states, mask, *place)
+                hidden_states = checkpoint(block, hidden_states, attention_masks[name], *place)
             else:
-                hidden_states = block(hidden_states, mask, *place)
-        return self.norm(hidden_states)
+                hidden_states = block(hidden_states, attention_masks[name], *place)
+        # Rebinding frees the last block's result before the masks go, as in transformers.
+        hidden_states = self.norm(hidden_states)
+        return hidden_states  # noqa: RET504
 
     def groups(self) -> tuple[ParameterGroup, ...]:
         """The model's own parameters, alike ones counted together."""
