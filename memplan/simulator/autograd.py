@@ -167,16 +167,19 @@ def _dependencies(root: Node) -> dict[Node, int]:
 
 def _conform(edges: tuple[Node | None, ...], gradients: Gradients) -> list[Tensor | None]:
     """Gradients reduced and cast to what each edge expects (``validate_outputs``), last one first."""
-    conformed: list[Tensor | None] = []
-    for edge, gradient in zip(edges, gradients, strict=True):
-        if edge is None:
-            gradient = None
-        elif gradient is not None:
-            if gradient.shape != edge.shape:
-                gradient = gradient.tape.empty(edge.shape, gradient.dtype, "sum_to_size")
-            if gradient.dtype is not edge.dtype:
-                gradient = gradient.tape.empty(edge.shape, edge.dtype, "to", gradient.strides)
-        conformed.append(gradient)
+    conformed = list(gradients)
+    # What a sum or a cast replaces goes at once.
+    del gradients
+    for place, edge in enumerate(edges):
+        gradient, conformed[place] = conformed[place], None
+        if edge is None or gradient is None:
+            continue
+        if gradient.shape != edge.shape:
+            gradient = gradient.tape.empty(edge.shape, gradient.dtype, "sum_to_size")
+        if gradient.dtype is not edge.dtype:
+            _, strides = layout.elementwise((gradient.shape, gradient.strides))
+            gradient = gradient.tape.empty(edge.shape, edge.dtype, "to", strides)
+        conformed[place] = gradient
     conformed.reverse()
     return conformed
 

@@ -75,7 +75,7 @@ class Experts:
         output = self._project(output, self.down, offsets, bias)
         weighted = ops.mul(output, shapes.unsqueeze(sorted_weights, 1))
         inverse = ops.like(order, "empty_like")
-        _ = ops.like(order, "arange")
+        ops.like(order, "arange")
         weighted = indexing.rows(weighted, inverse)
         final = sums.over(shapes.view(weighted, (tokens, count, width)), 1)
         return ops.to(final, hidden_states.dtype)

@@ -29,9 +29,9 @@ def _divide(node: Node, gradient: Tensor) -> Gradients:
     if x is not None:
         negative = ops.like(gradient, "neg")
         quotient = ops.pair(x, other, "div")
-        quotient = ops.pair(quotient, other, "div")
-        of_other = ops.pair(negative, quotient, "mul")
-        del negative, quotient
+        twice = ops.pair(quotient, other, "div")
+        of_other = ops.pair(negative, twice, "mul")
+        del twice, quotient, negative
     return ops.pair(gradient, other, "div"), of_other
 
 
