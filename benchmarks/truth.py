@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import truth_rows
-from benchmarks.truth_comparison import ALLOCATED, MIB, PHASES, RESERVED, Comparison, Figure, Report, report
+from benchmarks.truth_comparison import ALLOCATED, MIB, RESERVED, STAGES, Comparison, Figure, Report, report
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 
@@ -128,9 +128,9 @@ def _sizes(cases: Sequence[Comparison], name: Name) -> Table:
 
 
 def _phases(cases: Iterable[Comparison]) -> Table:
-    table = [["run", *PHASES]]
+    table = [["run", *STAGES]]
     for case in cases:
-        found = [case.figure(phase) for phase in PHASES]
+        found = [case.figure(phase) for phase in STAGES]
         if any(found):
             table.append([_id(case), *(f"{figure.excess:+.2f}" if figure else "" for figure in found)])
     return table

@@ -12,19 +12,23 @@ from statistics import median
 from benchmarks import truth_rows
 from benchmarks.truth_rows import Row
 from memplan.domain.estimate import DeviceMemory
-from memplan.domain.trace import Phase
-from memplan.estimate import estimate
+from memplan.domain.trace import Phase, Trace
+from memplan.estimate import estimate, trace_of
+from memplan.simulator.allocator import Allocator
 
 MIB = 2**20
 ALLOCATED, RESERVED = "max_memory_allocated", "max_memory_reserved"
 
+AFTER_LOAD = "after_load"
+
 PHASES = {
-    "after_load": (Phase.LOAD,),
     "forward_peak": (Phase.FORWARD, Phase.LOSS),
     "backward_peak": (Phase.BACKWARD,),
     "optimizer_step_peak": (Phase.OPTIMIZER,),
 }
 """Phases as the fitcheck rows name them, and ours: their forward pass computes the loss as well."""
+
+STAGES = (AFTER_LOAD, *PHASES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +68,7 @@ class Comparison:
         words = (
             str(row["model"]).rsplit("/", 1)[-1],
             row["task"],
-            row["param_dtype"] + (" + autocast" if "torch.autocast" in row["compute_dtype"] else ""),
+            _precision(row),
             f"{row['micro_batch']}×{row['seq_len']}",
             str(truth_rows.KERNELS[row["attention"]]),
         )
@@ -96,10 +100,33 @@ class Report:
         return {name: (median(found), max(found)) for name, found in errors.items()}
 
 
+def _precision(row: Row) -> str:
+    if row["quantization"] != "none":
+        return f"{truth_rows.QUANTIZATIONS[row['quantization']]} + {row['compute_dtype'].split()[0]}"
+    return str(row["param_dtype"]) + (" + autocast" if "torch.autocast" in row["compute_dtype"] else "")
+
+
 def compare(row: Row) -> Comparison:
     """Estimate what a covered row measured."""
-    device = estimate(truth_rows.workload(row), truth_rows.target(row)).device
-    return Comparison(row=row, figures=tuple(_figures(row, device)))
+    workload, target = truth_rows.workload(row), truth_rows.target(row)
+    figures = list(_figures(row, estimate(workload, target).device))
+    for entry in row["measured"]:
+        if entry["metric"] == "allocated" and entry.get("phase") == AFTER_LOAD:
+            held = _loaded(trace_of(workload, target.compute_capability))
+            figures.append(Figure(metric=AFTER_LOAD, measured=entry["bytes"], estimated=held))
+    return Comparison(row=row, figures=tuple(figures))
+
+
+def _loaded(trace: Trace) -> int:
+    """Bytes that loading leaves on the GPU, as the allocator counts them."""
+    allocator = Allocator()
+    addresses: dict[int, int] = {}
+    for event in trace.events[: trace.cycles[0]]:
+        if event < 0:
+            allocator.release(addresses.pop(~event))
+        else:
+            addresses[event] = allocator.allocate(trace.sizes[event])
+    return allocator.allocated
 
 
 def report(rows: Iterable[Row]) -> Report:

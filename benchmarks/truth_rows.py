@@ -24,6 +24,7 @@ from memplan.domain.workload import (
     Checkpointing,
     Optimizer,
     Precision,
+    Quantization,
     Sequence,
     Workload,
 )
@@ -49,6 +50,8 @@ KERNELS = {
     # Flash takes no mask and these runs have one (see _has_mask), which leaves the efficient kernel.
     "sdpa pinned to flash or memory-efficient kernels (math excluded)": Attention.EFFICIENT,
 }
+
+QUANTIZATIONS = {"bnb nf4, blocksize 64, double_quant=False": "nf4"}
 
 _TRAINER_KEEPS_NO_OUTPUTS = ("fms",)
 """The Hugging Face Trainer drops a model's outputs with the local scope of ``compute_loss``."""
@@ -84,11 +87,12 @@ def workload(row: Row) -> Workload:
     lora = row["lora"]
     return Workload(
         model=shape(row),
-        precision=Precision(params=_dtype(row["param_dtype"]), autocast=_autocast(row["compute_dtype"])),
+        precision=Precision(params=_params(row), autocast=_autocast(row["compute_dtype"])),
         batch=Batch(micro=row["micro_batch"], accumulation=row["grad_accum"]),
         sequence=Sequence(length=row["seq_len"]),
         optimizer=Optimizer(set_to_none="set_to_none=False" not in row["notes"]),
-        adapter=_adapter(lora) if lora else None,
+        adapter=_adapter(row, lora) if lora else None,
+        quantization=_quantization(row),
         attention=KERNELS[row["attention"]],
         checkpointing=Checkpointing(every=int(row["activation_checkpointing"].startswith("full"))),
         outputs_kept=row["suite"] not in _TRAINER_KEEPS_NO_OUTPUTS,
@@ -143,8 +147,8 @@ def _no_training_size(row: Row) -> Iterator[str]:
         yield "a part of a run: loading, one operator, a context, an adapter"
     if row["world_size"] != 1:
         yield "several GPUs are not simulated yet"
-    if row["quantization"] != "none":
-        yield "quantized weights are not simulated yet"
+    if row["quantization"] != "none" and row["quantization"] not in QUANTIZATIONS:
+        yield "quantized weights other than plain NF4 on current releases are not compared yet"
     if row["seq_len"] is None:
         yield "no sequence length is declared"
 
@@ -158,12 +162,24 @@ def _has_mask(row: Row) -> bool:
     return "transformers 4.57" in row["stack"] and "no attention mask" in row["seq_mode"]
 
 
-def _adapter(lora: Mapping[str, Any]) -> Adapter:
+def _params(row: Row) -> Dtype:
+    """The dtype weights are loaded in: with 4-bit weights, the one these runs compute in."""
+    declared = row["compute_dtype"] if row["quantization"] in QUANTIZATIONS else row["param_dtype"]
+    return _dtype(declared)
+
+
+def _quantization(row: Row) -> Quantization | None:
+    kind = QUANTIZATIONS.get(row["quantization"])
+    return Quantization(kind=kind, compute=_params(row)) if kind else None
+
+
+def _adapter(row: Row, lora: Mapping[str, Any]) -> Adapter:
     return Adapter(
         rank=lora["rank"],
         targets=tuple(lora["targets"]),
         dtype=_dtype(lora["dtype"]),
         dropout=float(lora["dropout"]),
+        prepare_kbit="prepare_model_for_kbit_training" in row["param_dtype"],
     )
 
 

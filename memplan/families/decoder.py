@@ -15,7 +15,7 @@ from typing import Protocol
 from memplan.domain.architecture import Architecture, ParameterGroup
 from memplan.domain.trace import Phase
 from memplan.domain.workload import Attention, Workload
-from memplan.simulator import masks, ops
+from memplan.simulator import masks, ops, shapes
 from memplan.simulator.adapters import LoraLinear, adapt
 from memplan.simulator.autograd import require_grad
 from memplan.simulator.blocks import Linear, RMSNorm, Rotary, Store
@@ -50,8 +50,10 @@ class Decoder:
         self.shape = shape
         self.workload = workload
         self.kind = kind
-        store = self.store = Store(tape, workload.precision.params, trainable=adapter is None)
-        table = (shape.vocab_size, shape.hidden_size)
+        store = self.store = Store(
+            tape, workload.precision.params, trainable=adapter is None, quantized=workload.quantization
+        )
+        table = (shape.vocab_size, self.embedding_width())
         self.embed_tokens = store.parameter("embed_tokens.weight", table, "embeddings")
         self.make_positions(store)
         self.blocks = [self.make_block(store, index) for index in range(shape.num_hidden_layers)]
@@ -59,8 +61,11 @@ class Decoder:
         self.make_buffers(store)
         tied = shape.tie_word_embeddings
         self.head = self.embed_tokens if tied else store.parameter("lm_head.weight", table, "decoder_matrix")
+        store.loaded()
         self.leaves = store.leaves
         if adapter is not None:
+            if adapter.prepare_kbit:
+                store.prepare_kbit()
             adapters = Store(tape, adapter.dtype, trainable=True)
             for block in self.blocks:
                 block.linears = adapt(block.linears, adapter, adapters)
@@ -76,6 +81,10 @@ class Decoder:
         """The norm behind the last block."""
         return RMSNorm(store, "norm", self.shape.hidden_size)
 
+    def embedding_width(self) -> int:
+        """The width of the embedding tables, which may be less than that of the blocks."""
+        return self.shape.hidden_size
+
     def make_positions(self, store: Store) -> None:
         """Parameters of learned positions, which are loaded right after the embeddings."""
 
@@ -87,6 +96,17 @@ class Decoder:
         """The input embeddings."""
         return ops.embedding(self.embed_tokens, tokens)
 
+    def place(self, _: Tensor, /) -> list[Tensor]:
+        """What is made of the embeddings before the masks: the last of these enters, the others are held."""
+        return []
+
+    def lift(self, inputs_embeds: Tensor) -> Tensor:
+        """The embeddings in the width of the blocks, where they are narrower."""
+        return inputs_embeds
+
+    def settle(self, inputs_embeds: Tensor, held: list[Tensor], /) -> None:
+        """What is made after the masks and held: as ``place`` does before them."""
+
     def enter(self, inputs_embeds: Tensor) -> Tensor:
         """What becomes of the embeddings before the first block (scaling, added positions)."""
         return inputs_embeds
@@ -97,11 +117,7 @@ class Decoder:
 
     def masks(self, hidden_states: Tensor) -> dict[str, Tensor | None]:
         """Attention masks by type of layer: eager attention always gets one, SDPA if it must."""
-        shape, workload = self.shape, self.workload
-        return {
-            name: self.mask(hidden_states, needed=needs_mask(shape, workload, name))
-            for name in self.mask_types()
-        }
+        return {name: self.mask(hidden_states, name) for name in self.mask_types()}
 
     def mask_types(self) -> tuple[str, ...]:
         """The types of layers that masks are made for."""
@@ -132,14 +148,20 @@ class Decoder:
         layer_type = self.shape.layer_type(index)
         return choose(self.shape, self.workload, self.store.tape.capability, layer_type)
 
-    def mask(self, hidden_states: Tensor, *, needed: bool) -> Tensor | None:
+    def mask(self, hidden_states: Tensor, layer_type: str) -> Tensor | None:
         """One mask for the attention kernel in use; FlashAttention-2 takes none."""
-        hidden_states.tape.scope = "causal_mask"
-        length = hidden_states.shape[1]
+        tape = hidden_states.tape
+        tape.scope = "causal_mask"
+        length = keys = hidden_states.shape[1]
+        needed = needs_mask(self.shape, self.workload, layer_type)
+        if tape.cache is not None:
+            window = self.window(layer_type)
+            keys = tape.cache.layer(sliding=window is not None).attended(length)
+            needed = self.workload.causal_mask or tape.cache.masked(length, window)
         if self.kind is Attention.EAGER:
-            return masks.additive(masks.causal(hidden_states, length), hidden_states.dtype)
+            return masks.additive(masks.causal(hidden_states, length, keys), hidden_states.dtype)
         if needed and self.workload.attention is not Attention.FLASH_ATTENTION_2:
-            return masks.causal(hidden_states, length)
+            return masks.causal(hidden_states, length, keys)
         return None
 
     def loss(self, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -154,6 +176,24 @@ class Decoder:
         tape.component = "activations"
         return loss, logits
 
+    def window(self, layer_type: str) -> int | None:
+        """The sliding window of layers of a type, if they have one."""
+        return self.shape.sliding_window if layer_type == "sliding_attention" else None
+
+    def windows(self) -> list[int | None]:
+        """The sliding windows of all layers that keep keys and values."""
+        return [self.window(self.shape.layer_type(index)) for index in range(self.shape.num_hidden_layers)]
+
+    def logits(self, tokens: Tensor, *, last: bool) -> Tensor:
+        """Logits of all positions, or of the last one (``logits_to_keep=1``)."""
+        hidden_states = self.hidden(tokens)
+        tape = tokens.tape
+        tape.component, tape.scope = "logits_and_loss", "lm_head"
+        kept = shapes.last_rows(hidden_states, 1) if last else hidden_states
+        logits = self.project(kept)
+        tape.component = "activations"
+        return logits
+
     def hidden(self, tokens: Tensor) -> Tensor:
         """The last hidden states.
 
@@ -166,9 +206,12 @@ class Decoder:
         every = self.workload.checkpointing.every
         if self.workload.adapter is not None and every:
             require_grad(inputs_embeds, "embed_tokens")
+        held = self.place(inputs_embeds)
         attention_masks = self.masks(inputs_embeds)
         _mask_arguments = self.mask_arguments(inputs_embeds)
-        hidden_states = self.enter(inputs_embeds)
+        inputs_embeds = self.lift(inputs_embeds)
+        self.settle(inputs_embeds, held)
+        hidden_states = self.enter(held.pop() if held else inputs_embeds)
         positions = self.positions(hidden_states)
         for index, block in enumerate(self.blocks):
             name, place = self.layer_type(index), self.layer_positions(positions, index)

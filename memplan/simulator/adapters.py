@@ -8,6 +8,7 @@ from memplan.domain.workload import Adapter
 from memplan.simulator import ops
 from memplan.simulator.blocks import Linear, Store
 from memplan.simulator.matmul import linear
+from memplan.simulator.quantization import Matrix
 from memplan.simulator.tensor import Tensor
 
 
@@ -23,13 +24,32 @@ class LoraLinear:
     def __init__(self, base: Linear, adapter: Adapter, adapters: Store) -> None:
         self.base = base
         self.dropout = adapter.dropout
-        outputs, inputs = base.weight.shape
+        outputs, inputs = base.sides
         self.down = adapters.parameter(f"{base.name}.lora_A.weight", (adapter.rank, inputs), "adapter")
         self.up = adapters.parameter(f"{base.name}.lora_B.weight", (outputs, adapter.rank), "adapter")
 
     def __call__(self, x: Tensor) -> Tensor:
         # The caller's frame holds the input until this one is gone, also when recomputation stops within.
-        return self._forward(x)
+        return self._quantized(x) if isinstance(self.base.weight, Matrix) else self._forward(x)
+
+    def _quantized(self, x: Tensor) -> Tensor:
+        """``Linear4bit.forward`` and ``Linear8bitLt.forward`` in peft src/peft/tuners/lora/bnb.py.
+
+        The 4-bit one copies the base's result first. Neither casts within autocast.
+        """
+        assert isinstance(self.base.weight, Matrix)
+        casts = x.tape.autocast is None
+        result = self.base(x)
+        if self.base.weight.settings.kind != "int8":
+            result = ops.clone(result)
+        dtype = result.dtype
+        if casts:
+            x = ops.to(x, self.down.dtype)
+        output = ops.mul_scalar(linear(linear(ops.dropout(x) if self.dropout else x, self.down), self.up))
+        if casts:
+            output = ops.to(output, dtype)
+        result = ops.add(result, output)
+        return result  # noqa: RET504
 
     def _forward(self, x: Tensor) -> Tensor:
         result = self.base(x)
@@ -49,7 +69,12 @@ def adapt(
     """Wrap the layers whose name an adapter targets."""
     return {
         name: LoraLinear(layer, adapter, adapters)
-        if name in adapter.targets and isinstance(layer, Linear)
+        if isinstance(layer, Linear) and _is_target(name, adapter)
         else layer
         for name, layer in linears.items()
     }
+
+
+def _is_target(name: str, adapter: Adapter) -> bool:
+    """A target names a layer, or the end of its path: ``c_proj`` is ``attn.c_proj`` and ``mlp.c_proj``."""
+    return name in adapter.targets or name.rpartition(".")[2] in adapter.targets

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from memplan.domain.dtype import Dtype
-from memplan.simulator import ops, shapes
+from memplan.domain.workload import Quantization
+from memplan.simulator import ops, quantization, shapes
 from memplan.simulator.autograd import Leaf
+from memplan.simulator.loading import Recorder
 from memplan.simulator.matmul import linear
+from memplan.simulator.quantization import Matrix
 from memplan.simulator.tensor import Parameter, Tape, Tensor
 
 
 class Store:
-    """Creates the parameters of one model, in load order; ``leaves`` are those that train."""
+    """Creates the parameters of one model, in load order; ``leaves`` are those that train.
 
-    __slots__ = ("dtype", "leaves", "parameters", "tape", "trainable")
+    ``quantized`` says how the weights of linear layers are stored, if not as they are.
+    """
 
-    def __init__(self, tape: Tape, dtype: Dtype, *, trainable: bool) -> None:
+    __slots__ = ("biases", "dtype", "leaves", "parameters", "quantized", "recorder", "tape", "trainable")
+
+    def __init__(
+        self, tape: Tape, dtype: Dtype, *, trainable: bool, quantized: Quantization | None = None
+    ) -> None:
         self.tape = tape
         self.dtype = dtype
         self.trainable = trainable
+        self.quantized = quantized
+        self.recorder = Recorder(tape.trace) if quantized else None
+        self.biases: list[Parameter] = []
         self.leaves: list[Leaf] = []
         self.parameters: list[Parameter] = []
 
@@ -25,13 +38,45 @@ class Store:
         self, name: str, shape: tuple[int, ...], component: str = "blocks", *, dtype: Dtype | None = None
     ) -> Parameter:
         """Allocate a parameter in load order."""
+        start = len(self.tape.trace.events)
         parameter = Parameter(self.tape, shape, dtype or self.dtype, component, name)
+        if self.recorder is not None:
+            self.recorder.add(name, component, start, prod(shape) * parameter.dtype.itemsize)
         self.parameters.append(parameter)
         if self.trainable:
             leaf = Leaf(parameter, name)
             parameter.node = leaf
             self.leaves.append(leaf)
         return parameter
+
+    def matrix(self, name: str, shape: tuple[int, int], component: str) -> Parameter | Matrix:
+        """The weight of a linear layer: within blocks it is quantized if anything is."""
+        if self.quantized is None or component != "blocks":
+            return self.parameter(name, shape, component)
+        start = len(self.tape.trace.events)
+        matrix = Matrix(self.tape, name, shape, self.dtype, self.quantized)
+        if self.recorder is not None:
+            self.recorder.add(name, component, start, matrix.packed_size)
+        return matrix
+
+    def loaded(self) -> None:
+        """All parameters are there: a quantized model is loaded in the order of its checkpoint."""
+        if self.recorder is not None:
+            self.recorder.sort()
+
+    def prepare_kbit(self) -> None:
+        """``prepare_model_for_kbit_training`` (peft src/peft/utils/other.py): the unquantized becomes fp32.
+
+        The first forward pass turns the biases of 4-bit layers back into the compute dtype
+        (``Linear4bit.forward``); here they are turned back at once.
+        """
+        for parameter in self.parameters:
+            if parameter.dtype.is_half:
+                parameter.convert(Dtype.FP32)
+        for bias in self.biases:
+            assert self.quantized is not None
+            if self.quantized.kind != "int8":
+                bias.convert(self.quantized.compute)
 
 
 class Linear:
@@ -50,11 +95,21 @@ class Linear:
         component: str = "blocks",
     ) -> None:
         self.name = name
-        self.weight = store.parameter(f"{name}.weight", (outputs, inputs), component)
+        self.weight = store.matrix(f"{name}.weight", (outputs, inputs), component)
         self.bias = store.parameter(f"{name}.bias", (outputs,), component) if bias else None
+        if self.bias is not None and isinstance(self.weight, Matrix):
+            store.biases.append(self.bias)
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Outputs and inputs."""
+        outputs, inputs = self.weight.shape
+        return outputs, inputs
 
     def __call__(self, x: Tensor) -> Tensor:
         x.tape.scope = self.name
+        if isinstance(self.weight, Matrix):
+            return quantization.linear(x, self.weight, self.bias)
         return linear(x, self.weight, self.bias)
 
 
@@ -77,7 +132,7 @@ class RMSNorm:
 
 
 class Rotary:
-    """``LlamaRotaryEmbedding``: cosine and sine tables (1, S, D) in the hidden dtype, made every forward."""
+    """``LlamaRotaryEmbedding``: cosine and sine tables (1 or B, S, D) in the hidden dtype, made every forward."""
 
     __slots__ = ("inverse_frequencies", "width")
 
@@ -92,11 +147,13 @@ class Rotary:
     def __call__(self, x: Tensor, length: int) -> tuple[Tensor, Tensor]:
         tape = x.tape
         tape.scope = "rotary_emb"
-        positions = tape.empty((1, length), Dtype.INT64, "arange")
+        # ``generate`` passes the positions of every sequence.
+        rows = x.shape[0] if tape.cache is not None else 1
+        positions = tape.empty((rows, length), Dtype.INT64, "arange") if tape.cache is None else None
         frequencies = ops.pair(
-            tape.empty((1, length, 1), Dtype.FP32, "float"), self.inverse_frequencies[0], "mul"
+            tape.empty((rows, length, 1), Dtype.FP32, "float"), self.inverse_frequencies[0], "mul"
         )
-        table = tape.empty((1, length, self.width), Dtype.FP32, "cat")
+        table = tape.empty((rows, length, self.width), Dtype.FP32, "cat")
         cosine = ops.like(ops.like(table, "cos"), "mul")
         sine = ops.like(ops.like(table, "sin"), "mul")
         tables = ops.to(cosine, x.dtype), ops.to(sine, x.dtype)
@@ -104,7 +161,8 @@ class Rotary:
         return tables
 
 
-def _rotate_half(x: Tensor) -> Tensor:
+def rotate_half(x: Tensor) -> Tensor:
+    """``rotate_half``: the halves of the last axis swapped, the second one negated."""
     width = x.shape[-1] // 2
     first, second = shapes.narrow_last(x, width), shapes.narrow_last(x, width)
     return shapes.cat_last(ops.neg(second), first)
@@ -113,6 +171,6 @@ def _rotate_half(x: Tensor) -> Tensor:
 def rotate(query: Tensor, key: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
     """``apply_rotary_pos_emb`` on (B, H, S, D) tensors."""
     cosine, sine = shapes.unsqueeze(cosine, 1), shapes.unsqueeze(sine, 1)
-    query = ops.add(ops.mul(query, cosine), ops.mul(_rotate_half(query), sine))
-    key = ops.add(ops.mul(key, cosine), ops.mul(_rotate_half(key), sine))
+    query = ops.add(ops.mul(query, cosine), ops.mul(rotate_half(query), sine))
+    key = ops.add(ops.mul(key, cosine), ops.mul(rotate_half(key), sine))
     return query, key

@@ -7,14 +7,17 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import pytest
 
 from benchmarks import truth, truth_rows
 from benchmarks.truth_comparison import (
+    AFTER_LOAD,
     ALLOCATED,
     PHASES,
     RESERVED,
+    STAGES,
     Comparison,
     Figure,
     Report,
@@ -59,20 +62,52 @@ def found(rows: list[Row]) -> Report:
 
 @pytest.mark.parametrize("metric", [ALLOCATED, RESERVED])
 def test_errors_are_small_at_the_median_and_bounded_at_worst(found: Report, metric: str) -> None:
-    median, worst = found.summary()[metric]
-    errors = {
-        str(case.row["id"]): round(it.error, 3) for case in found.covered if (it := case.figure(metric))
-    }
-    assert median < MEDIAN, errors
-    assert worst < WORST, errors
+    plain = [case for case in found.covered if case.row["quantization"] == "none"]
+    errors = {str(case.row["id"]): round(it.error, 3) for case in plain if (it := case.figure(metric))}
+    assert median(map(abs, errors.values())) < MEDIAN, errors
+    assert max(map(abs, errors.values())) < WORST, errors
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(("metric", "middle", "worst"), [(ALLOCATED, 0.1, 0.6), (RESERVED, 2.0, 7.0)])
+def test_quantized_runs_stay_near_though_their_loading_was_a_race(
+    found: Report, metric: str, middle: float, worst: float
+) -> None:
+    """transformers 5.0 read weights with a pool of threads: how blocks were cut differs from run to run."""
+    errors = {str(case.row["id"]): it.error for case in quantized(found) if (it := case.figure(metric))}
+    assert len(errors) == 27
+    assert median(map(abs, errors.values())) < middle, errors
+    assert max(map(abs, errors.values())) < worst, errors
+
+
+@pytest.mark.parametrize("phase", STAGES)
 def test_every_phase_peaks_within_one_mebibyte(found: Report, phase: str) -> None:
-    measured = [case for case in found.covered if case.row["suite"] == "fitcheck"]
+    measured = [
+        case
+        for case in found.covered
+        if case.row["suite"] == "fitcheck" and case.row["quantization"] == "none"
+    ]
     figures = {str(case.row["id"]): case.figure(phase) for case in measured}
     assert len(figures) == 12
     assert {name: it for name, it in figures.items() if it is None or abs(it.excess) > 1} == {}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_phases_of_quantized_runs_peak_within_one_mebibyte_above_what_loading_left(
+    found: Report, phase: str
+) -> None:
+    """All but two runs of the smallest model, where blocks of 1 MiB decide how others are cut."""
+    above = {}
+    for case in quantized(found):
+        loaded, peak = case.figure(AFTER_LOAD), case.figure(phase)
+        if loaded is not None and peak is not None:
+            above[str(case.row["id"])] = abs(peak.excess - loaded.excess)
+    assert len(above) == 21
+    assert sorted(above.values())[-3] <= 2.0, above
+    assert median(above.values()) <= 1.0, above
+
+
+def quantized(found: Report) -> list[Comparison]:
+    return [case for case in found.covered if case.row["quantization"] != "none"]
 
 
 def test_runs_on_older_stacks_stay_near(found: Report) -> None:
@@ -88,13 +123,11 @@ def test_every_row_is_compared_or_left_out_with_a_reason(rows: list[Row], found:
     assert all(reason for _, reason in found.left_out)
 
 
-def test_no_unquantized_training_run_of_the_two_suites_is_left_out(rows: list[Row], found: Report) -> None:
+def test_no_training_run_of_the_two_suites_is_left_out(rows: list[Row], found: Report) -> None:
     wanted = {
         row["id"]
         for row in rows
-        if row["suite"] in ("fitcheck", "vramcalc")
-        and row["task"] in ("lora", "full")
-        and row["quantization"] == "none"
+        if row["suite"] in ("fitcheck", "vramcalc") and row["task"] in ("lora", "qlora", "full")
     }
     assert {case.row["id"] for case in found.covered} == wanted
 
@@ -104,7 +137,7 @@ def test_a_model_has_the_shape_its_row_declares(found: Report) -> None:
     for case in found.covered:
         shape = truth_rows.shape(case.row)
         for key, name in DECLARED.items():
-            if key in case.row["model_config"]:
+            if key in (case.row.get("model_config") or {}):
                 assert getattr(shape, name) == case.row["model_config"][key], (case.row["id"], key)
                 checked += 1
     assert checked > 100
@@ -172,8 +205,8 @@ def test_the_summary_takes_errors_below_as_seriously_as_errors_above() -> None:
         Comparison(row={}, figures=(Figure(metric=ALLOCATED, measured=1000, estimated=estimated),))
         for estimated in (900, 1010, 1000)
     )
-    median, worst = Report(covered=cases, other_stacks=(), left_out=()).summary()[ALLOCATED]
-    assert median == pytest.approx(1.0)
+    middle, worst = Report(covered=cases, other_stacks=(), left_out=()).summary()[ALLOCATED]
+    assert middle == pytest.approx(1.0)
     assert worst == pytest.approx(10.0)
 
 

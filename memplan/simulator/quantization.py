@@ -1,0 +1,140 @@
+"""Linear layers whose frozen weight bitsandbytes stores in 4 or 8 bits.
+
+Facts from bitsandbytes 0.50: ``quantize_4bit`` in functional.py, ``Linear4bit`` in nn/modules.py,
+``MatMul4Bit`` in autograd/_functions.py, and the CUDA kernels' wrappers in backends/cuda/ops.py. Loading
+follows transformers 5.x, which quantizes one weight after the other as it is read
+(``convert_and_load_state_dict_in_model`` in core_model_loading.py).
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from memplan.domain.dtype import Dtype
+from memplan.domain.workload import Quantization
+from memplan.simulator import int8, ops
+from memplan.simulator.autograd import Gradients, Node, begin
+from memplan.simulator.ops import finish
+from memplan.simulator.tensor import Parameter, Tape, Tensor
+
+BLOCK = 64
+"""Weights that share one scale, in 4-bit formats."""
+
+SCALE_BLOCK = 256
+"""Scales that share one scale of their own, with double quantization."""
+
+
+class Matrix:
+    """A weight (out, in) in few bits: ``held`` are the tensors that stay on the GPU.
+
+    ``dtype`` is what it was loaded in, and what dequantizing it gives.
+    """
+
+    __slots__ = ("dtype", "held", "scales", "settings", "shape", "tape")
+
+    def __init__(
+        self, tape: Tape, name: str, shape: tuple[int, int], dtype: Dtype, settings: Quantization
+    ) -> None:
+        self.tape = tape
+        self.shape = shape
+        self.dtype = dtype
+        self.settings = settings
+        self.scales = -(-prod(shape) // BLOCK)
+        loaded = self._on_device("loaded", shape, dtype, name, "temporaries")
+        self.held = self._eight_bits(name) if settings.kind == "int8" else self._four_bits(name)
+        del loaded
+
+    @property
+    def packed_size(self) -> int:
+        """Bytes of the weight without its scales."""
+        return prod(self.shape) if self.settings.kind == "int8" else -(-prod(self.shape) // 2)
+
+    def _on_device(
+        self, op: str, shape: tuple[int, ...], dtype: Dtype, name: str, component: str = "blocks"
+    ) -> Tensor:
+        tape = self.tape
+        component, tape.component = tape.component, component
+        scope, tape.scope = tape.scope, name
+        made = tape.empty(shape, dtype, op)
+        tape.component, tape.scope = component, scope
+        return made
+
+    def _four_bits(self, name: str) -> tuple[Tensor, ...]:
+        """Two weights a byte, an fp32 scale per block, and a table of the 16 values.
+
+        With double quantization the scales become bytes with scales of their own, a table of 256 values,
+        and their mean.
+        """
+        scales = self._on_device("absmax", (self.scales,), Dtype.FP32, name)
+        packed = self._on_device("packed", (-(-prod(self.shape) // 2), 1), Dtype.UINT8, name)
+        code = self._on_device("code", (16,), Dtype.FP32, name)
+        if not self.settings.double:
+            return packed, scales, code
+        offset = self._on_device("offset", (), Dtype.FP32, name)
+        centred = self._on_device("sub", (self.scales,), Dtype.FP32, name, "temporaries")
+        second = self._on_device("absmax_scales", (-(-self.scales // SCALE_BLOCK),), Dtype.FP32, name)
+        small = self._on_device("absmax_8bit", (self.scales,), Dtype.UINT8, name)
+        table = self._on_device("absmax_code", (256,), Dtype.FP32, name)
+        del centred
+        return packed, small, second, table, offset, code
+
+    def _eight_bits(self, name: str) -> tuple[Tensor, ...]:
+        """A byte per weight and an fp32 scale per row.
+
+        The weight goes through host memory and comes back in fp16 (``Bnb8bitQuantize.convert`` in
+        transformers src/transformers/integrations/bitsandbytes.py, ``Int8Params._quantize``).
+        """
+        source = self._on_device("to", self.shape, Dtype.FP16, name, "temporaries")
+        scales = self._on_device("row_scales", self.shape[:1], Dtype.FP32, name)
+        packed = self._on_device("int8", self.shape, Dtype.UINT8, name)
+        del source
+        return packed, scales
+
+    def unpack(self, dtype: Dtype) -> Tensor:
+        """The weight in ``dtype``, as the forward pass makes it (``_dequant_linear_fallback``).
+
+        Up to some 512 tokens a fused kernel may do without it, depending on the GPU.
+        """
+        if self.settings.double:
+            scales = self.tape.empty((self.scales,), Dtype.FP32, "absmax")
+            shifted = ops.like(scales, "add")
+            whole = self.tape.empty(self.shape, dtype, "dequantize_4bit")
+            del scales, shifted
+            return whole
+        return self.tape.empty(self.shape, dtype, "dequantize_4bit")
+
+    def unpack_again(self, dtype: Dtype) -> Tensor:
+        """The weight as the backward pass makes it: in the dtype it was loaded in, then cast."""
+        scales = self.tape.empty((self.scales,), Dtype.FP32, "absmax") if self.settings.double else None
+        whole = self.tape.empty(self.shape, self.dtype, "dequantize_4bit")
+        del scales
+        return ops.to(whole, dtype)
+
+
+def linear(x: Tensor, weight: Matrix, bias: Parameter | None) -> Tensor:
+    """A quantized linear layer: ``x`` (…, in) and the result in the dtype of ``x``.
+
+    A 4-bit layer casts its input to the compute dtype and its result back (``Linear4bit.forward``).
+    """
+    if weight.settings.kind == "int8":
+        return int8.multiply(x, weight.shape)
+    dtype = x.dtype
+    x = ops.to(x, weight.settings.compute)
+    return ops.to(_multiply(x, weight, bias), dtype)
+
+
+def _multiply(x: Tensor, weight: Matrix, bias: Parameter | None) -> Tensor:
+    """``MatMul4Bit``: keeps the packed weight alone, and unpacks it once more in backward."""
+
+    def run(_: Node, gradient: Tensor) -> Gradients:
+        whole = weight.unpack_again(gradient.dtype)
+        gradient.tape.take_workspace()
+        shape = (*gradient.shape[:-1], whole.shape[1])
+        return (gradient.tape.empty(shape, gradient.dtype, "mm"),)
+
+    node = begin(run, x)
+    whole = weight.unpack(x.dtype)
+    x.tape.take_workspace("cublas" if bias is None else "cublaslt")
+    result = x.tape.empty((*x.shape[:-1], whole.shape[0]), x.dtype, "linear")
+    del whole
+    return finish(node, result)
