@@ -5,7 +5,6 @@ from __future__ import annotations
 from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.dtype import Dtype
-from memplan.domain.errors import FieldError
 from memplan.domain.estimate import DeviceMemory, Estimate, Gap, Verdict
 from memplan.domain.target import ASSUMED_CAPABILITY, Target
 from memplan.domain.trace import Phase, Trace
@@ -40,24 +39,21 @@ def estimate(workload: Workload, target: Target | None = None) -> Estimate:
 
 
 def trace_of(workload: Workload, capability: tuple[int, int]) -> Trace:
-    """The allocations of a run on a GPU of this compute capability.
-
-    Raises:
-        FieldError: the task is not simulated.
-    """
+    """The allocations of a run on a GPU of this compute capability."""
     if isinstance(workload.model, DeclaredModel):
         return _declared(workload.model)
-    if workload.task is not Task.TRAIN:
-        raise FieldError(f"task {workload.task} is not simulated", expected="task: train")
-    return _training(workload, workload.model, capability)
+    return _simulated(workload, workload.model, capability)
 
 
-def _training(workload: Workload, shape: Architecture, capability: tuple[int, int]) -> Trace:
+def _simulated(workload: Workload, shape: Architecture, capability: tuple[int, int]) -> Trace:
     from memplan.families import build
+    from memplan.simulator.generation import generate
     from memplan.simulator.kernels import choose
     from memplan.simulator.step import train
 
     kind = choose(shape, workload, capability)
+    if workload.task is Task.GENERATE:
+        return generate(workload, lambda tape: build(tape, shape, workload, kind), capability)
     return train(workload, lambda tape: build(tape, shape, workload, kind), capability)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from memplan.domain.architecture import Architecture
 from memplan.domain.workload import Attention
 from memplan.families.decoder import Module, Projection
-from memplan.simulator import attention, ops, shapes
+from memplan.simulator import attention, cache, ops, shapes
 from memplan.simulator.activations import ACTIVATIONS
 from memplan.simulator.blocks import Linear, RMSNorm, Store, rotate
 from memplan.simulator.tensor import Tensor
@@ -91,6 +91,7 @@ class Block:
         value = self.heads("v_proj", hidden_states)
         hidden_states.tape.scope = "layers.*.self_attn"
         query, key = rotate(query, key, cosine, sine)
+        key, value = cache.update(key, value)
         return self.mix(query, key, value, mask)
 
     def heads(self, name: str, hidden_states: Tensor) -> Tensor:

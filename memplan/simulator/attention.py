@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Attention
-from memplan.simulator import fused, masks, ops, shapes
+from memplan.simulator import fused, kernels, masks, ops, shapes
 from memplan.simulator.activations import tanh
 from memplan.simulator.autograd import Gradients, Node, begin
 from memplan.simulator.matmul import cast, matmul
@@ -91,18 +91,37 @@ def sdpa(
     """``sdpa_attention_forward`` of transformers with the kernel already chosen. Returns (B, S, H, D).
 
     The fused kernels drop out within; only the unfused one keeps a mask of what it dropped.
+    ``Attention.SDPA`` stands for the kernel PyTorch takes for this very call.
     """
     groups = query.shape[1] // key.shape[1]
     query, key, value = cast(query), cast(key), cast(value)
+    if kind is Attention.SDPA:
+        kind = kernels.of_call(query, key, mask)
+    length = query.shape[2]
+    if length == 1:
+        causal = False
+    elif mask is None and causal and key.shape[2] > length:
+        # An empty static cache: its places without a token are cut off.
+        key, value = shapes.first_keys(key, length), shapes.first_keys(value, length)
     if kind is Attention.MATH:
         result = _math(query, key, value, mask, groups, causal=causal, dropout=dropout)
         return shapes.contiguous(shapes.transpose(result, 1, 2))
+    if kind is Attention.EFFICIENT and length == 1 and groups > 1:
+        return _packed(query, key, value, mask, groups)
     if kind is Attention.EFFICIENT:
         key, value = repeat_kv(key, groups), repeat_kv(value, groups)
         result = fused.efficient(query, key, value, mask)
     else:
         result = fused.flash(query, key, value)
     return shapes.contiguous(shapes.transpose(result, 1, 2))
+
+
+def _packed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, groups: int) -> Tensor:
+    """One query token: heads take the place of a sequence, so that keys need no repeating (``pack_gqa``)."""
+    batch, heads, _, width = query.shape
+    query = shapes.view(query, (batch, heads // groups, groups, width))
+    result = fused.efficient(query, key, value, mask)
+    return shapes.contiguous(shapes.transpose(shapes.view(result, (batch, heads, 1, value.shape[3])), 1, 2))
 
 
 def _math(

@@ -132,7 +132,7 @@ class RMSNorm:
 
 
 class Rotary:
-    """``LlamaRotaryEmbedding``: cosine and sine tables (1 or B, S, D) in the hidden dtype, made every forward."""
+    """``LlamaRotaryEmbedding``: tables (1 or B, S, D) in the hidden dtype, made every forward."""
 
     __slots__ = ("inverse_frequencies", "width")
 

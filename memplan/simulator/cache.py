@@ -73,7 +73,7 @@ class Cache:
         return next((layer for layer in self.layers if isinstance(layer, kinds)), self.layers[0])
 
     def masked(self, queries: int, window: int | None) -> bool:
-        """Whether SDPA needs a mask (``_ignore_causal_mask_sdpa`` and ``create_causal_mask`` in masking_utils.py).
+        """Whether SDPA needs a mask (``_ignore_causal_mask_sdpa``, ``create_causal_mask``: masking_utils.py).
 
         Decoding with a static cache always takes one: keys that are not there yet must be hidden.
         """
@@ -109,11 +109,6 @@ def _last(x: Tensor, tokens: int) -> Tensor:
     return x.alias((batch, heads, min(tokens, length), width), x.strides)
 
 
-def first(x: Tensor, tokens: int) -> Tensor:
-    """``x[:, :, :tokens, :]``: a view."""
-    return _last(x, tokens)
-
-
 class Growing:
     """``DynamicLayer``: one concatenation per step, the old tensor alive meanwhile."""
 
@@ -145,7 +140,7 @@ class Growing:
 
 
 class Sliding:
-    """``DynamicSlidingWindowLayer``: attends to all it has, then keeps a view of the last ``window - 1`` tokens.
+    """``DynamicSlidingWindowLayer``: attends to all it has, then keeps a view of ``window - 1`` tokens.
 
     The view keeps everything alive until the next step: after a long prompt, all of the prompt.
     """
@@ -227,7 +222,7 @@ class PreallocatedWindow(Preallocated):
     __slots__ = ()
 
     def update(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Once it is full, a step rolls copies of keys and values; a prompt that overflows it is attended to as it is."""
+        """Once it is full, a step rolls copies of both; a prompt that overflows it is attended to as is."""
         keys, values = self._reserve(key, value)
         added, seen = key.shape[2], self.seen
         if seen + added <= self.length:
@@ -238,10 +233,10 @@ class PreallocatedWindow(Preallocated):
             return key, value
         tape = key.tape
         if seen >= self.length and added == 1:
-            _rolled = tape.empty(keys.shape, keys.dtype, "roll"), tape.empty(values.shape, values.dtype, "roll")
+            _rolled = [tape.empty(kept.shape, kept.dtype, "roll") for kept in (keys, values)]
             return keys, values
-        kept = first(keys, min(seen, self.length - 1)), first(values, min(seen, self.length - 1))
-        return _loose(kept[0], key), _loose(kept[1], value)
+        kept = min(seen, self.length - 1)
+        return _loose(kept, key), _loose(kept, value)
 
     def attended(self, queries: int) -> int:
         """All places, or more while a prompt overflows them."""
@@ -250,7 +245,7 @@ class PreallocatedWindow(Preallocated):
         return max(self.seen + queries, self.length)
 
 
-def _loose(old: Tensor, new: Tensor) -> Tensor:
-    """``torch.cat((old, new), dim=-2)`` that no cache keeps."""
+def _loose(kept: int, new: Tensor) -> Tensor:
+    """``torch.cat`` of ``kept`` old tokens and the new, which no cache keeps."""
     batch, heads, added, width = new.shape
-    return new.tape.empty((batch, heads, old.shape[2] + added, width), new.dtype, "cat")
+    return new.tape.empty((batch, heads, kept + added, width), new.dtype, "cat")

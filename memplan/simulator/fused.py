@@ -11,6 +11,9 @@ from memplan.simulator.autograd import Gradients, Node, begin
 from memplan.simulator.ops import finish
 from memplan.simulator.tensor import Tensor
 
+_WIDEST_IN_REGISTERS = 128
+_ALIGNED = 8
+
 
 def _inputs(node: Node) -> tuple[Tensor, Tensor, Tensor]:
     query, key, value, *_ = node.unpack()
@@ -87,14 +90,23 @@ def _accumulated(query: Tensor) -> int:
 def efficient(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """Memory-efficient attention: saves q, k, v, output, log-sum-exp (rows padded to 32) and the mask.
 
-    A boolean mask is converted to the query's dtype by every call, and that copy is what is saved.
+    A boolean mask is converted to the query's dtype by every call, and that copy is what is saved; one whose
+    rows are no multiple of 8 is copied once more (``preprocess_mask`` in transformers/attention.cpp).
+    Half heads wider than 128 are summed up in fp32 outside of registers (``kNeedsOutputAccumulatorBuffer`` in
+    aten/.../cuda/mem_eff_attention/kernel_forward.h). The log-sum-exp is made for backward only.
     """
     tape = query.tape
     bias = masks.additive(mask, query.dtype) if mask is not None and mask.dtype is Dtype.BOOL else mask
+    if bias is not None and bias.shape[-1] % _ALIGNED:
+        bias = tape.empty((*bias.shape[:-1], -(-bias.shape[-1] // _ALIGNED) * _ALIGNED), bias.dtype, "pad")
     node = begin(_efficient_backward, query, key, value)
     result = finish(node, _rows_by_head(query, "efficient_attention"))
-    batch, heads, length, _ = query.shape
-    logsumexp = tape.empty((batch, heads, -(-length // 32) * 32), Dtype.FP32, "logsumexp")
+    batch, heads, length, width = query.shape
+    logsumexp = None
+    if node is not None:
+        logsumexp = tape.empty((batch, heads, -(-length // 32) * 32), Dtype.FP32, "logsumexp")
+    if width > _WIDEST_IN_REGISTERS and query.dtype.is_half:
+        tape.empty((batch, length, heads, width), Dtype.FP32, "output_accum")
     if node is not None:
         node.save(tape, query, key, value, result.detach(), logsumexp, bias)
     return result

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
-from memplan.domain.workload import Attention, Workload
+from memplan.domain.workload import Attention, Task, Workload
+from memplan.simulator.tensor import Tensor
 
 _WIDEST_FLASH_HEAD = 256
 
@@ -17,25 +18,28 @@ def needs_mask(shape: Architecture, workload: Workload, layer_type: str | None =
     """
     sliding = (layer_type or shape.layer_type(0)) == "sliding_attention"
     window = shape.sliding_window if sliding else None
-    return workload.causal_mask or (window is not None and workload.sequence.length >= window)
+    return shape.masked or workload.causal_mask or (window is not None and workload.sequence.length >= window)
 
 
 def choose(
     shape: Architecture, workload: Workload, capability: tuple[int, int], layer_type: str | None = None
 ) -> Attention:
-    """The kernel that ``sdpa`` leads to in layers of a type (default: the first's) on a GPU of this capability.
+    """The kernel that ``sdpa`` leads to in layers of a type (default: the first's) on a GPU.
 
     Other choices of attention stand as they are. Flash takes half inputs without a mask on sm_80 and newer.
     The efficient kernel takes masks, and fp16 or fp32 from sm_50 (bf16 from sm_80), but no grouped heads:
     without a mask transformers leaves the grouping to PyTorch, which then falls back to the math kernel
     (``use_gqa_in_sdpa`` in transformers; ``can_use_flash_attention`` and ``can_use_mem_efficient_attention``
-    in sdp_utils.cpp). A model that caps its scores has no SDPA: unless told otherwise it runs eager
+    in sdp_utils.cpp). While generating, masks come and go: ``SDPA`` stands, each call decides for itself.
+    A model that caps its scores has no SDPA: unless told otherwise it runs eager
     attention (``_supports_sdpa`` in transformers src/transformers/models/gemma2/modeling_gemma2.py).
     """
     if workload.attention is not Attention.SDPA:
         return workload.attention
     if shape.attention_softcap:
         return Attention.EAGER
+    if workload.task is Task.GENERATE:
+        return Attention.SDPA
     masked = needs_mask(shape, workload, layer_type)
     dtype = workload.precision.autocast or workload.precision.params
     recent = capability >= (8, 0)
@@ -43,7 +47,19 @@ def choose(
         return Attention.FLASH_ATTENTION_2
     grouped = shape.num_key_value_heads < shape.num_attention_heads
     readable = dtype is not Dtype.BF16 or recent
-    if readable and capability >= (5, 0) and (masked or not grouped):
+    if readable and capability >= (5, 0) and (not grouped or (masked and not shape.broadcast)):
+        return Attention.EFFICIENT
+    return Attention.MATH
+
+
+def of_call(query: Tensor, key: Tensor, mask: Tensor | None) -> Attention:
+    """The same rules for one call of ``scaled_dot_product_attention``."""
+    dtype, capability = query.dtype, query.tape.capability
+    recent = capability >= (8, 0)
+    if dtype.is_half and recent and mask is None and query.shape[3] <= _WIDEST_FLASH_HEAD:
+        return Attention.FLASH_ATTENTION_2
+    readable = dtype is not Dtype.BF16 or recent
+    if readable and capability >= (5, 0) and (mask is not None or key.shape[1] == query.shape[1]):
         return Attention.EFFICIENT
     return Attention.MATH
 

@@ -7,10 +7,10 @@ from memplan.simulator import layout
 from memplan.simulator.tensor import Tensor
 
 
-def causal(like: Tensor, length: int) -> Tensor:
-    """A boolean mask (B, 1, S, S) where ``is_causal`` will not do: one (S, S), expanded."""
-    shape = (like.shape[0], 1, length, length)
-    mask = like.tape.empty((1, 1, length, length), Dtype.BOOL, "causal_mask")
+def causal(like: Tensor, length: int, keys: int | None = None) -> Tensor:
+    """A boolean mask (B, 1, S, keys) where ``is_causal`` will not do: one (S, keys), expanded."""
+    shape = (like.shape[0], 1, length, length if keys is None else keys)
+    mask = like.tape.empty((1, *shape[1:]), Dtype.BOOL, "causal_mask")
     return mask.alias(shape, layout.expand(mask.shape, mask.strides, shape))
 
 

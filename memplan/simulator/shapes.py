@@ -72,14 +72,30 @@ def unsqueeze(x: Tensor, axis: int) -> Tensor:
 
 
 def narrow_last(x: Tensor, width: int) -> Tensor:
-    """A slice of ``width`` along the last axis: a view; backward zero-fills a tensor of the whole size."""
+    """A slice of ``width`` along the last axis: a view; backward zero-fills a tensor of the whole size.
+
+    A slice of everything is an alias, whose gradient passes (``applySlice`` in
+    torch/csrc/autograd/python_variable_indexing.cpp).
+    """
     source = x.shape
 
     def run(_: Node, gradient: Tensor) -> Gradients:
+        if width == source[-1]:
+            return (gradient,)
         return (gradient.tape.empty(source, gradient.dtype, "slice_backward"),)
 
     node = begin(run, x)
     return finish(node, x.alias((*source[:-1], width), x.strides))
+
+
+def last_rows(x: Tensor, rows: int) -> Tensor:
+    """The last rows along the second axis, ``x[:, -rows:]``, outside the autograd graph: a view."""
+    return x.alias((x.shape[0], min(rows, x.shape[1]), *x.shape[2:]), x.strides)
+
+
+def first_keys(x: Tensor, length: int) -> Tensor:
+    """``x[:, :, :length, :]`` of keys or values (B, K, S, D), outside the autograd graph: a view."""
+    return x.alias((*x.shape[:2], length, x.shape[3]), x.strides)
 
 
 def cat_last(a: Tensor, b: Tensor) -> Tensor:

@@ -52,10 +52,11 @@ def second_step(config: Mapping[str, Any], workload: Workload) -> list[int]:
     )
     step = _step_keeping_outputs if workload.outputs_kept else _step
     step(trained, optimizer, workload)
-    return _recorded(lambda: step(trained, optimizer, workload))
+    return recorded(lambda: step(trained, optimizer, workload))
 
 
-def _recorded(run: Any) -> list[int]:
+def recorded(run: Any) -> list[int]:
+    """Allocations (positive) and frees (negative) of a call, in bytes, in order."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with torch.profiler.profile(
