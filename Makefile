@@ -47,6 +47,7 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -qq --editable .
+	$(BIN)/python -m compileall -qq memplan
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from memplan.dialects import detect, manifest, named
+from memplan.dialects import detect, named
 from memplan.dialects.fields import Value
 from memplan.dialects.reading import Dialect, Document, Intake, Listed, Origin, Reading, Where
 from memplan.dialects.schema import leaves
@@ -82,6 +82,8 @@ def listing(path: str | Path) -> tuple[tuple[Listed, ...], bool]:
 
     Anything that is not a manifest with ``configs:`` lists nothing and counts as a model of its own.
     """
+    from memplan.dialects import manifest
+
     intake = Intake(Known())
     document = _document(locate(Path(path)), intake)
     if not manifest.recognises(document):

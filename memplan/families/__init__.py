@@ -14,7 +14,6 @@ from types import ModuleType
 
 from memplan.domain.architecture import Architecture, ParameterGroup
 from memplan.domain.workload import Attention, Workload
-from memplan.families import unknown
 from memplan.families.config import Where
 from memplan.families.decoder import Decoder
 from memplan.simulator.tensor import Tape
@@ -25,8 +24,12 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "gemma": ("gemma",),
     "gemma2": ("gemma2",),
     "gemma3": ("gemma3_text",),
+    "phi3": ("phi3",),
     "gpt2": ("gpt2",),
     "mixtral": ("mixtral",),
+    "qwen3_moe": ("qwen3_moe",),
+    "gpt_neox": ("gpt_neox",),
+    "opt": ("opt",),
 }
 """The ``model_type`` values of each module of this package that is a family."""
 
@@ -48,6 +51,8 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
     family = _family(str(config.get("model_type")))
     shape: Architecture
     if family is None:
+        from memplan.families import unknown
+
         shape = unknown.architecture(config, where, known())
     else:
         shape = family.architecture(config, where)
@@ -61,13 +66,12 @@ def _groups(shape: Architecture) -> tuple[ParameterGroup, ...]:
 
 def build(tape: Tape, shape: Architecture, workload: Workload, kind: Attention) -> Decoder:
     """The model in the simulator, its parameters allocated; ``kind`` is the attention kernel that runs."""
-    family = _family(shape.model_type) or unknown
-    return family.build(tape, shape, workload, kind)  # type: ignore[no-any-return]
+    return _module(shape.model_type).build(tape, shape, workload, kind)  # type: ignore[no-any-return]
 
 
 def linear_names(model_type: str) -> tuple[str, ...]:
     """Names of the linear layers of a block: what ``all-linear`` adapters target."""
-    found: tuple[str, ...] = (_family(model_type) or unknown).PROJECTIONS
+    found: tuple[str, ...] = _module(model_type).PROJECTIONS
     return found
 
 
@@ -76,3 +80,7 @@ def _family(model_type: str) -> ModuleType | None:
         if model_type in names:
             return import_module(f"memplan.families.{module}")
     return None
+
+
+def _module(model_type: str) -> ModuleType:
+    return _family(model_type) or import_module("memplan.families.unknown")

@@ -156,5 +156,14 @@ def near_miss(name: str) -> str | None:
         or name.startswith(("liger_", "wandb_", "lora_mlp", "lora_qkv"))
     ):
         return None
-    best = max(MEMORY_KEYS, key=lambda key: SequenceMatcher(None, name, key).ratio())
-    return best if SequenceMatcher(None, name, best).ratio() >= _CLOSE else None
+    near = [key for key in MEMORY_KEYS if _could_be_close(name, key)]
+    scores = {key: SequenceMatcher(None, name, key).ratio() for key in near}
+    best = max(near, key=lambda key: scores[key], default=None)
+    return best if best is not None and scores[best] >= _CLOSE else None
+
+
+def _could_be_close(name: str, key: str) -> bool:
+    """Whether the ratio can reach the threshold: a letter that only one of the two has matches nothing."""
+    matching = _CLOSE * (len(name) + len(key)) / 2
+    letters, others = set(name), set(key)
+    return len(name) - len(letters - others) >= matching and len(key) - len(others - letters) >= matching
