@@ -6,17 +6,17 @@ The forward pass follows transformers' ``modeling_mixtral.py`` (5.x).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from memplan.domain.architecture import Architecture, Mixture
 from memplan.domain.workload import Attention, Workload
-from memplan.families import mixture
+from memplan.families import attention_block, mixture
 from memplan.families.attention_block import ATTENTION
-from memplan.families.config import Config, Where, head_dim, key_value_heads
+from memplan.families.config import Config, Where
 from memplan.families.decoder import Decoder
-from memplan.families.mixture import SparseBlock
-from memplan.simulator.activations import ACTIVATIONS
+from memplan.families.decoder_shape import decoder_shape
 from memplan.simulator.blocks import Store
-from memplan.simulator.tensor import Tape
+from memplan.simulator.tensor import Tape, Tensor
 
 PROJECTIONS = ATTENTION
 """Linear layers of a block; routers and experts are parameters of their own, which ``peft`` does not wrap."""
@@ -45,27 +45,18 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
     Raises:
         FieldError: a value has the wrong type or range, or contradicts another.
     """
-    model_type = str(config["model_type"])
-    read = Config(config, DEFAULTS[model_type], where)
-    heads, hidden = read.size("num_attention_heads"), read.size("hidden_size")
-    experts = read.size("num_local_experts")
-    return Architecture(
-        model_type=model_type,
-        hidden_size=hidden,
-        intermediate_size=read.size("intermediate_size"),
-        num_hidden_layers=read.size("num_hidden_layers"),
-        num_attention_heads=heads,
-        num_key_value_heads=key_value_heads(read, heads),
-        head_dim=read.size_or_none("head_dim") or head_dim(read, hidden, heads),
-        vocab_size=read.size("vocab_size"),
-        tie_word_embeddings=read.flag("tie_word_embeddings"),
-        max_position_embeddings=read.size("max_position_embeddings"),
-        hidden_act=read.choice("hidden_act", ACTIVATIONS),
+    read = Config(config, DEFAULTS["mixtral"], where)
+    experts, chosen = mixture.experts(read, "num_local_experts", "num_experts")
+    shape = decoder_shape(read)
+    return replace(
+        shape,
+        attention_bias=False,
+        output_bias=False,
         sliding_window=read.size_or_none("sliding_window"),
         mixture=Mixture(
             experts=experts,
-            chosen=mixture.chosen(read, experts),
-            width=read.size("intermediate_size"),
+            chosen=chosen,
+            width=shape.intermediate_size,
             balanced=read.flag("output_router_logits"),
         ),
     )
@@ -76,9 +67,23 @@ def build(tape: Tape, shape: Architecture, workload: Workload, kind: Attention) 
     return Mixtral(tape, shape, workload, kind)
 
 
+class Block(attention_block.Block):
+    """``MixtralDecoderLayer``."""
+
+    __slots__ = ("sparse",)
+
+    def load_mlp(self, store: Store) -> None:
+        """Router and experts; their weights stay in fp32."""
+        self.sparse = mixture.SparseMlp(store, self.shape)
+
+    def mlp(self, x: Tensor) -> Tensor:
+        """``MixtralSparseMoeBlock``."""
+        return self.sparse(x)
+
+
 class Mixtral(Decoder):
     """``MixtralForCausalLM``."""
 
-    def make_block(self, store: Store, index: int) -> SparseBlock:
+    def make_block(self, store: Store, index: int) -> Block:
         """All blocks are alike."""
-        return SparseBlock(store, self.shape, self.kernel(index), index)
+        return Block(store, self.shape, self.kernel(index))

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from memplan.domain.architecture import Architecture, Mixture
 from memplan.domain.dtype import Dtype
-from memplan.domain.workload import Attention
-from memplan.families.attention_block import Block
 from memplan.families.config import Config
 from memplan.simulator import attention, indexing, inplace, ops, shapes, sums
+from memplan.simulator.activations import ACTIVATIONS
 from memplan.simulator.blocks import Store
 from memplan.simulator.experts import Experts
 from memplan.simulator.matmul import linear
 from memplan.simulator.tensor import Tensor
 
+_ROUTER, _EXPERTS = "layers.*.mlp.gate", "layers.*.mlp.experts"
 
-def chosen(read: Config, experts: int, key: str = "num_experts_per_tok") -> int:
-    """Experts per token.
+
+def experts(read: Config, *names: str) -> tuple[int, int]:
+    """How many experts there are, under the first of ``names`` that is written, and how many a token passes.
 
     Raises:
-        FieldError: there are not so many.
+        FieldError: there are fewer of them than a token passes.
     """
-    found = read.size(key)
-    if found > experts:
-        raise read.wrong(key, f"at most the number of experts ({experts})")
-    return found
+    count = read.size(next((name for name in names if name in read.values), names[0]))
+    chosen = read.size("num_experts_per_tok")
+    if chosen > count:
+        raise read.wrong("num_experts_per_tok", f"at most the number of experts ({count})")
+    return count, chosen
 
 
 class SoftmaxRouter:
@@ -46,43 +48,34 @@ class SoftmaxRouter:
         hidden_states.tape.scope = self.name
         logits = linear(hidden_states, self.weight)
         probabilities = self._probabilities(logits)
-        weights, experts = indexing.topk(probabilities, self.mixture.chosen)
+        weights, indices = indexing.topk(probabilities, self.mixture.chosen)
         if self.mixture.normalized:
             weights = inplace.divide(weights, sums.over(weights, 1, keep=True))
         if self.rounded:
             weights = ops.to(weights, logits.dtype)
-        return logits, weights, experts
+        return logits, weights, indices
 
     def _probabilities(self, logits: Tensor) -> Tensor:
-        """``softmax(logits, dtype=torch.float)`` where weights are rounded, else ``softmax(logits.float())``."""
+        """``softmax(logits, dtype=torch.float)`` where weights are rounded, else of a copy in fp32."""
         return attention.softmax_fp32(logits if self.rounded else ops.to(logits, Dtype.FP32))
 
 
-class SparseBlock(Block):
-    """A block whose MLP is a router and experts, except at the depths that the mixture calls dense."""
+class SparseMlp:
+    """``…SparseMoeBlock``: a router and experts in the place of an MLP."""
 
-    __slots__ = ("experts", "mixture", "router")
+    __slots__ = ("experts", "router")
 
-    ROUNDED = False
+    def __init__(self, store: Store, shape: Architecture, *, rounded: bool = False) -> None:
+        hidden, mixture = shape.hidden_size, shape.mixture
+        assert mixture is not None
+        if not rounded:
+            # Mixtral's module makes its router first, Qwen3's its experts.
+            self.router = SoftmaxRouter(store, _ROUTER, hidden, mixture, rounded=rounded)
+        self.experts = Experts(store, _EXPERTS, hidden, mixture, act=ACTIVATIONS[shape.hidden_act])
+        if rounded:
+            self.router = SoftmaxRouter(store, _ROUTER, hidden, mixture, rounded=rounded)
 
-    def __init__(self, store: Store, shape: Architecture, kind: Attention, index: int) -> None:
-        assert shape.mixture is not None
-        self.mixture = None if index in shape.mixture.dense else shape.mixture
-        super().__init__(store, shape, kind)
-
-    def load_mlp(self, store: Store) -> None:
-        """The router and the experts, or an ordinary MLP."""
-        if self.mixture is None:
-            super().load_mlp(store)
-            return
-        hidden = self.shape.hidden_size
-        self.router = SoftmaxRouter(store, "layers.*.mlp.gate", hidden, self.mixture, rounded=self.ROUNDED)
-        self.experts = Experts(store, "layers.*.mlp.experts", hidden, self.mixture, act=self.act)
-
-    def mlp(self, x: Tensor) -> Tensor:
-        """``…SparseMoeBlock``, on tokens in one row."""
-        if self.mixture is None:
-            return super().mlp(x)
+    def __call__(self, x: Tensor) -> Tensor:
         batch, length, hidden = x.shape
         tokens = shapes.view(x, (batch * length, hidden))
         _, weights, experts = self.router(tokens)

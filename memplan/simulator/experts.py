@@ -85,7 +85,7 @@ class Experts:
         return gated(gate_up, self.act)
 
     def _offsets(self, expert_ids: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Where each expert's rows end (E int32), and what stays alive beside it: the ids as int32, the counts."""
+        """Where each expert's rows end (E int32), and what stays beside it: ids as int32, counts."""
         as_int = indexing.integers(expert_ids, expert_ids.shape, "int", Dtype.INT32)
         counts = indexing.integers(expert_ids, (self.mixture.experts,), "histc", Dtype.INT32)
         return indexing.integers(expert_ids, counts.shape, "cumsum", Dtype.INT32), (as_int, counts)
