@@ -89,6 +89,17 @@ class Config:
             raise self.wrong(key, f"one of {', '.join(sorted(allowed))}")
         return value
 
+    def within(self, key: str) -> Config:
+        """The keys of a mapping; messages point at the mapping.
+
+        Raises:
+            FieldError: it is something else.
+        """
+        value = self.get(key)
+        if not isinstance(value, Mapping):
+            raise self.wrong(key, "a mapping")
+        return Config(value, {}, lambda _: self.where(key))
+
     def wrong(self, key: str, expected: str) -> FieldError:
         """An error at a key."""
         return FieldError(f"{key} is {self.get(key)!r}", location=self.where(key), expected=expected)
