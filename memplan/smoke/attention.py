@@ -1,0 +1,108 @@
+"""``scaled_dot_product_attention`` as a GPU dispatches it, for tensors that say they are on a CPU.
+
+The rules are those of ``select_sdp_backend`` in aten/src/ATen/native/transformers/cuda/sdp_utils.cpp,
+read off the arguments of each call and not off the workload. cuDNN's kernel is taken to be switched off.
+Shapes: query (B, H, S, D), key and value (B, K, S, D).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from memplan.domain.workload import Attention
+
+aten = torch.ops.aten
+
+
+def attend(
+    kind: Attention,
+    capability: tuple[int, int],
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Any:
+    """Call the kernel by its own name; ``kind`` other than ``sdpa`` asks for one."""
+    query, key, value = (_cast(x) for x in (query, key, value))
+    grouped = query.shape[1] != key.shape[1]
+    if kind is Attention.SDPA:
+        kind = _choose(capability, query, value, attn_mask, grouped=grouped)
+    with torch.autocast("cpu", enabled=False):
+        mask = _additive(attn_mask, query.dtype)
+        if kind is Attention.FLASH_ATTENTION_2:
+            return _flash(query, key, value, dropout_p, is_causal, scale)
+        if kind is Attention.EFFICIENT:
+            # The kernel has no groups; who asks for it by name repeats the heads, as for a mask.
+            key, value = (_repeated(x, query.shape[1]) for x in (key, value))
+            bias = None if mask is None else _aligned(mask).expand(*query.shape[:3], key.shape[2])
+            return aten._scaled_dot_product_efficient_attention(
+                query, key, value, bias, _needs_gradient(query, key, value), dropout_p, is_causal, scale=scale
+            )[0]
+        return aten._scaled_dot_product_attention_math(
+            query, key, value, mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+        )[0]
+
+
+def _choose(capability: tuple[int, int], query: Any, value: Any, mask: Any, *, grouped: bool) -> Attention:
+    """Flash, else efficient, else math (``use_flash_attention``, ``use_mem_efficient_attention``)."""
+    width = query.shape[-1]
+    half = query.dtype in (torch.float16, torch.bfloat16)
+    same = width == value.shape[-1]
+    if half and capability >= (8, 0) and mask is None and same and width <= 256:
+        return Attention.FLASH_ATTENTION_2
+    readable = query.dtype is not torch.bfloat16 or capability >= (8, 0)
+    if readable and capability >= (5, 0) and not grouped:
+        return Attention.EFFICIENT
+    return Attention.MATH
+
+
+def _flash(query: Any, key: Any, value: Any, dropout: float, causal: bool, scale: float | None) -> Any:
+    """Heads are padded to a multiple of eight (``pad_last_dim`` in transformers/attention.cpp)."""
+    width = query.shape[-1]
+    short = -width % 8
+    if short:
+        scale = scale or width**-0.5
+        query, key, value = (functional.pad(x, (0, short)) for x in (query, key, value))
+    result = aten._scaled_dot_product_flash_attention(query, key, value, dropout, causal, scale=scale)[0]
+    return result[..., :width] if short else result
+
+
+def _repeated(x: Any, heads: int) -> Any:
+    """transformers' ``repeat_kv``."""
+    batch, groups, length, width = x.shape
+    if groups == heads:
+        return x
+    expanded = x[:, :, None].expand(batch, groups, heads // groups, length, width)
+    return expanded.reshape(batch, heads, length, width)
+
+
+def _cast(x: Any) -> Any:
+    """What autocast does to an argument before the kernel is chosen."""
+    if torch.is_autocast_enabled("cpu") and x.is_floating_point():
+        return x.to(torch.get_autocast_dtype("cpu"))
+    return x
+
+
+def _additive(mask: Any, dtype: Any) -> Any:
+    """``convert_boolean_attn_mask``: 0 and -inf instead of true and false."""
+    if mask is None or mask.dtype is not torch.bool:
+        return mask
+    return torch.where(mask, 0.0, torch.scalar_tensor(float("-inf"), dtype=dtype))
+
+
+def _aligned(mask: Any) -> Any:
+    """``preprocess_mask``: rows of the mask start at a multiple of 16 elements, if need be in a copy."""
+    length = mask.shape[-1]
+    aligned = all(step % 16 == 0 for step in mask.stride()[:-1]) and mask.stride(-1) == 1
+    return mask if aligned else functional.pad(mask, (0, 16 - length % 16))[..., :length]
+
+
+def _needs_gradient(*tensors: Any) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)

@@ -1,0 +1,99 @@
+"""CUDA's autocast lists, for tensors that say they are on a CPU.
+
+The CPU's lists cast the same matrix products down, but leave fewer ops in float32. Within ``cuda_lists``
+the ops that only CUDA's lists name are cast too (``AT_FORALL_FP32`` and ``AT_FORALL_FP32_SET_OPT_DTYPE`` in
+aten/src/ATen/autocast_mode.h).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+aten = torch.ops.aten
+
+FP32 = (
+    "exp",
+    "log",
+    "log1p",
+    "reciprocal",
+    "rsqrt",
+    "pow.Tensor_Scalar",
+    "pow.Tensor_Tensor",
+    "softplus",
+    "layer_norm",
+    "native_layer_norm",
+    "group_norm",
+    "rms_norm",
+    "norm.Scalar",
+    "norm.ScalarOpt_dim",
+    "binary_cross_entropy_with_logits",
+    "logsumexp",
+)
+"""Ops whose half arguments are copied to float32 first."""
+
+SET_DTYPE = ("softmax.int", "log_softmax.int", "cumsum", "cumprod", "sum", "sum.dim_IntList", "prod")
+"""Ops told to compute in float32 unless the call names a dtype."""
+
+_CPU = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
+_HALF = (torch.float16, torch.bfloat16)
+
+
+@contextmanager
+def cuda_lists() -> Iterator[None]:
+    """CUDA's lists are in force until the block ends, wherever autocast is on."""
+    library = torch.library.Library("aten", "IMPL")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for name in FP32:
+                if (op := _overload(name)) is not None:
+                    library.impl(name, _in_fp32(op), "AutocastCPU")
+            for name in SET_DTYPE:
+                if (op := _overload(name)) is not None:
+                    library.impl(name, _with_dtype(op), "AutocastCPU")
+        yield
+    finally:
+        library._destroy()
+
+
+def _overload(name: str) -> Any:
+    packet, _, overload = name.partition(".")
+    found = getattr(aten, packet, None)
+    return getattr(found, overload or "default", None)
+
+
+def _in_fp32(op: Any) -> Any:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with torch._C._ExcludeDispatchKeyGuard(_CPU):
+            return op(*[_to_fp32(arg) for arg in args], **{name: _to_fp32(kwargs[name]) for name in kwargs})
+
+    return run
+
+
+def _with_dtype(op: Any) -> Any:
+    def run(x: Any, *args: Any, dtype: Any = None, **kwargs: Any) -> Any:
+        with torch._C._ExcludeDispatchKeyGuard(_CPU):
+            if dtype is None and x.is_floating_point() and x.dtype is not torch.float64:
+                dtype = torch.float32
+            if x.dtype is torch.float16 and dtype is torch.float32 and op in _SOFTMAX:
+                return _SOFTMAX[op](x, args[0], True)
+            if op in _SOFTMAX:
+                # Their schema takes the dtype by position too.
+                return op(x, args[0], dtype or (args[1] if len(args) > 1 else None))
+            return op(x, *args, dtype=dtype, **kwargs)
+
+    return run
+
+
+_SOFTMAX = {aten.softmax.int: aten._softmax, aten.log_softmax.int: aten._log_softmax}
+
+
+def _to_fp32(value: Any) -> Any:
+    if isinstance(value, torch.Tensor) and value.dtype in _HALF:
+        return value.to(torch.float32)
+    return value

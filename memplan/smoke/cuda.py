@@ -1,0 +1,98 @@
+"""What CUDA's kernels take beside their results: workspaces, and temporaries that no op above them shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from memplan.domain.dtype import Dtype
+
+aten = torch.ops.aten
+
+DTYPES = {
+    torch.float32: Dtype.FP32,
+    torch.bfloat16: Dtype.BF16,
+    torch.float16: Dtype.FP16,
+    torch.float64: Dtype.FP64,
+    torch.int64: Dtype.INT64,
+    torch.int32: Dtype.INT32,
+    torch.uint8: Dtype.UINT8,
+    torch.bool: Dtype.BOOL,
+}
+
+_SAME_SIZE = {8: Dtype.INT64, 4: Dtype.INT32, 2: Dtype.FP16, 1: Dtype.UINT8}
+"""What stands for an element type that memplan has no name for."""
+
+Temporary = tuple[str, tuple[int, ...], Dtype]
+Capability = tuple[int, int]
+Rule = Callable[[Any, Any, Capability], Iterator[Temporary]]
+
+PRODUCTS = {
+    aten.mm.default: "cublas",
+    aten.bmm.default: "cublas",
+    aten.baddbmm.default: "cublas",
+    aten.addmm.default: "cublaslt",
+}
+"""Matrix products, and the library whose workspace they take (``take_workspace`` of the simulator's tape)."""
+
+
+def _softmax_backward(args: Any, result: Any, _: Capability) -> Iterator[Temporary]:
+    """``grad * output`` (``softmax_backward_cuda_out`` in aten/src/ATen/native/cuda/SoftMax.cu)."""
+    wide = args[0].dtype is torch.float32
+    yield "mul", tuple(result.shape), Dtype.FP32 if wide else dtype_of(result)
+
+
+def _flash_backward(args: Any, __: Any, _: Capability) -> Iterator[Temporary]:
+    """Row sums, an fp32 accumulator for dq, and dk and dv by query head (``mha_bwd`` in flash_api.cpp)."""
+    query, key = args[1], args[2]
+    batch, heads, length, width = query.shape
+    padded = (batch, heads, -(-length // 128) * 128, -(-width // 32) * 32)
+    yield "softmax_d", padded[:3], Dtype.FP32
+    yield "dq_accum", padded, Dtype.FP32
+    if key.shape[1] != heads:
+        expanded = (batch, key.shape[2], heads, width)
+        yield "dk", expanded, dtype_of(key)
+        yield "dv", expanded, dtype_of(key)
+
+
+def _efficient_backward(args: Any, _: Any, capability: Capability) -> Iterator[Temporary]:
+    """Delta, and an fp32 workspace for half gradients (``workspace_size`` in kernel_backward.h).
+
+    The gradient of q is accumulated there always, those of k and v when a head is wider than a tile.
+    """
+    query = args[1]
+    batch, heads, length, width = query.shape
+    yield "delta", (batch, heads, length), Dtype.FP32
+    if query.dtype is not torch.float32:
+        rows = 128 if width > 64 and capability >= (8, 0) else 64
+        padded = batch * heads * -(-length // rows) * rows * -(-width // 64) * 64
+        yield "workspace", (padded if width <= rows else 3 * padded,), Dtype.FP32
+
+
+def _embedding_backward(args: Any, __: Any, _: Capability) -> Iterator[Temporary]:
+    """Beyond 3,072 tokens the ids are sorted (``embedding_dense_backward_cuda`` in cuda/Embedding.cu)."""
+    ids = args[1]
+    if ids.numel() > 3072:
+        yield "sorted_indices", tuple(ids.shape), Dtype.INT64
+        yield "orig_indices", tuple(ids.shape), Dtype.INT64
+
+
+_RULES: dict[Any, Rule] = {
+    aten._softmax_backward_data.default: _softmax_backward,
+    aten._scaled_dot_product_flash_attention_backward.default: _flash_backward,
+    aten._scaled_dot_product_efficient_attention_backward.default: _efficient_backward,
+    aten.embedding_dense_backward.default: _embedding_backward,
+}
+
+
+def temporaries(func: Any, args: Any, result: Any, capability: Capability) -> tuple[Temporary, ...]:
+    """Tensors that live within an op, all at once, made after its results."""
+    rule = _RULES.get(func)
+    return tuple(rule(args, result, capability)) if rule else ()
+
+
+def dtype_of(tensor: Any) -> Dtype:
+    """A tensor's element type."""
+    return DTYPES.get(tensor.dtype) or _SAME_SIZE[tensor.dtype.itemsize]

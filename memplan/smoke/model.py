@@ -1,0 +1,138 @@
+"""The real model of a workload: transformers' class and PEFT's adapters, on fake tensors.
+
+It is built on the ``meta`` device, where nothing has bytes, and its tensors are then replaced by fake ones.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import torch
+
+from memplan.domain.architecture import Architecture
+from memplan.domain.dtype import Dtype
+from memplan.domain.errors import FieldError
+from memplan.domain.workload import Attention, Workload
+from memplan.smoke.cuda import DTYPES
+
+TORCH = {dtype: found for found, dtype in DTYPES.items()}
+
+_OURS = frozenset(("model_type", "groups"))
+"""Fields of an architecture that are no configuration keys."""
+
+
+def configuration(shape: Architecture, written: Mapping[str, Any] | None = None) -> Any:
+    """transformers' configuration object: of a ``config.json`` where there is one, else of the shape.
+
+    Raises:
+        FieldError: this version of transformers does not know the model type.
+    """
+    from transformers import AutoConfig
+
+    try:
+        plain = AutoConfig.for_model(shape.model_type)
+    except ValueError as error:
+        raise FieldError(
+            f"the installed transformers has no model_type {shape.model_type!r}",
+            hint="install a newer one: pip install -U transformers",
+        ) from error
+    if written is not None:
+        settings = {key: value for key, value in written.items() if key != "model_type"}
+    else:
+        named = [item.name for item in fields(shape) if item.name not in _OURS]
+        settings = {name: getattr(shape, name) for name in named if hasattr(plain, name)}
+        if hasattr(plain, "use_sliding_window"):
+            settings["use_sliding_window"] = shape.sliding_window is not None
+    if hasattr(plain, "use_cache"):
+        settings["use_cache"] = False
+    return AutoConfig.for_model(shape.model_type, **settings)
+
+
+def build(workload: Workload, written: Mapping[str, Any] | None = None) -> Any:
+    """The model in training mode, on the meta device, with its adapters and its checkpointing.
+
+    Raises:
+        FieldError: it has another number of parameters than the workload's.
+    """
+    from transformers import AutoModelForCausalLM
+
+    shape = workload.model
+    assert isinstance(shape, Architecture)
+    kernel = "eager" if workload.attention is Attention.EAGER else "sdpa"
+    with warnings.catch_warnings(), torch.device("meta"):
+        warnings.simplefilter("ignore")
+        model = AutoModelForCausalLM.from_config(
+            configuration(shape, written), dtype=TORCH[workload.precision.params], attn_implementation=kernel
+        )
+        found = sum(parameter.numel() for parameter in model.parameters())
+        if shape.groups and found != shape.parameters:
+            raise FieldError(
+                f"transformers' {type(model).__name__} has {found:,} parameters, not {shape.parameters:,}"
+            )
+        _checkpoint(model, workload.checkpointing.every)
+        return _adapt(model, workload).train()
+
+
+def _checkpoint(model: Any, every: int) -> None:
+    if not every:
+        return
+    # The generator's state is kept in host memory; fake tensors cannot give it back.
+    model.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
+    layers = [module for module in model.modules() if _is_layer(module)]
+    for index, layer in enumerate(layers):
+        layer.gradient_checkpointing = index % every == 0
+
+
+def _is_layer(module: Any) -> bool:
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    return isinstance(module, GradientCheckpointingLayer)
+
+
+def _adapt(model: Any, workload: Workload) -> Any:
+    adapter = workload.adapter
+    if adapter is None:
+        return model
+    from peft import LoraConfig, get_peft_model
+
+    settings = LoraConfig(
+        r=adapter.rank,
+        target_modules=list(adapter.targets),
+        lora_dropout=adapter.dropout,
+        use_dora=adapter.kind == "dora",
+        task_type="CAUSAL_LM",
+    )
+    adapted = get_peft_model(model, settings, autocast_adapter_dtype=adapter.dtype is Dtype.FP32)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad and parameter.dtype is not TORCH[adapter.dtype]:
+            parameter.data = parameter.data.to(TORCH[adapter.dtype])
+    return adapted
+
+
+def load(model: Any) -> None:
+    """Replace what is on the meta device by fake tensors: parameters in order, then buffers.
+
+    Parameters that several modules share stay shared.
+    """
+    made: dict[int, Any] = {}
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                if id(parameter) not in made:
+                    made[id(parameter)] = _parameter(parameter)
+                module._parameters[name] = made[id(parameter)]
+    for module in model.modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = _empty(buffer)
+
+
+def _parameter(old: Any) -> Any:
+    return torch.nn.Parameter(_empty(old), requires_grad=old.requires_grad)
+
+
+def _empty(old: Any) -> Any:
+    return torch.empty_strided(old.shape, old.stride(), dtype=old.dtype)

@@ -1,0 +1,136 @@
+"""What real PyTorch code allocates when its tensors are fake: storages made and dropped, as a trace.
+
+Every op that the code dispatches passes through here. Its results are noted when it returns, in the order in
+which it returns them, and freed when the last reference to their storage goes, which Python says at once.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from memplan.domain.dtype import Dtype
+from memplan.domain.trace import Phase, Trace
+from memplan.simulator.tensor import CUBLASLT_WORKSPACE, cublas_workspace
+from memplan.smoke import engine
+from memplan.smoke.cuda import PRODUCTS, dtype_of, temporaries
+
+aten = torch.ops.aten
+
+_DEVICE = torch.ops.prim.device.default
+_READS = frozenset((aten._local_scalar_dense.default, aten.is_nonzero.default, aten.equal.default))
+
+
+class Recorder(TorchDispatchMode):  # type: ignore[misc]
+    """Notes allocations, and answers what depends on numbers that fake tensors do not have.
+
+    ``answer`` is what a question about data is answered with; ``reads`` counts the questions. ``component``
+    and ``scope`` label what is allocated from here on; ``boundary`` is the sequence number of the first
+    autograd node of the head and the loss.
+    """
+
+    def __init__(self, capability: tuple[int, int], *, answer: bool) -> None:
+        super().__init__()
+        self.trace = Trace()
+        self.capability = capability
+        self.answer = answer
+        self.reads: Counter[str] = Counter()
+        self.component = "activations"
+        self.scope: list[str] = [""]
+        self.boundary = 0
+        self.in_backward = False
+        self.host_scalars = False
+        self.alone: engine.Counts | None = None
+        self._last = "temporaries"
+        self._blocks: dict[int, tuple[int, Any]] = {}
+        self._workspaces: set[tuple[str, bool]] = set()
+
+    def __torch_dispatch__(self, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is _DEVICE:
+            return args[0].fake_device
+        kwargs = kwargs or {}
+        if func in _READS:
+            return self._read(func, args)
+        if func is aten.add.Tensor and self._adds_in_place(args):
+            return args[0]
+        workspace = PRODUCTS.get(func)
+        if workspace is not None:
+            self.take_workspace(workspace)
+        result = func(*args, **kwargs)
+        self._note(func, result)
+        for name, shape, dtype in temporaries(func, args, result, self.capability):
+            self._briefly(name, shape, dtype)
+        return result
+
+    def start(self) -> None:
+        """Begin a new trace, in which the model is loaded."""
+        self.trace = Trace()
+        self.trace.enter(Phase.LOAD)
+
+    def relabel(self, tensor: Any, component: str, name: str, op: str) -> None:
+        """Say what a tensor turned out to be."""
+        found = self._blocks.get(tensor.untyped_storage()._cdata)
+        if found is not None:
+            tags = self.trace.tags
+            tags[found[0]] = (component, name, op, *tags[found[0]][3:])
+
+    def take_workspace(self, library: str) -> None:
+        """A workspace of the running thread, kept for good: the autograd engine has a thread of its own."""
+        key = (library, self.in_backward)
+        if key not in self._workspaces:
+            self._workspaces.add(key)
+            size = cublas_workspace(self.capability) if library == "cublas" else CUBLASLT_WORKSPACE
+            self.trace.allocate(size, ("workspace", library, "workspace", (size,), Dtype.UINT8))
+
+    def _adds_in_place(self, args: Any) -> bool:
+        """Whether the autograd engine makes this addition, and would make it in place (see ``engine``)."""
+        if not self.in_backward or not engine.is_accumulating():
+            return False
+        if self.alone is None:
+            self.alone = engine.counts(args[0])
+        return engine.can_add_in_place(args[0], self.alone)
+
+    def _read(self, func: Any, args: Any) -> Any:
+        self.reads[str(func)] += 1
+        if func is aten._local_scalar_dense.default and args[0].dtype is not torch.bool:
+            return 1.0 if args[0].is_floating_point() else 1
+        return self.answer
+
+    def _note(self, func: Any, result: Any) -> None:
+        found = result if isinstance(result, tuple | list) else (result,)
+        for tensor in found:
+            # Attention kernels return the state of the random generator, a few bytes, as 64-bit unsigned.
+            if isinstance(tensor, torch.Tensor) and tensor.dtype is not torch.uint64:
+                self._note_tensor(func, tensor)
+
+    def _note_tensor(self, func: Any, tensor: Any) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._blocks or (self.host_scalars and not tensor.dim()):
+            return
+        tag = (self._component(), self.scope[-1], func._opname, tuple(tensor.shape), dtype_of(tensor))
+        block = self.trace.allocate(storage.nbytes(), tag)
+
+        def drop(_: Any, key: int = key, block: int = block) -> None:
+            del self._blocks[key]
+            self.trace.free(block)
+
+        self._blocks[key] = (block, weakref.ref(storage, drop))
+
+    def _briefly(self, name: str, shape: tuple[int, ...], dtype: Dtype) -> None:
+        size = dtype.itemsize
+        for side in shape:
+            size *= side
+        self.trace.free(self.trace.allocate(size, (self._component(), self.scope[-1], name, shape, dtype)))
+
+    def _component(self) -> str:
+        if not self.in_backward or len(self.scope) > 1:
+            return self.component
+        node = torch._C._current_autograd_node()
+        if node is not None:
+            self._last = "logits_and_loss" if node._sequence_nr() >= self.boundary else "temporaries"
+        return self._last

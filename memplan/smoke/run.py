@@ -1,0 +1,112 @@
+"""The training loop whose memory is traced: the one the simulator's ``step`` stands for."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from memplan.domain.errors import FieldError
+from memplan.domain.trace import Phase
+from memplan.domain.workload import Workload
+from memplan.simulator.step import MICRO_BATCHES
+from memplan.smoke.labels import Labels
+from memplan.smoke.model import TORCH
+from memplan.smoke.recorder import Recorder
+
+STEPS = 2
+"""The first step makes the optimizer's states, the second one repeats for good."""
+
+
+class Run:
+    """One model in training."""
+
+    def __init__(self, recorder: Recorder, workload: Workload, model: Any, labels: Labels) -> None:
+        self.recorder = recorder
+        self.workload = workload
+        self.model = model
+        self.labels = labels
+        self.names = {id(parameter): name for parameter, _, name in labels.parameters()}
+        self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.optimizer = _optimizer(self.trained, workload)
+
+    def train(self) -> None:
+        """Two optimizer steps."""
+        for _ in range(STEPS):
+            self.recorder.trace.cycles.append(len(self.recorder.trace.events))
+            self._step()
+
+    def _step(self) -> None:
+        trace = self.recorder.trace
+        kept: Any = None
+        for _ in range(min(self.workload.batch.accumulation, MICRO_BATCHES)):
+            batch = self._batch()
+            outputs = self._forward(batch)
+            loss = outputs["loss"]
+            kept = outputs if self.workload.outputs_kept else None
+            del outputs
+            self._backward(loss)
+            del loss
+        trace.enter(Phase.OPTIMIZER)
+        self._update()
+        del kept
+
+    def _batch(self) -> dict[str, Any]:
+        self.recorder.trace.enter(Phase.FORWARD)
+        self.recorder.component, self.recorder.scope[-1] = "activations", "inputs"
+        size = (self.workload.batch.micro, self.workload.sequence.length)
+        found = {name: torch.empty(size, dtype=torch.int64) for name in ("input_ids", "labels")}
+        if self.workload.causal_mask:
+            found["attention_mask"] = torch.empty(size, dtype=torch.int64)
+        return found
+
+    def _forward(self, batch: dict[str, Any]) -> Any:
+        """Within an autocast region if the precision asks for one."""
+        dtype = self.workload.precision.autocast
+        with torch.autocast("cpu", dtype=TORCH[dtype]) if dtype else nullcontext():
+            outputs = self.model(**batch)
+        self.recorder.component = "activations"
+        return outputs
+
+    def _backward(self, loss: Any) -> None:
+        recorder = self.recorder
+        recorder.trace.enter(Phase.BACKWARD)
+        recorder.in_backward = True
+        torch.autograd.backward(loss)
+        recorder.in_backward = False
+        for parameter in self.trained:
+            if parameter.grad is not None:
+                recorder.relabel(parameter.grad, "gradients", self.names[id(parameter)], "grad")
+
+    def _update(self) -> None:
+        recorder = self.recorder
+        recorder.component, recorder.scope[-1] = "temporaries", "optimizer"
+        recorder.host_scalars = self.workload.optimizer.implementation != "fused"
+        self.optimizer.step()
+        recorder.host_scalars = False
+        for parameter, states in self.optimizer.state.items():
+            for key, state in states.items():
+                if isinstance(state, torch.Tensor):
+                    recorder.relabel(state, "optimizer_state", self.names[id(parameter)], key)
+        self.optimizer.zero_grad(set_to_none=self.workload.optimizer.set_to_none)
+
+
+def _optimizer(trained: list[Any], workload: Workload) -> Any:
+    """PyTorch's own optimizers.
+
+    Raises:
+        FieldError: it is another one.
+    """
+    chosen = workload.optimizer
+    if chosen.name not in ("adamw", "adam", "sgd"):
+        raise FieldError(
+            f"optimizer {chosen.name} is not traced", expected="one of PyTorch's: adamw, adam, sgd"
+        )
+    classes = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+    return classes[chosen.name](
+        trained,
+        lr=1e-3,
+        foreach=chosen.implementation == "foreach",
+        fused=chosen.implementation == "fused",
+    )

@@ -1,0 +1,94 @@
+"""The allocations of the real classes: transformers' model and PEFT's adapters, trained on fake tensors."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from memplan.domain.trace import Phase, Trace
+from memplan.domain.workload import Workload
+from memplan.smoke import engine
+from memplan.smoke.autocast import cuda_lists
+from memplan.smoke.functions import cuda_functions
+from memplan.smoke.labels import Labels, plain, scopes
+from memplan.smoke.model import build, load
+from memplan.smoke.recorder import Recorder
+from memplan.smoke.run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traced:
+    """A trace, and how often the code asked for numbers that fake tensors do not have, by op."""
+
+    trace: Trace
+    reads: Mapping[str, int]
+
+
+def trace(workload: Workload, capability: tuple[int, int], config: Mapping[str, Any] | None = None) -> Traced:
+    """Train for two steps without bytes. ``config`` is the model's ``config.json``, if there is one.
+
+    Questions about data are answered as for a batch without padding, or with it where the workload says
+    that a mask is made. Garbage collection is off meanwhile: lifetimes follow from references.
+
+    Raises:
+        FieldError: the installed transformers does not know the model, or knows another one by its name.
+    """
+    model = build(workload, config)
+    recorder = Recorder(capability, answer=not workload.causal_mask)
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with FakeTensorMode(), recorder, _cuda(recorder, workload), _values_are_read():
+            recorder.in_backward = True
+            engine.sum_of_two()
+            recorder.in_backward = False
+            return _train(recorder, workload, model)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _train(recorder: Recorder, workload: Workload, model: Any) -> Traced:
+    recorder.start()
+    load(model)
+    labels = Labels(model)
+    for tensor, component, name in labels.parameters():
+        recorder.relabel(tensor, component, name, "parameter")
+    for name, buffer in model.named_buffers():
+        recorder.relabel(buffer, "blocks", plain(name), "buffer")
+
+    def on_head() -> None:
+        recorder.trace.enter(Phase.LOSS)
+
+    run = Run(recorder, workload, model, labels)
+    with scopes(recorder, labels, on_head):
+        run.train()
+    # Taken while the run is there: what it holds is not freed by the steps.
+    return Traced(trace=recorder.trace.closed(), reads=dict(recorder.reads))
+
+
+@contextmanager
+def _cuda(recorder: Recorder, workload: Workload) -> Iterator[None]:
+    """Every rule by which a GPU does otherwise than a CPU."""
+    with ExitStack() as stack:
+        stack.enter_context(cuda_lists())
+        stack.enter_context(cuda_functions(workload.attention, recorder.capability))
+        yield
+
+
+@contextmanager
+def _values_are_read() -> Iterator[None]:
+    """transformers makes masks for fake tensors without asking what is in them; here it asks."""
+    from transformers.utils import import_utils
+
+    if not hasattr(import_utils, "is_fake_tensor"):
+        yield
+        return
+    with mock.patch.object(import_utils, "is_fake_tensor", return_value=False):
+        yield
