@@ -127,6 +127,13 @@ class Framework:
     torch: str = "2.14"
     transformers: str = "5.17"
 
+    def transformers_before(self, major: int, minor: int) -> bool:
+        """Whether the transformers release is older than ``major.minor``; unreadable versions are new."""
+        parts = self.transformers.split(".")[:2]
+        if not all(part.isdecimal() for part in parts):
+            return False
+        return tuple(int(part) for part in parts) < (major, minor)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unmodelled:

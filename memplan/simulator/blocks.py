@@ -153,6 +153,9 @@ class Rotary:
         frequencies = ops.pair(
             tape.empty((rows, length, 1), Dtype.FP32, "float"), self.inverse_frequencies[0], "mul"
         )
+        if tape.framework.transformers_before(5, 19):
+            # Computed as a matrix product then, which takes the thread's workspace early.
+            tape.take_workspace()
         table = tape.empty((rows, length, self.width), Dtype.FP32, "cat")
         cosine = ops.like(ops.like(table, "cos"), "mul")
         sine = ops.like(ops.like(table, "sin"), "mul")

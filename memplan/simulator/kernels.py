@@ -14,11 +14,20 @@ def needs_mask(shape: Architecture, workload: Workload, layer_type: str | None =
     """Whether transformers materialises a causal mask for SDPA in layers of a type (default: the first's).
 
     With padding it must; with a sliding window it must as soon as the window does not cover the sequence
-    (``_ignore_causal_mask_sdpa`` in transformers src/transformers/masking_utils.py).
+    (``_ignore_causal_mask_sdpa`` in transformers src/transformers/masking_utils.py). Releases from 4.54 to
+    4.57 did so for every training batch that came without a padding mask
+    (``find_packed_sequence_indices``, which returns ``None`` for unpacked batches only since 5.0).
     """
     sliding = (layer_type or shape.layer_type(0)) == "sliding_attention"
     window = shape.sliding_window if sliding else None
-    return shape.masked or workload.causal_mask or (window is not None and workload.sequence.length >= window)
+    covered = window is None or workload.sequence.length < window
+    return shape.masked or workload.causal_mask or not covered or _always_masked(workload)
+
+
+def _always_masked(workload: Workload) -> bool:
+    framework = workload.framework
+    old = framework.transformers_before(5, 0) and not framework.transformers_before(4, 54)
+    return old and workload.task is Task.TRAIN
 
 
 def choose(

@@ -43,10 +43,16 @@ def nll_loss(log_probabilities: Tensor, labels: Tensor) -> Tensor:
 def causal_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """transformers' ``ForCausalLMLoss``: logits (B, S, V) are upcast to fp32, labels shifted by one.
 
+    Before 4.49 the logits were shifted instead, into a copy (``shift_logits``).
     Source: transformers src/transformers/loss/loss_utils.py, ``ForCausalLMLoss``.
     """
     batch, length, vocabulary = logits.shape
     logits = ops.to(logits, Dtype.FP32)
+    if logits.tape.framework.transformers_before(4, 49):
+        labels = labels.tape.empty((batch, length - 1), Dtype.INT64, "contiguous")
+        shifted_logits = ops.clone(shapes.narrow(logits, 1, length - 1))
+        flat = shapes.view(shifted_logits, (batch * (length - 1), vocabulary))
+        return nll_loss(log_softmax(flat), labels)
     labels = labels.tape.empty((batch, length + 1), Dtype.INT64, "pad")
     shifted = labels.tape.empty((batch, length), Dtype.INT64, "contiguous")
     logits = shapes.view(logits, (batch * length, vocabulary))

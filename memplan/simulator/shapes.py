@@ -71,6 +71,17 @@ def unsqueeze(x: Tensor, axis: int) -> Tensor:
     return finish(node, result)
 
 
+def narrow(x: Tensor, axis: int, length: int) -> Tensor:
+    """A slice of ``length`` along one axis: a view; backward zero-fills a tensor of the whole size."""
+    source = x.shape
+
+    def run(_: Node, gradient: Tensor) -> Gradients:
+        return (gradient.tape.empty(source, gradient.dtype, "slice_backward"),)
+
+    node = begin(run, x)
+    return finish(node, x.alias((*source[:axis], length, *source[axis + 1 :]), x.strides))
+
+
 def narrow_last(x: Tensor, width: int) -> Tensor:
     """A slice of ``width`` along the last axis: a view; backward zero-fills a tensor of the whole size.
 

@@ -35,7 +35,7 @@ def train(workload: Workload, build: Callable[[Tape], Model], capability: tuple[
     ``capability`` is the GPU's compute capability. Garbage collection is off meanwhile:
     lifetimes must follow from references alone.
     """
-    tape = Tape(capability)
+    tape = Tape(capability, workload.framework)
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Tag, Trace
+from memplan.domain.workload import Framework
 from memplan.simulator import layout
 from memplan.simulator.layout import Shape
 
@@ -34,7 +35,7 @@ class Tape:
     ``component`` and ``scope`` label what is allocated from here on. ``autocast`` is the dtype matrix
     products are cast to, ``casts`` its weight cache. ``in_backward`` says that the autograd engine's
     thread is running, ``training`` that modules are in training mode. ``capability`` is the GPU's compute
-    capability. ``region`` is the checkpointed region being run, ``cache`` the key/value cache in use, if any.
+    capability, ``framework`` the libraries whose habits count. ``region`` is the checkpointed region being run, ``cache`` the key/value cache in use, if any.
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class Tape:
         "capability",
         "casts",
         "component",
+        "framework",
         "grad_enabled",
         "in_backward",
         "order",
@@ -53,9 +55,10 @@ class Tape:
         "workspaces",
     )
 
-    def __init__(self, capability: tuple[int, int]) -> None:
+    def __init__(self, capability: tuple[int, int], framework: Framework | None = None) -> None:
         self.trace = Trace()
         self.capability = capability
+        self.framework = framework or Framework()
         self.component = "activations"
         self.scope = ""
         self.grad_enabled = True
