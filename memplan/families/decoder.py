@@ -100,12 +100,9 @@ class Decoder:
         """What is made of the embeddings before the masks: the last of these enters, the others are held."""
         return []
 
-    def lift(self, inputs_embeds: Tensor) -> Tensor:
-        """The embeddings in the width of the blocks, where they are narrower."""
-        return inputs_embeds
-
-    def settle(self, inputs_embeds: Tensor, held: list[Tensor], /) -> None:
-        """What is made after the masks and held: as ``place`` does before them."""
+    def settle(self, inputs_embeds: Tensor, _: list[Tensor], /) -> tuple[Tensor, list[Tensor]]:
+        """What becomes of the embeddings after the masks, and what is made of them, as in ``place``."""
+        return inputs_embeds, []
 
     def enter(self, inputs_embeds: Tensor) -> Tensor:
         """What becomes of the embeddings before the first block (scaling, added positions)."""
@@ -209,9 +206,8 @@ class Decoder:
         held = self.place(inputs_embeds)
         attention_masks = self.masks(inputs_embeds)
         _mask_arguments = self.mask_arguments(inputs_embeds)
-        inputs_embeds = self.lift(inputs_embeds)
-        self.settle(inputs_embeds, held)
-        hidden_states = self.enter(held.pop() if held else inputs_embeds)
+        inputs_embeds, added = self.settle(inputs_embeds, held)
+        hidden_states = self.enter((added or held or [inputs_embeds]).pop())
         positions = self.positions(hidden_states)
         for index, block in enumerate(self.blocks):
             name, place = self.layer_type(index), self.layer_positions(positions, index)

@@ -1,7 +1,7 @@
 """GPT-2: pre-norm decoder with learned positions, packed projections stored (in, out), and dropout.
 
-The forward pass follows transformers' ``modeling_gpt2.py`` (5.x) statement by statement, because the lifetimes
-of its local variables decide the peak.
+The forward pass follows transformers' ``modeling_gpt2.py`` (5.x) statement by statement, because the
+lifetimes of its local variables decide the peak.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Attention, Workload
 from memplan.families.config import Config, Where
 from memplan.families.decoder import Decoder, Projection
-from memplan.simulator import eager, ops, shapes
+from memplan.simulator import cache, eager, ops, shapes
 from memplan.simulator.activations import ACTIVATIONS
 from memplan.simulator.blocks import Store
 from memplan.simulator.conv1d import Conv1D
@@ -110,7 +110,7 @@ class Block:
         sides = {"mlp.c_fc": (hidden, inner), "mlp.c_proj": (inner, hidden)}
         self.linears |= {name: Conv1D(store, f"h.*.{name}", *side) for name, side in sides.items()}
 
-    def __call__(self, hidden_states: Tensor, mask: Tensor | None) -> Tensor:
+    def __call__(self, hidden_states: Tensor, mask: Tensor | None, /, *_positions: Tensor) -> Tensor:
         residual = hidden_states
         hidden_states = self.ln_1(hidden_states)
         attn_output, _ = self.attend(hidden_states, mask)
@@ -127,6 +127,7 @@ class Block:
         hidden_states.tape.scope = "h.*.attn"
         key, value = self._heads(key), self._heads(value)
         query = self._heads(query)
+        key, value = cache.update(key, value)
         output, weights = eager.kernel(
             self.kind,
             query,
