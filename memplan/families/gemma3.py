@@ -16,6 +16,7 @@ from memplan.families.config import Config, Where
 from memplan.families.decoder_shape import decoder_shape
 from memplan.families.gemma2 import Gemma2, capped
 from memplan.families.layer_types import layer_types
+from memplan.simulator import cache
 from memplan.simulator.blocks import Rotary, Store, rotate
 from memplan.simulator.tensor import Tape, Tensor
 
@@ -77,6 +78,7 @@ class Block(gemma2.Block):
         key = self.k_norm(key)
         hidden_states.tape.scope = "layers.*.self_attn"
         query, key = rotate(query, key, cosine, sine)
+        key, value = cache.update(key, value)
         return self.mix(query, key, value, mask)
 
 
