@@ -67,6 +67,10 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "qwen2 tied accumulated": (QWEN2 | TIED, TWICE),
     "qwen2 checkpointed": (QWEN2, CHECKPOINTED),
     "qwen2 fp32 accumulated": (QWEN2, FP32 | TWICE),
+    "qwen2 two masks": (
+        QWEN2 | {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1},
+        {},
+    ),
     "qwen2 lora": (QWEN2, ATTENTION_ONLY),
     "qwen2 lora checkpointed": (QWEN2, ALL_LINEAR | CHECKPOINTED),
 }
