@@ -14,7 +14,9 @@ from tests.oracle.libraries import library
 torch = library("torch")
 transformers = library("transformers")
 
-TYPES = ("llama", "mistral", "qwen2")
+TYPES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3")
+ONLY_THERE = {"pad_token_id": 0}
+"""Given to the real classes: Phi-3's default does not lie within a small vocabulary."""
 REAL: dict[str, tuple[dict[str, Any], int]] = {
     "Llama-3.1-8B": (
         {
@@ -74,7 +76,7 @@ FIELDS = (
 def their_config(config: dict[str, Any]) -> Any:
     """The configuration object of transformers."""
     values = {key: value for key, value in config.items() if key != "model_type"}
-    return transformers.AutoConfig.for_model(config["model_type"], **values)
+    return transformers.AutoConfig.for_model(config["model_type"], **ONLY_THERE, **values)
 
 
 def their_count(config: dict[str, Any]) -> int:
@@ -130,8 +132,47 @@ def test_absent_keys_mean_what_the_real_class_takes_them_for(model_type: str) ->
 
 
 @pytest.mark.parametrize("flag", [None, False, True])
-def test_qwen2_slides_its_window_only_when_told_to(flag: bool | None) -> None:
-    config: dict[str, Any] = {"model_type": "qwen2", "sliding_window": 512}
+@pytest.mark.parametrize("model_type", ["qwen2", "qwen3"])
+def test_qwen_slides_its_window_only_when_told_to(model_type: str, flag: bool | None) -> None:
+    config: dict[str, Any] = {"model_type": model_type, "sliding_window": 512}
     if flag is not None:
         config["use_sliding_window"] = flag
     assert architecture(config, lambda _: None).sliding_window == their_config(config).sliding_window
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "qwen2", "use_sliding_window": True},
+        {"model_type": "qwen3", "use_sliding_window": True, "max_window_layers": 3},
+        {"model_type": "qwen3", "use_sliding_window": True, "max_window_layers": 0},
+        {"model_type": "qwen3"},
+        {"model_type": "gemma2"},
+        {"model_type": "gemma2", "num_hidden_layers": 2, "layer_types": ["full_attention"] * 2},
+        {"model_type": "gemma3_text"},
+        {"model_type": "gemma3_text", "sliding_window_pattern": 4},
+    ],
+    ids=str,
+)
+def test_blocks_attend_as_far_as_in_the_real_class(config: dict[str, Any]) -> None:
+    ours, theirs = architecture(config, lambda _: None), their_config(config)
+    assert list(ours.layer_types) == theirs.layer_types
+    assert ours.sliding_window == theirs.sliding_window
+
+
+@pytest.mark.parametrize(
+    ("written", "width"),
+    [
+        ({}, 96),
+        ({"partial_rotary_factor": 0.5}, 48),
+        ({"partial_rotary_factor": 0.5, "rope_scaling": {"type": "default"}}, 48),
+        ({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.75}}, 72),
+    ],
+    ids=str,
+)
+def test_phi3_turns_as_much_of_a_head_as_the_real_class(written: dict[str, Any], width: int) -> None:
+    config = {"model_type": "phi3"} | written
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(their_config(config))
+    real = 2 * len(model.model.rotary_emb.inv_freq)
+    assert architecture(config, lambda _: None).rotary_dim == width == real
