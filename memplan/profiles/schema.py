@@ -139,6 +139,7 @@ class ConfigEntry(Entry):
     attention_bias: bool | None = None
     mlp_bias: bool | None = None
     hidden_act: Words | None = None
+    partial_rotary_factor: float | None = None
     torch_dtype: Literal["float32", "float16", "bfloat16"]
 
 
