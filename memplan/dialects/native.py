@@ -100,7 +100,8 @@ def _model(value: Value, document: Document, intake: Intake) -> Architecture:
 def _workload(
     architecture: Architecture, entries: Mapping[str, Value], origins: dict[str, Origin]
 ) -> Workload:
-    workload = Workload(model=architecture)
+    # A plain training loop, unlike the Trainer, still holds the outputs while backward runs.
+    workload = Workload(model=architecture, outputs_kept=True)
     for name, leaf in SINGLES.items():
         workload = _leaf(workload, leaf.field, leaf.read, entries.get(name), origins)
     for section, leaves in SECTIONS.items():
@@ -168,7 +169,12 @@ def _spelling(unit: str, workload: Workload) -> Any:
     if unit == "loop.outputs":
         return "kept" if value else "dropped"
     if value is None:
-        return {"precision.autocast": None, "adapter": "none", "quantization": "none"}.get(unit, "params")
+        return {
+            "precision.autocast": None,
+            "precision.master": None,
+            "adapter": "none",
+            "quantization": "none",
+        }.get(unit, "params")
     return _plain(value)
 
 

@@ -26,7 +26,11 @@ OPTIMIZERS = (
     "adam",
     "sgd",
     "adafactor",
+    "muon",
     "lion",
+    "lion_8bit",
+    "paged_lion_8bit",
+    "paged_lion_32bit",
     "adamw_8bit",
     "adamw_4bit",
     "paged_adamw_8bit",
@@ -132,6 +136,7 @@ SECTIONS: Mapping[str, Mapping[str, Leaf]] = {
         "autocast": Leaf(field="precision.autocast", read=_optional_dtype),
         "gradients": Leaf(field="precision.gradients", read=_dtype_or_params),
         "optimizer_state": Leaf(field="precision.optimizer_state", read=_dtype_or_params),
+        "master": Leaf(field="precision.master", read=_optional_dtype),
     },
     "batch": {
         "micro": Leaf(field="batch.micro", read=_whole),
@@ -142,6 +147,8 @@ SECTIONS: Mapping[str, Mapping[str, Leaf]] = {
         "name": Leaf(field="optimizer.name", read=_one_of(*OPTIMIZERS)),
         "implementation": Leaf(field="optimizer.implementation", read=_one_of(*IMPLEMENTATIONS)),
         "set_to_none": Leaf(field="optimizer.set_to_none", read=Value.flag),
+        "momentum": Leaf(field="optimizer.momentum", read=lambda value: value.number(0, 1)),
+        "clipping": Leaf(field="optimizer.clipping", read=Value.flag),
     },
     "generate": {
         "prompt": Leaf(field="generate.prompt", read=_whole),

@@ -29,12 +29,16 @@ class Attention(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Precision:
-    """Element types. ``None`` for gradients or optimizer state means: as the parameters."""
+    """Element types. ``None`` for gradients or optimizer state means: as the parameters.
+
+    ``master`` is the dtype of copies of the parameters that the optimizer works on, if it has any.
+    """
 
     params: Dtype = Dtype.BF16
     autocast: Dtype | None = None
     gradients: Dtype | None = None
     optimizer_state: Dtype | None = None
+    master: Dtype | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +58,16 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimizer:
-    """Optimizer by name (``adamw``, ``sgd``, …) and implementation (``foreach``, ``fused``, ``for_loop``)."""
+    """Optimizer by name (``adamw``, ``sgd``, …) and implementation (``foreach``, ``fused``, ``for_loop``).
+
+    ``momentum`` is SGD's; ``clipping`` says whether gradients are clipped by their norm.
+    """
 
     name: str = "adamw"
     implementation: str = "foreach"
     set_to_none: bool = True
+    momentum: float = 0.0
+    clipping: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from memplan.domain.estimate import Component, Gap
 from memplan.domain.target import Target
 from memplan.domain.workload import Attention, Workload
 from memplan.simulator.kernels import in_use
-from memplan.simulator.optimizer import STATES
+from memplan.simulator.optimizer import SIMULATED
 
 _SMALLER_THAN_ADAMW = (
     "8bit",
@@ -75,7 +75,7 @@ def _quantization(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
 
 def _optimizer(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
     name = workload.optimizer.name
-    if name in STATES:
+    if name in SIMULATED:
         return
     states = sizes["optimizer_state"]
     smaller = any(part in name for part in _SMALLER_THAN_ADAMW)

@@ -42,9 +42,10 @@ class Node:
 
     ``edges`` lines up with the op's inputs (``None``: needs no gradient). ``shape`` and ``dtype``
     are those of the op's result: a gradient arriving in another shape or dtype is reduced or cast.
+    ``flattens`` says that the op ran on rows: a gradient whose strides do not allow that view is copied.
     """
 
-    __slots__ = ("component", "dtype", "edges", "order", "run", "saved", "scope", "shape")
+    __slots__ = ("component", "dtype", "edges", "flattens", "order", "run", "saved", "scope", "shape")
 
     def __init__(self, tape: Tape, run: Run, edges: tuple[Node | None, ...]) -> None:
         self.run = run
@@ -54,6 +55,7 @@ class Node:
         self.scope = tape.scope
         self.shape: Shape = ()
         self.dtype = Dtype.FP32
+        self.flattens = False
         tape.order += 1
         self.order = tape.order
 
@@ -131,6 +133,8 @@ def backward(loss: Tensor) -> None:
         tape.scope = node.scope
         tape.component = "temporaries" if node.component == "activations" else node.component
         gradient = buffers.pop(node)
+        if node.flattens and not layout.has_rows(gradient.shape, gradient.strides):
+            gradient = tape.empty(gradient.shape, gradient.dtype, "clone")
         outputs = _conform(node.edges, node.run(node, gradient))
         del gradient
         node.saved = ()
@@ -209,6 +213,8 @@ def _accumulate(node: Node, gradient: Tensor) -> Gradients:
     if getrefcount(gradient) > SOLE + 1 or gradient.strides != node.strides:
         gradient = tape.empty(node.shape, gradient.dtype, "clone")
     if node.held is None:
+        if tape.gradients not in (None, gradient.dtype):
+            gradient = tape.empty(node.shape, tape.gradients or gradient.dtype, "to")
         tag = ("gradients", node.scope, "grad", node.shape, gradient.dtype)
         tape.trace.tags[gradient.storage.block] = tag
     node.grad = gradient.detach()

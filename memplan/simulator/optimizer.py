@@ -1,55 +1,57 @@
-"""Optimizer steps: states made on first use, and the temporaries of each implementation."""
+"""The optimizer's part of a step: clipping, master copies, the update, and freeing gradients."""
 
 from __future__ import annotations
 
 from math import prod
 
 from memplan.domain.dtype import Dtype
-from memplan.domain.workload import Optimizer
+from memplan.domain.workload import Optimizer, Precision
 from memplan.simulator.autograd import Leaf
-from memplan.simulator.tensor import Storage, Tape, Tensor
+from memplan.simulator.optimizers import OPTIMIZERS, adamw
+from memplan.simulator.optimizers.states import States
+from memplan.simulator.tensor import Parameter, Tape, Tensor
 
-STATES = {"adamw": 2, "adam": 2, "sgd": 0}
-"""Tensors of a parameter's size kept per parameter, by optimizer."""
+SIMULATED = frozenset(OPTIMIZERS)
+"""Names of the optimizers that are simulated."""
+
+CHUNK = 65536
+"""Elements one block of a foreach kernel handles (``kChunkSize`` in aten's MultiTensorApply.cuh)."""
 
 
 class Stepper:
-    """One optimizer over the trainable parameters."""
+    """One optimizer over the trainable parameters.
 
-    __slots__ = ("leaves", "optimizer", "states", "tape")
+    With masters it works on copies of the parameters in ``precision.master``, made before the first step.
+    """
 
-    def __init__(self, tape: Tape, optimizer: Optimizer, leaves: list[Leaf]) -> None:
+    __slots__ = ("leaves", "masters", "optimizer", "states", "tape")
+
+    def __init__(
+        self, tape: Tape, optimizer: Optimizer, leaves: list[Leaf], precision: Precision | None = None
+    ) -> None:
+        precision = precision or Precision()
         self.tape = tape
         self.optimizer = optimizer
         self.leaves = leaves
-        self.states: list[Storage] = []
+        self.states = States(tape, precision.optimizer_state)
+        self.masters = self._copies(precision.master) if precision.master else None
 
     def step(self) -> None:
-        """Update every parameter that has a gradient.
-
-        Foreach AdamW takes the square root of all second moments into new tensors at once
-        (``_multi_tensor_adamw`` in torch/optim/adam.py); the for-loop makes a root and a denominator for each
-        parameter, and holds the last denominator until it has the next; fused has no temporaries but
-        keeps its step counters on the GPU.
-        """
+        """Update every parameter that has a gradient."""
         updated = [leaf for leaf in self.leaves if leaf.grad is not None]
-        if not STATES.get(self.optimizer.name, 2):
+        if self.optimizer.clipping:
+            self._clip(updated)
+        run = OPTIMIZERS.get(self.optimizer.name, adamw.update)
+        if self.masters is None:
+            run(self.optimizer, self.states, updated)
             return
-        if not self.states:
-            for leaf in updated:
-                self._initialise(leaf)
-        if self.optimizer.implementation == "foreach":
-            _ = [self.tape.empty(leaf.shape, leaf.dtype, "sqrt") for leaf in updated]
-        elif self.optimizer.implementation == "for_loop":
-            denominator = None
-            for leaf in updated:
-                denominator = self._denominator(leaf)
-            del denominator
-
-    def _denominator(self, leaf: Leaf) -> Tensor:
-        """``exp_avg_sq.sqrt() / correction`` (``_single_tensor_adam``)."""
-        _root = self.tape.empty(leaf.shape, leaf.dtype, "sqrt")
-        return self.tape.empty(leaf.shape, leaf.dtype, "div")
+        masters = [self.masters[id(leaf)] for leaf in updated]
+        for leaf, master in zip(updated, masters, strict=True):
+            master.grad = self._as_master(leaf, master)
+        run(self.optimizer, self.states, masters)
+        for leaf, master in zip(updated, masters, strict=True):
+            if master is not leaf:
+                master.grad = None
 
     def zero_grad(self) -> None:
         """Free gradients, or leave them in place when ``set_to_none`` is off."""
@@ -57,12 +59,36 @@ class Stepper:
             for leaf in self.leaves:
                 leaf.grad = None
 
-    def _initialise(self, leaf: Leaf) -> None:
-        if self.optimizer.implementation == "fused":
-            self._state(leaf, "step", (), Dtype.FP32)
-        for name in ("exp_avg", "exp_avg_sq"):
-            self._state(leaf, name, leaf.shape, leaf.dtype)
+    def _copies(self, dtype: Dtype) -> dict[int, Leaf]:
+        """A master for each parameter of another dtype; the others are their own."""
+        found = {}
+        for leaf in self.leaves:
+            found[id(leaf)] = leaf
+            if leaf.dtype is not dtype:
+                copy = Parameter(self.tape, leaf.shape, dtype, "optimizer_state", leaf.scope)
+                found[id(leaf)] = Leaf(copy, leaf.scope, hold=True)
+        return found
 
-    def _state(self, leaf: Leaf, name: str, shape: tuple[int, ...], dtype: Dtype) -> None:
-        tag = ("optimizer_state", leaf.scope, name, shape, dtype)
-        self.states.append(Storage(self.tape.trace, prod(shape) * dtype.itemsize, tag, once=True))
+    def _as_master(self, leaf: Leaf, master: Leaf) -> Tensor | None:
+        """The gradient in the master's dtype: a copy unless it has it."""
+        gradient = leaf.grad
+        if gradient is None or gradient.dtype is master.dtype:
+            return gradient
+        return self.tape.empty(leaf.shape, master.dtype, "float")
+
+    def _clip(self, leaves: list[Leaf]) -> None:
+        """``clip_grad_norm_``: norms of all gradients at once, which are then scaled in place.
+
+        Each chunk of each tensor has a partial sum, and every tensor as many as the largest
+        (``foreach_tensor_norm_cuda`` in aten/src/ATen/native/cuda/ForeachReduceOp.cu, ``_get_total_norm`` in
+        torch/nn/utils/clip_grad.py).
+        """
+        gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
+        norms = []
+        for dtype in dict.fromkeys(gradient.dtype for gradient in gradients):
+            sizes = [prod(gradient.shape) for gradient in gradients if gradient.dtype is dtype]
+            partial = self.tape.empty((len(sizes) * -(-max(sizes) // CHUNK),), Dtype.FP32, "partial_norms")
+            norms.append(self.tape.empty((len(sizes),), dtype, "norms"))
+            del partial
+        _stacked = self.tape.empty((len(gradients),), Dtype.FP32, "stack")
+        _total = self.tape.empty((), Dtype.FP32, "norm")

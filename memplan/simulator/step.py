@@ -41,6 +41,7 @@ def train(workload: Workload, build: Callable[[Tape], Model], capability: tuple[
     try:
         tape.trace.enter(Phase.LOAD)
         model = build(tape)
+        tape.gradients = workload.precision.gradients
         trace = _steps(tape, workload, model)
     finally:
         if collecting:
@@ -49,7 +50,7 @@ def train(workload: Workload, build: Callable[[Tape], Model], capability: tuple[
 
 
 def _steps(tape: Tape, workload: Workload, model: Model) -> Trace:
-    stepper = Stepper(tape, workload.optimizer, model.leaves)
+    stepper = Stepper(tape, workload.optimizer, model.leaves, workload.precision)
     for _ in range(1 if workload.optimizer.set_to_none else 2):
         tape.trace.cycles.append(len(tape.trace.events))
         _step(tape, workload, model, stepper)

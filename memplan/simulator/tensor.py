@@ -36,6 +36,7 @@ class Tape:
     products are cast to, ``casts`` its weight cache. ``in_backward`` says that the autograd engine's
     thread is running, ``training`` that modules are in training mode. ``capability`` is the GPU's compute
     capability, ``framework`` the libraries whose habits count. ``region`` is the checkpointed region being run, ``cache`` the key/value cache in use, if any.
+    ``gradients`` is the dtype parameters' gradients are kept in, if not their own.
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class Tape:
         "component",
         "framework",
         "grad_enabled",
+        "gradients",
         "in_backward",
         "order",
         "region",
@@ -62,6 +64,7 @@ class Tape:
         self.component = "activations"
         self.scope = ""
         self.grad_enabled = True
+        self.gradients: Dtype | None = None
         self.training = True
         self.in_backward = False
         self.autocast: Dtype | None = None

@@ -22,6 +22,10 @@ OPTIMIZERS = {
     "paged_adamw_8bit": Optimizer(name="paged_adamw_8bit", implementation="for_loop"),
     "paged_adamw_32bit": Optimizer(name="paged_adamw_32bit", implementation="for_loop"),
     "lion_32bit": Optimizer(name="lion", implementation="for_loop"),
+    "lion_8bit": Optimizer(name="lion_8bit", implementation="for_loop"),
+    "paged_lion_32bit": Optimizer(name="paged_lion_32bit", implementation="for_loop"),
+    "paged_lion_8bit": Optimizer(name="paged_lion_8bit", implementation="for_loop"),
+    "muon": Optimizer(name="muon", implementation="for_loop"),
 }
 """Names of the Hugging Face Trainer and of axolotl, by what they keep in memory."""
 

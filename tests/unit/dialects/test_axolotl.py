@@ -144,12 +144,14 @@ def test_four_bit_weights_are_nf4_with_double_quantization(tmp_path: Path) -> No
         ("adamw_torch_fused", Optimizer(name="adamw", implementation="fused")),
         ("paged_adamw_8bit", Optimizer(name="paged_adamw_8bit", implementation="for_loop")),
         ("muon", Optimizer(name="muon", implementation="for_loop")),
+        ("lion_8bit", Optimizer(name="lion_8bit", implementation="for_loop")),
+        ("came_pytorch", Optimizer(name="came_pytorch", implementation="for_loop")),
     ],
 )
 def test_optimizers_go_by_what_they_keep(tmp_path: Path, name: str, optimizer: Optimizer) -> None:
     reading = axolotl(tmp_path, f"optimizer: {name}")
     assert reading.workload.optimizer == optimizer
-    assert any("not modelled" in warning for warning in reading.warnings) == (name == "muon")
+    assert any("not modelled" in warning for warning in reading.warnings) == (name == "came_pytorch")
 
 
 WORLDS = [
