@@ -180,8 +180,11 @@ class Block:
         return output, weights
 
     def mlp(self, x: Tensor) -> Tensor:
-        """``GPTNeoXMLP``; its input has no other name, but the call holds it."""
-        hidden_states = self.linears["dense_h_to_4h"](x)
+        """``GPTNeoXMLP``; its input has no other name, but the frame of the call holds it."""
+        return self._feed_forward(x)
+
+    def _feed_forward(self, hidden_states: Tensor) -> Tensor:
+        hidden_states = self.linears["dense_h_to_4h"](hidden_states)
         hidden_states = self.activation(hidden_states)
         hidden_states = self.linears["dense_4h_to_h"](hidden_states)
         return hidden_states  # noqa: RET504

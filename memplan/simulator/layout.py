@@ -6,6 +6,7 @@ All functions are pure and cached: the blocks of a model ask the same questions 
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 
 Shape = tuple[int, ...]
 Layout = tuple[Shape, Shape]
@@ -76,6 +77,12 @@ def view(shape: Shape, strides: Shape, target: Shape) -> Shape | None:
             chunk_stride = strides[axis - 1]
             chunk = taken = 1
     return tuple(result) if position == -1 else None
+
+
+@_cached
+def has_rows(shape: Shape, strides: Shape) -> bool:
+    """Whether all axes but the last can be viewed as one."""
+    return view(shape, strides, (prod(shape[:-1]), shape[-1])) is not None
 
 
 @_cached

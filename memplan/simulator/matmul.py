@@ -29,12 +29,12 @@ def cast(x: Tensor) -> Tensor:
 
 
 def _of_input(gradient: Tensor, weight: Tensor | None) -> Tensor | None:
-    """``grad @ weight``, made as a matrix and handed on as a view of it."""
+    """``grad @ weight``, made as a matrix; for an input of more axes handed on as a view of it."""
     if weight is None:
         return None
     shape = (*gradient.shape[:-1], weight.shape[1])
     product = gradient.tape.empty(shape, gradient.dtype, "mm")
-    return product.alias(shape, product.strides)
+    return product if len(shape) == 2 else product.alias(shape, product.strides)
 
 
 def _of_weight(gradient: Tensor, x: Tensor | None) -> Tensor | None:
@@ -55,11 +55,14 @@ def _linear(node: Node, gradient: Tensor) -> Gradients:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``F.linear``: ``x`` (…, in), ``weight`` (out, in), ``bias`` (out), which is fused (``addmm``)."""
-    x, weight = cast(x), cast(weight)
+    # Autocast casts the arguments of a call from the last to the first, as compilers evaluate them.
+    bias = None if bias is None else cast(bias)
+    weight, x = cast(weight), cast(x)
     if bias is not None:
-        return _fused(x, weight, cast(bias))
+        return _fused(x, weight, bias)
     node = begin(_linear, x, weight)
     if node is not None:
+        node.flattens = len(x.shape) > 2
         node.save(x.tape, x if node.edges[1] else None, weight if node.edges[0] else None)
     x.tape.take_workspace()
     return finish(node, x.tape.empty((*x.shape[:-1], weight.shape[0]), x.dtype, "linear"))
@@ -70,13 +73,13 @@ def _fused(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
     Its gradient therefore reaches the input one op later than the weight's reaches the weight.
     """
-    flat = shapes.view(x, (prod(x.shape[:-1]), x.shape[-1]))
+    flat = x if len(x.shape) == 2 else shapes.view(x, (prod(x.shape[:-1]), x.shape[-1]))
     node = begin(_addmm, flat, weight, bias)
     if node is not None:
         node.save(x.tape, flat if node.edges[1] else None, weight if node.edges[0] else None)
     x.tape.take_workspace("cublaslt")
     product = finish(node, x.tape.empty((flat.shape[0], weight.shape[0]), x.dtype, "linear"))
-    return shapes.view(product, (*x.shape[:-1], weight.shape[0]))
+    return product if flat is x else shapes.view(product, (*x.shape[:-1], weight.shape[0]))
 
 
 def _addmm(node: Node, gradient: Tensor) -> Gradients:
@@ -105,7 +108,7 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
     Both are reshaped to three axes, which copies what cannot be viewed so.
     """
-    a, b = cast(a), cast(b)
+    b, a = cast(b), cast(a)
     lead = a.shape[:-2]
     batch = prod(lead)
     a = shapes.view(a, (batch, *a.shape[-2:]))
