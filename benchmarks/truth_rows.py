@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from memplan.domain.workload import (
     Attention,
     Batch,
     Checkpointing,
+    Framework,
     Optimizer,
     Precision,
     Quantization,
@@ -47,8 +50,8 @@ KERNELS = {
     "eager": Attention.EAGER,
     "flash_attention_2": Attention.FLASH_ATTENTION_2,
     'sdpa (T4: mem-efficient backend; source labels it "flash")': Attention.EFFICIENT,
-    # Flash takes no mask and these runs have one (see _has_mask), which leaves the efficient kernel.
-    "sdpa pinned to flash or memory-efficient kernels (math excluded)": Attention.EFFICIENT,
+    # Which of the two it was follows from the release (see Framework) and the GPU.
+    "sdpa pinned to flash or memory-efficient kernels (math excluded)": Attention.SDPA,
 }
 
 QUANTIZATIONS = {"bnb nf4, blocksize 64, double_quant=False": "nf4"}
@@ -96,7 +99,7 @@ def workload(row: Row) -> Workload:
         attention=KERNELS[row["attention"]],
         checkpointing=Checkpointing(every=int(row["activation_checkpointing"].startswith("full"))),
         outputs_kept=row["suite"] not in _TRAINER_KEEPS_NO_OUTPUTS,
-        causal_mask=_has_mask(row),
+        framework=_framework(row["stack"]),
     )
 
 
@@ -153,13 +156,10 @@ def _no_training_size(row: Row) -> Iterator[str]:
         yield "no sequence length is declared"
 
 
-def _has_mask(row: Row) -> bool:
-    """Whether attention is given a causal mask.
-
-    Without an ``attention_mask``, transformers 4.57 looks for packed sequences in the position ids and builds
-    a mask even where it finds none (``find_packed_sequence_indices`` in masking_utils.py); 5.x does not.
-    """
-    return "transformers 4.57" in row["stack"] and "no attention mask" in row["seq_mode"]
+def _framework(stack: str) -> Framework:
+    """The releases a row names, whose habits are simulated; memplan's own where it names none."""
+    named = dict(re.findall(r"\b(torch|transformers) (\d+\.\d+)", stack))
+    return replace(Framework(), **named)
 
 
 def _params(row: Row) -> Dtype:

@@ -44,6 +44,7 @@ def read(document: Document, intake: Intake) -> Reading:
         precision=Precision(params=params),
         batch=Batch(micro=1),
         sequence=Tokens(length=length),
+        outputs_kept=True,
     )
     origins = {"model": Origin(location=root.location, how="written"), "precision.params": origin}
     for field, why in _assumptions(length).items():
@@ -89,5 +90,6 @@ def _assumptions(length: int) -> dict[str, str]:
         "quantization": "weights as loaded",
         "checkpointing": "transformers' default",
         "loss": "transformers' default",
+        "outputs_kept": "a plain loop, which holds the model's outputs while backward runs",
         "precision.autocast": "pure training in the dtype of the weights",
     }

@@ -68,7 +68,7 @@ def test_errors_are_small_at_the_median_and_bounded_at_worst(found: Report, metr
     assert max(map(abs, errors.values())) < WORST, errors
 
 
-@pytest.mark.parametrize(("metric", "middle", "worst"), [(ALLOCATED, 0.1, 0.6), (RESERVED, 2.0, 7.0)])
+@pytest.mark.parametrize(("metric", "middle", "worst"), [(ALLOCATED, 0.1, 1.2), (RESERVED, 2.0, 10.0)])
 def test_quantized_runs_stay_near_though_their_loading_was_a_race(
     found: Report, metric: str, middle: float, worst: float
 ) -> None:
