@@ -19,7 +19,7 @@ from memplan.domain.trace import Trace
 from memplan.domain.workload import Checkpointing, Sequence, Workload
 from memplan.estimate import trace_of
 from memplan.families import architecture
-from memplan.simulator.allocator import replay
+from memplan.simulator.replay import replay
 
 RUNS = 15
 STEPS = 3

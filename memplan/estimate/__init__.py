@@ -12,7 +12,7 @@ from memplan.domain.workload import Task, Workload
 from memplan.estimate.components import components
 from memplan.estimate.gaps import gaps
 from memplan.estimate.host import disk, host
-from memplan.simulator.allocator import Replay, replay
+from memplan.simulator.replay import Replay, replay
 
 __all__ = ["estimate", "trace_of"]
 

@@ -9,7 +9,7 @@ from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Basis, Component, Part
 from memplan.domain.trace import Tag, Trace
 from memplan.domain.workload import Workload
-from memplan.simulator.allocator import Replay, alive
+from memplan.simulator.replay import Replay, alive
 
 NAMES = (
     "embeddings",

@@ -1,36 +1,32 @@
 """PyTorch's CUDA caching allocator: which memory it reserves for a sequence of allocations and frees.
 
-Rules of c10/cuda/CUDACachingAllocator.cpp for one stream and default options: sizes round up to
-512 B; requests up to 1 MiB come from 2 MiB segments, below 10 MiB from 20 MiB segments, larger ones get
-segments of their own rounded to 2 MiB; the best fitting free block is taken and split when what
-remains is worth keeping; freed neighbours merge.
+Rules of c10/cuda/CUDACachingAllocator.cpp for one stream: sizes round up to 512 B; requests up to 1 MiB
+come from 2 MiB segments, below 10 MiB from 20 MiB segments, larger ones get segments of their own
+rounded to 2 MiB; the best fitting free block is taken and split when what remains is worth keeping; freed
+neighbours merge. When the driver has no more to give, segments without a block in use are given back.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from dataclasses import dataclass
 
-from memplan.domain.trace import Phase, Trace
+from memplan.domain.allocator import MIB, AllocatorOptions
+from memplan.simulator import rounding
+from memplan.simulator.collector import Collector
+from memplan.simulator.rounding import LARGE_SEGMENT, SMALL_REQUEST, SMALLEST_BLOCK
 
-SMALLEST_BLOCK = 512
-SMALL_REQUEST = 2**20
-SMALL_SEGMENT = 2 * 2**20
-LARGE_SEGMENT = 20 * 2**20
-LARGE_REQUEST = 10 * 2**20
-SEGMENT_ROUNDING = 2 * 2**20
+ADDRESS_BITS = 56
+ADDRESS = (1 << ADDRESS_BITS) - 1
 
-_ADDRESS_BITS = 56
-_ADDRESS = (1 << _ADDRESS_BITS) - 1
+UNLIMITED = 1 << 62
 
 
-@dataclass(slots=True)
-class Peak:
-    """The highest point of a stretch of events: bytes in use, the event it came with, bytes reserved."""
+class ExhaustedError(Exception):
+    """The driver has too little left for a segment of ``asked`` bytes."""
 
-    allocated: int = 0
-    event: int = -1
-    reserved: int = 0
+    def __init__(self, asked: int) -> None:
+        super().__init__(asked)
+        self.asked = asked
 
 
 class Allocator:
@@ -43,35 +39,76 @@ class Allocator:
     Segments are placed downwards, as the driver does. Among equal blocks the lowest address wins, so this
     decides which of them is taken, and with it how large blocks get cut up: with ascending addresses
     runs with eager attention come out several percent too low, with descending ones they are exact.
+
+    Blocks from ``unsplit`` on are kept for large requests, requests from ``indivisible`` on get whole blocks.
+    ``budget`` is what the driver can give, ``allowed`` the process's share if it was given one
+    (``set_per_process_memory_fraction``). ``retries`` counts how often all cached memory was given back for
+    an allocation (``num_alloc_retries``), ``highest`` is the most that was reserved.
     """
 
-    __slots__ = ("after", "allocated", "before", "free", "frontier", "pools", "reserved", "sizes", "small")
+    __slots__ = (
+        "after",
+        "allocated",
+        "before",
+        "budget",
+        "collector",
+        "divisions",
+        "free",
+        "frontier",
+        "highest",
+        "indivisible",
+        "pools",
+        "reserved",
+        "retries",
+        "sizes",
+        "small",
+        "spare",
+        "unsplit",
+    )
 
-    def __init__(self) -> None:
+    def __init__(
+        self, options: AllocatorOptions | None = None, budget: int | None = None, allowed: int | None = None
+    ) -> None:
         self.sizes: dict[int, int] = {}
         self.before: dict[int, int] = {}
         self.after: dict[int, int] = {}
         self.free: set[int] = set()
         self.small: set[int] = set()
         self.pools: tuple[list[int], list[int]] = ([], [])
-        self.frontier = 1 << (_ADDRESS_BITS - 1)
+        self.frontier = 1 << (ADDRESS_BITS - 1)
         self.allocated = 0
         self.reserved = 0
+        self.highest = 0
+        self.retries = 0
+        self.budget = min(UNLIMITED if limit is None else limit for limit in (budget, allowed))
+        options = options or AllocatorOptions()
+        limit = options.max_split_size_mb
+        self.unsplit = self.indivisible = UNLIMITED if limit is None else limit * MIB
+        self.spare = SMALL_REQUEST
+        self.divisions = options.roundup_power2_divisions
+        threshold = options.garbage_collection_threshold
+        self.collector = Collector(int(threshold * allowed)) if threshold and allowed is not None else None
 
     def allocate(self, size: int) -> int:
-        """Take a block of at least ``size`` bytes; returns its address."""
+        """Take a block of at least ``size`` bytes; returns its address.
+
+        Raises:
+            ExhaustedError: neither a free block nor the driver has as much.
+        """
+        if self.divisions:
+            size = rounding.block(size, self.divisions)
         size = -(-size // SMALLEST_BLOCK) * SMALLEST_BLOCK or SMALLEST_BLOCK
         is_small = size <= SMALL_REQUEST
         pool = self.pools[is_small]
-        place = bisect_left(pool, size << _ADDRESS_BITS)
+        place = self._fitting(pool, size)
         if place < len(pool):
             key = pool.pop(place)
-            address, available = key & _ADDRESS, key >> _ADDRESS_BITS
+            address, available = key & ADDRESS, key >> ADDRESS_BITS
             self.free.discard(address)
         else:
-            address, available = self._segment(size, is_small)
+            address, available = self._new(size, is_small)
         left = available - size
-        if left >= SMALLEST_BLOCK if is_small else left > SMALL_REQUEST:
+        if left >= SMALLEST_BLOCK if is_small else left > self.spare and size < self.indivisible:
             self._split(address, size, left, pool)
             available = size
         self.allocated += available
@@ -82,14 +119,15 @@ class Allocator:
         sizes, free = self.sizes, self.free
         size = sizes[address]
         self.allocated -= size
-        pool = self.pools[address in self.small]
+        is_small = address in self.small
+        pool = self.pools[is_small]
         following = self.after.get(address)
         if following is not None and following in free:
             size += self._absorb(following, pool)
             self._link(address, self.after.pop(following, None))
         previous = self.before.get(address)
         if previous is not None and previous in free:
-            del pool[bisect_left(pool, sizes[previous] << _ADDRESS_BITS | previous)]
+            del pool[bisect_left(pool, sizes[previous] << ADDRESS_BITS | previous)]
             size += sizes[previous]
             del sizes[address]
             self.before.pop(address, None)
@@ -97,16 +135,46 @@ class Allocator:
             address = previous
         sizes[address] = size
         free.add(address)
-        insort(pool, size << _ADDRESS_BITS | address)
+        insort(pool, size << ADDRESS_BITS | address)
+        if self.collector is not None:
+            self.collector.note(address, small=is_small)
 
-    def _segment(self, size: int, is_small: bool) -> tuple[int, int]:
-        """Ask the driver for a segment (``get_allocation_size``)."""
-        if is_small:
-            length = SMALL_SEGMENT
-        elif size < LARGE_REQUEST:
-            length = LARGE_SEGMENT
-        else:
-            length = -(-size // SEGMENT_ROUNDING) * SEGMENT_ROUNDING
+    def _fitting(self, pool: list[int], size: int) -> int:
+        """The place in its pool of the block to take, or its end (``get_free_block``).
+
+        With ``max_split_size_mb``, blocks beyond it are kept for requests beyond it, and these take none that
+        is 20 MiB too large.
+        """
+        if self.collector is not None:
+            self.collector.calls[size <= SMALL_REQUEST] += 1
+        place = bisect_left(pool, size << ADDRESS_BITS)
+        if self.unsplit != UNLIMITED and place < len(pool):
+            available = pool[place] >> ADDRESS_BITS
+            if available >= self.unsplit and (size < self.unsplit or available >= size + LARGE_SEGMENT):
+                return len(pool)
+        return place
+
+    def _new(self, size: int, is_small: bool) -> tuple[int, int]:
+        """Memory from the driver, after giving cached memory back if there is no other way (``malloc``)."""
+        if self.collector is not None:
+            self._collect()
+        found = self._segment(size, is_small)
+        if found is None and self._release_oversized(size, self.pools[is_small]):
+            found = self._segment(size, is_small)
+        if found is None:
+            self.retries += 1
+            self._release_cached()
+            found = self._segment(size, is_small)
+        if found is None:
+            raise ExhaustedError(rounding.segment(size))
+        self.highest = max(self.highest, self.reserved)
+        return found
+
+    def _segment(self, size: int, is_small: bool) -> tuple[int, int] | None:
+        """Ask the driver for a segment (``alloc_block``); returns its address and size."""
+        length = rounding.segment(size)
+        if self.reserved + length > self.budget:
+            return None
         self.frontier -= length
         address = self.frontier
         self.reserved += length
@@ -114,6 +182,48 @@ class Allocator:
         if is_small:
             self.small.add(address)
         return address, length
+
+    def _release_oversized(self, size: int, pool: list[int]) -> bool:
+        """Give back just enough blocks that may not be split (``release_available_cached_blocks``)."""
+        if self.unsplit == UNLIMITED:
+            return False
+        wanted = max(size, self.unsplit)
+        place = bisect_left(pool, wanted << ADDRESS_BITS)
+        if place < len(pool):
+            self._give_back(pool[place], pool)
+            return True
+        released = 0
+        while released < wanted and pool and pool[-1] >> ADDRESS_BITS >= self.unsplit:
+            released += pool[-1] >> ADDRESS_BITS
+            self._give_back(pool[-1], pool)
+        return released >= wanted
+
+    def _release_cached(self) -> None:
+        """Give back every segment without a block in use (``release_cached_blocks``)."""
+        for pool in self.pools:
+            for key in [key for key in pool if self._whole(key & ADDRESS)]:
+                self._give_back(key, pool)
+
+    def _collect(self) -> None:
+        """Give back large segments that went unused for long (``garbage_collect_cached_blocks``)."""
+        assert self.collector is not None
+        pool = self.pools[0]
+        excess = self.reserved - self.collector.threshold
+        if excess > 0:
+            whole = {key & ADDRESS: key >> ADDRESS_BITS for key in pool if self._whole(key & ADDRESS)}
+            for address in self.collector.oldest(whole, excess):
+                self._give_back(whole[address] << ADDRESS_BITS | address, pool)
+
+    def _whole(self, address: int) -> bool:
+        """Whether a block is all of its segment."""
+        return address not in self.before and address not in self.after
+
+    def _give_back(self, key: int, pool: list[int]) -> None:
+        del pool[bisect_left(pool, key)]
+        address = key & ADDRESS
+        self.reserved -= self.sizes.pop(address)
+        self.free.discard(address)
+        self.small.discard(address)
 
     def _split(self, address: int, size: int, left: int, pool: list[int]) -> None:
         rest = address + size
@@ -124,12 +234,14 @@ class Allocator:
         self._link(rest, self.after.get(address))
         self._link(address, rest)
         self.free.add(rest)
-        insort(pool, left << _ADDRESS_BITS | rest)
+        insort(pool, left << ADDRESS_BITS | rest)
+        if self.collector is not None:
+            self.collector.note(rest, small=address in self.small)
 
     def _absorb(self, address: int, pool: list[int]) -> int:
         """Remove a free block that is being merged; returns its size."""
         size = self.sizes.pop(address)
-        del pool[bisect_left(pool, size << _ADDRESS_BITS | address)]
+        del pool[bisect_left(pool, size << ADDRESS_BITS | address)]
         self.free.discard(address)
         self.before.pop(address, None)
         return size
@@ -140,89 +252,3 @@ class Allocator:
         else:
             self.after[address] = following
             self.before[following] = address
-
-
-@dataclass(slots=True)
-class Replay:
-    """What a trace did to the allocator: the highest point of each phase, and of the whole run."""
-
-    phases: dict[Phase, Peak]
-    peak: Peak
-
-
-def replay(trace: Trace, steps: int = 3) -> Replay:
-    """Feed a trace to an empty allocator, going through its last cycle until ``steps`` cycles were made.
-
-    One step understates fragmentation; with three, reserved memory has settled.
-    """
-    allocator = Allocator()
-    addresses: dict[int, int] = {}
-    phases: dict[Phase, Peak] = {}
-    bounds = [*trace.phases, (len(trace.events), Phase.LOAD)]
-    stretches = [(start, bounds[index + 1][0], phase) for index, (start, phase) in enumerate(trace.phases)]
-    cycle = trace.cycles[-1] if trace.cycles else len(trace.events)
-    _run(trace, stretches, allocator, addresses, phases, set())
-    again = [stretch for stretch in stretches if stretch[0] >= cycle]
-    for _ in range(steps - len(trace.cycles) if trace.cycles else 0):
-        _carry_over(trace, cycle, addresses)
-        _run(trace, again, allocator, addresses, phases, trace.once)
-    peak = max(phases.values(), key=lambda found: found.allocated, default=Peak())
-    return Replay(phases, Peak(peak.allocated, peak.event, allocator.reserved))
-
-
-def _run(
-    trace: Trace,
-    stretches: list[tuple[int, int, Phase]],
-    allocator: Allocator,
-    addresses: dict[int, int],
-    phases: dict[Phase, Peak],
-    made: set[int],
-) -> None:
-    events, sizes = trace.events, trace.sizes
-    allocate, release = allocator.allocate, allocator.release
-    for start, end, phase in stretches:
-        peak = phases.setdefault(phase, Peak())
-        highest = peak.allocated
-        for index in range(start, end):
-            block = events[index]
-            if block < 0:
-                release(addresses.pop(~block))
-                continue
-            if block in made:
-                continue
-            addresses[block] = allocate(sizes[block])
-            if allocator.allocated > highest:
-                highest = allocator.allocated
-                peak.event = index
-        peak.allocated = highest
-        peak.reserved = max(peak.reserved, allocator.reserved)
-
-
-def _carry_over(trace: Trace, cycle: int, addresses: dict[int, int]) -> None:
-    """Let blocks the last cycle leaves behind play the part of those it found and freed.
-
-    A cycle that starts with, say, the previous step's logits alive also ends with its own.
-    """
-    made: set[int] = set()
-    found: list[int] = []
-    for block in trace.events[cycle:]:
-        if block >= 0:
-            made.add(block)
-        elif ~block in made:
-            made.discard(~block)
-        else:
-            found.append(~block)
-    made -= trace.once
-    for old, new in zip(sorted(found), sorted(made), strict=True):
-        addresses[old] = addresses.pop(new)
-
-
-def alive(trace: Trace, event: int) -> list[int]:
-    """Blocks in use right after an event of a cycle that is not the first, in order of allocation."""
-    blocks = set(trace.once)
-    for block in trace.events[: event + 1]:
-        if block >= 0:
-            blocks.add(block)
-        else:
-            blocks.discard(~block)
-    return sorted(blocks)

@@ -29,7 +29,7 @@ from memplan.domain.workload import (
 )
 from memplan.estimate import estimate, trace_of
 from memplan.families import architecture
-from memplan.simulator.allocator import replay
+from memplan.simulator.replay import replay
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 CAPABILITIES = st.sampled_from([(7, 5), (8, 0), (8, 9), (9, 0)])

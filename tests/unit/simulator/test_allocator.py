@@ -5,7 +5,8 @@ import pytest
 from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Phase, Trace
 from memplan.domain.workload import Adapter, Attention, Batch, Checkpointing, Optimizer, Workload
-from memplan.simulator.allocator import Allocator, alive, replay
+from memplan.simulator.allocator import Allocator
+from memplan.simulator.replay import alive, replay
 from tests.unit.simulator.runs import by_hand, run, shape, workload
 
 KIB, MIB = 2**10, 2**20

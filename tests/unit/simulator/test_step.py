@@ -6,7 +6,7 @@ import pytest
 
 from memplan.domain.trace import Phase, Tag
 from memplan.domain.workload import Adapter, Batch, Checkpointing, Optimizer, Sequence
-from memplan.simulator.allocator import replay
+from memplan.simulator.replay import replay
 from tests.unit.simulator.runs import BF16, at_start, model_of, run, workload
 
 
