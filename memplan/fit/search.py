@@ -1,7 +1,7 @@
 """Exact search over every combination of the levers' options.
 
-Candidates are ordered by harm, modelled slowdown, number of changes; the first that fits wins, and
-among equals the one with most headroom. Estimates are the expensive part (tens of milliseconds for
+Candidates are ordered by harm and how far it goes, modelled slowdown, number of changes; the first that
+fits wins, and among equals the one with most headroom. Estimates are the expensive part (tens of milliseconds for
 a large model), so candidates are skipped where a smaller one already proves that they cannot fit.
 Only one law is used for that: *allocated memory never falls when the micro-batch or the sequence
 grows and nothing else changes*. It does not hold for reserved memory, which depends on how blocks
@@ -39,14 +39,14 @@ class Candidate:
     """One option or none per lever, and the workload they give.
 
     ``choice`` has one number per lever of ``LEVERS``: 0 leaves it alone, n takes its n-th option.
-    ``price`` is what is minimised before headroom: harm, slowdown, number of changed fields.
+    ``price`` is what is minimised before headroom: harm, its degree, slowdown, number of changed fields.
     """
 
     choice: tuple[int, ...]
     options: tuple[Option, ...]
     workload: Workload
     slowdown: float
-    price: tuple[Harm, float, int]
+    price: tuple[Harm, int, float, int]
     habits: Habits
 
     @property
@@ -89,6 +89,7 @@ def _candidate(
         slowdown=price,
         price=(
             max((option.harm for option in options), default=Harm.EXACT),
+            sum(option.degree for option in options),
             round(price, _RESOLUTION),
             sum(len(option.changes) for option in options),
         ),

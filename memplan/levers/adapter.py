@@ -33,5 +33,6 @@ def options(workload: Workload, target: Target | None) -> tuple[Option, ...]:
             harm=HARM,
             reason="gradients and optimizer state only for the adapters; the model learns less freely",
             slowdown=slowdown(workload, workload.changed("adapter", setting), target),
+            degree=1,
         ),
     )

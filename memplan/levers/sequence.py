@@ -25,13 +25,14 @@ def options(workload: Workload, target: Target | None) -> tuple[Option, ...]:
     while length >= SHORTEST:
         lengths.append(length)
         length //= 2
-    return tuple(_option(workload, length, target) for length in lengths)
+    return tuple(_option(workload, length, halvings, target) for halvings, length in enumerate(lengths, 1))
 
 
-def _option(workload: Workload, length: int, target: Target | None) -> Option:
+def _option(workload: Workload, length: int, halvings: int, target: Target | None) -> Option:
     return Option(
         changes={"sequence.length": length},
         harm=HARM,
         reason=f"sequences longer than {length} tokens are cut",
         slowdown=slowdown(workload, workload.changed("sequence.length", length), target),
+        degree=halvings,
     )
