@@ -108,11 +108,12 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 
     Both are reshaped to three axes, which copies what cannot be viewed so.
     """
-    b, a = cast(b), cast(a)
-    lead = a.shape[:-2]
+    # What was cast lives until the product is there.
+    right, left = cast(b), cast(a)
+    lead = left.shape[:-2]
     batch = prod(lead)
-    a = shapes.view(a, (batch, *a.shape[-2:]))
-    b = shapes.view(b, (batch, *b.shape[-2:]))
+    a = shapes.view(left, (batch, *left.shape[-2:]))
+    b = shapes.view(right, (batch, *right.shape[-2:]))
     node = begin(_bmm, a, b)
     if node is not None:
         node.save(a.tape, a if node.edges[1] else None, b if node.edges[0] else None)

@@ -7,6 +7,8 @@ Shapes: query (B, H, S, D), key and value (B, K, S, D).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ aten = torch.ops.aten
 def attend(
     kind: Attention,
     capability: tuple[int, int],
+    in_place: Callable[[], AbstractContextManager[None]],
     query: Any,
     key: Any,
     value: Any,
@@ -29,8 +32,12 @@ def attend(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Any:
-    """Call the kernel by its own name; ``kind`` other than ``sdpa`` asks for one."""
-    query, key, value = (_cast(x) for x in (query, key, value))
+    """Call the kernel by its own name; ``kind`` other than ``sdpa`` asks for one.
+
+    The unfused kernel adds its mask in place, unless it meets a dispatch mode: ``in_place`` undoes that.
+    """
+    # Compilers evaluate the arguments of a call from the last to the first.
+    attn_mask, value, key, query = (_cast(x) for x in (attn_mask, value, key, query))
     grouped = query.shape[1] != key.shape[1]
     if kind is Attention.SDPA:
         kind = _choose(capability, query, value, attn_mask, grouped=grouped)
@@ -45,9 +52,10 @@ def attend(
             return aten._scaled_dot_product_efficient_attention(
                 query, key, value, bias, _needs_gradient(query, key, value), dropout_p, is_causal, scale=scale
             )[0]
-        return aten._scaled_dot_product_attention_math(
-            query, key, value, mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-        )[0]
+        with in_place():
+            return aten._scaled_dot_product_attention_math(
+                query, key, value, mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+            )[0]
 
 
 def _choose(capability: tuple[int, int], query: Any, value: Any, mask: Any, *, grouped: bool) -> Attention:
@@ -85,7 +93,7 @@ def _repeated(x: Any, heads: int) -> Any:
 
 def _cast(x: Any) -> Any:
     """What autocast does to an argument before the kernel is chosen."""
-    if torch.is_autocast_enabled("cpu") and x.is_floating_point():
+    if torch.is_autocast_enabled("cpu") and x is not None and x.is_floating_point():
         return x.to(torch.get_autocast_dtype("cpu"))
     return x
 

@@ -22,6 +22,15 @@ DTYPES = {
     torch.bool: Dtype.BOOL,
 }
 
+WITH_RANDOM_STATE = frozenset(
+    (
+        aten._scaled_dot_product_flash_attention.default,
+        aten._scaled_dot_product_efficient_attention.default,
+    )
+)
+"""Ops that return, after the output and the log-sum-exp, the random generator's state: 8 or 16 bytes each,
+which are left out, as the simulator leaves them out."""
+
 _SAME_SIZE = {8: Dtype.INT64, 4: Dtype.INT32, 2: Dtype.FP16, 1: Dtype.UINT8}
 """What stands for an element type that memplan has no name for."""
 
@@ -42,6 +51,12 @@ def _softmax_backward(args: Any, result: Any, _: Capability) -> Iterator[Tempora
     """``grad * output`` (``softmax_backward_cuda_out`` in aten/src/ATen/native/cuda/SoftMax.cu)."""
     wide = args[0].dtype is torch.float32
     yield "mul", tuple(result.shape), Dtype.FP32 if wide else dtype_of(result)
+
+
+def _safe_softmax(__: Any, result: Any, _: Capability) -> Iterator[Temporary]:
+    """The search for rows that are masked everywhere (aten/src/ATen/native/transformers/attention.cpp)."""
+    yield "isneginf", tuple(result.shape), Dtype.BOOL
+    yield "all", (*result.shape[:-1], 1), Dtype.BOOL
 
 
 def _flash_backward(args: Any, __: Any, _: Capability) -> Iterator[Temporary]:
@@ -80,6 +95,7 @@ def _embedding_backward(args: Any, __: Any, _: Capability) -> Iterator[Temporary
 
 
 _RULES: dict[Any, Rule] = {
+    aten._safe_softmax.default: _safe_softmax,
     aten._softmax_backward_data.default: _softmax_backward,
     aten._scaled_dot_product_flash_attention_backward.default: _flash_backward,
     aten._scaled_dot_product_efficient_attention_backward.default: _efficient_backward,

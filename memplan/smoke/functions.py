@@ -16,14 +16,15 @@ from torch.nn import functional
 
 from memplan.domain.workload import Attention
 from memplan.smoke import attention
+from memplan.smoke.recorder import Recorder
 
 aten = torch.ops.aten
 
 
 @contextmanager
-def cuda_functions(kind: Attention, capability: tuple[int, int]) -> Iterator[None]:
+def cuda_functions(kind: Attention, recorder: Recorder) -> Iterator[None]:
     """Attention, ``softmax`` of float16 into float32, and ``dropout`` are CUDA's until the block ends."""
-    attend = partial(attention.attend, kind, capability)
+    attend = partial(attention.attend, kind, recorder.capability, recorder.adding_in_place)
     with ExitStack() as stack:
         stack.enter_context(patch.object(functional, "scaled_dot_product_attention", attend))
         stack.enter_context(patch.object(functional, "dropout", partial(_dropout, functional.dropout)))

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
 from typing import Any
 
 import torch
@@ -17,7 +20,7 @@ from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Phase, Trace
 from memplan.simulator.tensor import CUBLASLT_WORKSPACE, cublas_workspace
 from memplan.smoke import engine
-from memplan.smoke.cuda import PRODUCTS, dtype_of, temporaries
+from memplan.smoke.cuda import PRODUCTS, WITH_RANDOM_STATE, Temporary, dtype_of, temporaries
 
 aten = torch.ops.aten
 
@@ -45,6 +48,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         self.in_backward = False
         self.host_scalars = False
         self.alone: engine.Counts | None = None
+        self._in_place = False
         self._last = "temporaries"
         self._blocks: dict[int, tuple[int, Any]] = {}
         self._workspaces: set[tuple[str, bool]] = set()
@@ -61,10 +65,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         if workspace is not None:
             self.take_workspace(workspace)
         result = func(*args, **kwargs)
-        self._note(func, result)
-        for name, shape, dtype in temporaries(func, args, result, self.capability):
-            self._briefly(name, shape, dtype)
+        self._note(func, result[:2] if func in WITH_RANDOM_STATE else result)
+        self._hold(temporaries(func, args, result, self.capability))
         return result
+
+    @contextmanager
+    def adding_in_place(self) -> Iterator[None]:
+        """Additions reuse their first operand until the block ends."""
+        self._in_place = True
+        try:
+            yield
+        finally:
+            self._in_place = False
 
     def start(self) -> None:
         """Begin a new trace, in which the model is loaded."""
@@ -88,6 +100,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
 
     def _adds_in_place(self, args: Any) -> bool:
         """Whether the autograd engine makes this addition, and would make it in place (see ``engine``)."""
+        if self._in_place:
+            return True
         if not self.in_backward or not engine.is_accumulating():
             return False
         if self.alone is None:
@@ -103,8 +117,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
     def _note(self, func: Any, result: Any) -> None:
         found = result if isinstance(result, tuple | list) else (result,)
         for tensor in found:
-            # Attention kernels return the state of the random generator, a few bytes, as 64-bit unsigned.
-            if isinstance(tensor, torch.Tensor) and tensor.dtype is not torch.uint64:
+            if isinstance(tensor, torch.Tensor):
                 self._note_tensor(func, tensor)
 
     def _note_tensor(self, func: Any, tensor: Any) -> None:
@@ -121,11 +134,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
 
         self._blocks[key] = (block, weakref.ref(storage, drop))
 
-    def _briefly(self, name: str, shape: tuple[int, ...], dtype: Dtype) -> None:
-        size = dtype.itemsize
-        for side in shape:
-            size *= side
-        self.trace.free(self.trace.allocate(size, (self._component(), self.scope[-1], name, shape, dtype)))
+    def _hold(self, found: tuple[Temporary, ...]) -> None:
+        """Temporaries of a kernel: all there at once, and gone."""
+        blocks = []
+        for name, shape, dtype in found:
+            tag = (self._component(), self.scope[-1], name, shape, dtype)
+            blocks.append(self.trace.allocate(prod(shape) * dtype.itemsize, tag))
+        for block in blocks:
+            self.trace.free(block)
 
     def _component(self) -> str:
         if not self.in_backward or len(self.scope) > 1:

@@ -78,7 +78,7 @@ def _cuda(recorder: Recorder, workload: Workload) -> Iterator[None]:
     """Every rule by which a GPU does otherwise than a CPU."""
     with ExitStack() as stack:
         stack.enter_context(cuda_lists())
-        stack.enter_context(cuda_functions(workload.attention, recorder.capability))
+        stack.enter_context(cuda_functions(workload.attention, recorder))
         yield
 
 
@@ -90,5 +90,10 @@ def _values_are_read() -> Iterator[None]:
     if not hasattr(import_utils, "is_fake_tensor"):
         yield
         return
-    with mock.patch.object(import_utils, "is_fake_tensor", return_value=False):
+    # Not ``return_value=False``: a mock remembers its last arguments, and so keeps a tensor.
+    with mock.patch.object(import_utils, "is_fake_tensor", new=_no):
         yield
+
+
+def _no(_: object) -> bool:
+    return False
