@@ -28,8 +28,11 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "gpt2": ("gpt2",),
     "mixtral": ("mixtral",),
     "qwen3_moe": ("qwen3_moe",),
+    "deepseek_v3": ("deepseek_v3",),
+    "gpt_oss": ("gpt_oss",),
     "gpt_neox": ("gpt_neox",),
     "opt": ("opt",),
+    "falcon": ("falcon",),
 }
 """The ``model_type`` values of each module of this package that is a family."""
 
@@ -56,7 +59,7 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
         shape = unknown.architecture(config, where, known())
     else:
         shape = family.architecture(config, where)
-    return replace(shape, groups=_groups(shape))
+    return replace(shape, groups=_groups(shape), linears=linear_names(shape.model_type))
 
 
 def _groups(shape: Architecture) -> tuple[ParameterGroup, ...]:

@@ -20,6 +20,8 @@ from memplan.simulator.adapters import LoraLinear, adapt
 from memplan.simulator.autograd import require_grad
 from memplan.simulator.blocks import Linear, RMSNorm, Rotary, Store
 from memplan.simulator.checkpoint import checkpoint
+from memplan.simulator.chunked_loss import chunked_loss
+from memplan.simulator.fused_loss import FUSED
 from memplan.simulator.kernels import choose, needs_mask
 from memplan.simulator.loss import causal_lm_loss
 from memplan.simulator.matmul import linear
@@ -154,7 +156,7 @@ class Decoder:
         if tape.cache is not None:
             window = self.window(layer_type)
             keys = tape.cache.layer(sliding=window is not None).attended(length)
-            needed = self.workload.causal_mask or tape.cache.masked(length, window)
+            needed = self.shape.masked or self.workload.causal_mask or tape.cache.masked(length, window)
         if self.kind is Attention.EAGER:
             return masks.additive(masks.causal(hidden_states, length, keys), hidden_states.dtype)
         if needed and self.workload.attention is not Attention.FLASH_ATTENTION_2:
@@ -166,10 +168,17 @@ class Decoder:
         tape = tokens.tape
         hidden_states = self.hidden(tokens)
         tape.component, tape.scope = "logits_and_loss", "lm_head"
+        kind = self.workload.loss
+        if kind.kind in FUSED:
+            tape.trace.enter(Phase.LOSS)
+            loss = FUSED[kind.kind](hidden_states, self.head, labels)
+            tape.component = "activations"
+            return loss, loss
         logits = self.project(hidden_states)
         tape.trace.enter(Phase.LOSS)
         tape.scope = "loss"
-        loss = causal_lm_loss(logits, labels)
+        chunked = kind.kind == "chunked"
+        loss = chunked_loss(logits, labels, kind.chunks) if chunked else causal_lm_loss(logits, labels)
         tape.component = "activations"
         return loss, logits
 

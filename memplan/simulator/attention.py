@@ -43,8 +43,13 @@ def softmax_fp32(x: Tensor) -> Tensor:
     return _normalized(x if x.dtype is Dtype.FP16 else ops.to(x, Dtype.FP32), Dtype.FP32)
 
 
-def softmax(x: Tensor) -> Tensor:
-    """``softmax(x, dim=-1)``, saving its result: in the dtype of ``x``, but in fp32 under autocast."""
+def softmax(x: Tensor, *, dtype: Dtype | None = None) -> Tensor:
+    """``softmax(x, dim=-1, dtype=dtype)``, saving its result.
+
+    Without a dtype it is that of ``x``, but fp32 under autocast, which leaves one that is given alone.
+    """
+    if dtype is not None:
+        return _normalized(ops.to(x, dtype), dtype)
     return _normalized(x, x.dtype) if x.tape.autocast is None else softmax_fp32(x)
 
 
@@ -78,6 +83,11 @@ def eager(
     return shapes.contiguous(shapes.transpose(matmul(weights, value), 1, 2)), weights
 
 
+def spread(x: Tensor, heads: int) -> Tensor:
+    """One head for all queries, as ``matmul`` broadcasts it: a view, which the product then copies."""
+    return x if x.shape[1] == heads else shapes.expand(x, (x.shape[0], heads, *x.shape[2:]))
+
+
 def sdpa(
     kind: Attention,
     query: Tensor,
@@ -87,16 +97,19 @@ def sdpa(
     *,
     causal: bool = True,
     dropout: float = 0.0,
+    broadcast: bool = False,
 ) -> Tensor:
     """``sdpa_attention_forward`` of transformers with the kernel already chosen. Returns (B, S, H, D).
 
-    The fused kernels drop out within; only the unfused one keeps a mask of what it dropped.
-    ``Attention.SDPA`` stands for the kernel PyTorch takes for this very call.
+    FlashAttention wants heads of one width: narrower values are padded, and the result is cut
+    (``flash_attention_forward``). The fused kernels drop out within; only the unfused one keeps a mask of
+    what it dropped. ``Attention.SDPA`` stands for the kernel PyTorch takes for this very call. With
+    ``broadcast`` one key head stands for all without a word: products broadcast it, in the unfused kernel.
     """
     groups = query.shape[1] // key.shape[1]
-    query, key, value = cast(query), cast(key), cast(value)
+    value, key, query = cast(value), cast(key), cast(query)
     if kind is Attention.SDPA:
-        kind = kernels.of_call(query, key, mask)
+        kind = kernels.of_call(query, key, value, mask)
     length = query.shape[2]
     if length == 1:
         causal = False
@@ -104,7 +117,12 @@ def sdpa(
         # An empty static cache: its places without a token are cut off.
         key, value = shapes.first_keys(key, length), shapes.first_keys(value, length)
     if kind is Attention.MATH:
-        result = _math(query, key, value, mask, groups, causal=causal, dropout=dropout)
+        if mask is not None and not broadcast:
+            key, value = repeat_kv(key, groups), repeat_kv(value, groups)
+        result = _without_autocast(
+            query, key, value, mask, causal=causal, dropout=dropout, broadcast=broadcast
+        )
+        del query, key, value
         return shapes.contiguous(shapes.transpose(result, 1, 2))
     if kind is Attention.EFFICIENT and length == 1 and groups > 1:
         return _packed(query, key, value, mask, groups)
@@ -112,7 +130,12 @@ def sdpa(
         key, value = repeat_kv(key, groups), repeat_kv(value, groups)
         result = fused.efficient(query, key, value, mask)
     else:
-        result = fused.flash(query, key, value)
+        width = value.shape[3]
+        result = fused.flash(query, key, shapes.pad_last(value, query.shape[3]))
+        if width < query.shape[3]:
+            result = shapes.narrow_last(result, width)
+    # Copies that autocast made are gone once the kernel has run.
+    del query, key, value
     return shapes.contiguous(shapes.transpose(result, 1, 2))
 
 
@@ -124,27 +147,71 @@ def _packed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, grou
     return shapes.contiguous(shapes.transpose(shapes.view(result, (batch, heads, 1, value.shape[3])), 1, 2))
 
 
+def _without_autocast(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    *,
+    causal: bool,
+    dropout: float,
+    broadcast: bool,
+) -> Tensor:
+    """The unfused kernel; what autocast does to ``scaled_dot_product_attention`` it has done by now."""
+    tape = query.tape
+    autocast, tape.autocast = tape.autocast, None
+    try:
+        return _math(query, key, value, mask, causal=causal, dropout=dropout, broadcast=broadcast)
+    finally:
+        tape.autocast = autocast
+
+
 def _math(
     query: Tensor,
     key: Tensor,
     value: Tensor,
     mask: Tensor | None,
-    groups: int,
     *,
-    causal: bool = True,
-    dropout: float = 0.0,
+    causal: bool,
+    dropout: float,
+    broadcast: bool,
 ) -> Tensor:
-    """The unfused kernel (``_scaled_dot_product_attention_math``): computes in fp32, keeps the scores."""
-    dtype = query.dtype
-    tape = query.tape
+    """The unfused kernel: computes in fp32 outside of autocast, and keeps the scores.
+
+    Source: ``_scaled_dot_product_attention_math`` in aten/src/ATen/native/transformers/attention.cpp, whose
+    local variables live until it returns and go in reverse. It returns the probabilities too, in the dtype
+    of the query.
+    """
+    dtype, tape = query.dtype, query.tape
+    heads = query.shape[1]
+    groups = 1 if broadcast else heads // key.shape[1]
+    wide_query, wide_key, wide_value = (ops.to(x, Dtype.FP32) for x in (query, key, value))
+    scaled = ops.mul_scalar(wide_query)
     if mask is None and causal:
-        mask = tape.empty((query.shape[2], key.shape[2]), Dtype.BOOL, "tril")
+        ones = tape.empty((query.shape[2], key.shape[2]), Dtype.BOOL, "ones")
+        mask = ops.like(ones, "tril")
+        del ones
     if mask is not None and mask.dtype is Dtype.BOOL:
         mask = masks.additive(mask, Dtype.FP32)
-    query = ops.mul_scalar(ops.to(query, Dtype.FP32))
-    key, value = repeat_kv(ops.to(key, Dtype.FP32), groups), repeat_kv(ops.to(value, Dtype.FP32), groups)
-    scores = matmul(query, shapes.transpose(ops.mul_scalar(key), 2, 3))
-    weights = softmax_fp32(ops.add(scores, mask) if mask is not None else scores)
+    keys, values = repeat_kv(wide_key, groups), repeat_kv(wide_value, groups)
+    # The mask is added to the scores in place.
+    weights = matmul(scaled, spread(ops.mul_scalar(shapes.transpose(keys, 2, 3)), heads))
+    weights = _safe_softmax(weights) if mask is not None else _normalized(weights, Dtype.FP32)
     if dropout:
         weights = ops.dropout(weights)
-    return ops.to(matmul(weights, value), dtype)
+    probabilities = ops.to(weights, dtype)
+    result = ops.to(matmul(weights, spread(values, heads)), dtype)
+    del weights, values, keys, scaled, mask, wide_value, wide_key, wide_query, probabilities
+    return result
+
+
+def _safe_softmax(x: Tensor) -> Tensor:
+    """``_safe_softmax`` of fp32: looks for rows that are masked everywhere, to set them to zero."""
+    node = begin(_softmax, x)
+    result = finish(node, x.tape.empty(x.shape, Dtype.FP32, "softmax"))
+    masked = ops.like(x, "isneginf", Dtype.BOOL)
+    rows = x.tape.empty((*x.shape[:-1], 1), Dtype.BOOL, "all")
+    del masked, rows
+    if node is not None:
+        node.save(x.tape, result.detach())
+    return result

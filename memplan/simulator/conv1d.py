@@ -33,7 +33,7 @@ def conv1d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Source: ``Conv1D.forward`` in transformers src/transformers/pytorch_utils.py.
     """
     flat = shapes.view(x, (prod(x.shape[:-1]), x.shape[-1]))
-    flat, weight, bias = cast(flat), cast(weight), cast(bias)
+    weight, flat, bias = cast(weight), cast(flat), cast(bias)
     node = begin(_addmm, flat, weight, bias)
     if node is not None:
         node.save(x.tape, flat if node.edges[1] else None, weight if node.edges[0] else None)

@@ -35,24 +35,26 @@ def choose(
 ) -> Attention:
     """The kernel that ``sdpa`` leads to in layers of a type (default: the first's) on a GPU.
 
-    Other choices of attention stand as they are. Flash takes half inputs without a mask on sm_80 and newer.
+    Other choices of attention stand as they are. Flash takes half inputs without a mask on sm_80 and newer,
+    with heads of one width (``check_head_dim_size_flash``; latent attention's values are narrower).
     The efficient kernel takes masks, and fp16 or fp32 from sm_50 (bf16 from sm_80), but no grouped heads:
     without a mask transformers leaves the grouping to PyTorch, which then falls back to the math kernel
     (``use_gqa_in_sdpa`` in transformers; ``can_use_flash_attention`` and ``can_use_mem_efficient_attention``
     in sdp_utils.cpp). While generating, masks come and go: ``SDPA`` stands, each call decides for itself.
-    A model that caps its scores has no SDPA: unless told otherwise it runs eager
+    A model that caps its scores or has sinks has no SDPA: unless told otherwise it runs eager
     attention (``_supports_sdpa`` in transformers src/transformers/models/gemma2/modeling_gemma2.py).
     """
     if workload.attention is not Attention.SDPA:
         return workload.attention
-    if shape.attention_softcap:
+    if shape.attention_softcap or shape.sinks:
         return Attention.EAGER
     if workload.task is Task.GENERATE:
         return Attention.SDPA
     masked = needs_mask(shape, workload, layer_type)
     dtype = workload.precision.autocast or workload.precision.params
     recent = capability >= (8, 0)
-    if dtype.is_half and recent and not masked and shape.head_dim <= _WIDEST_FLASH_HEAD:
+    alike = shape.latent is None or shape.latent.value == shape.head_dim
+    if dtype.is_half and recent and not masked and alike and shape.head_dim <= _WIDEST_FLASH_HEAD:
         return Attention.FLASH_ATTENTION_2
     grouped = shape.num_key_value_heads < shape.num_attention_heads
     readable = dtype is not Dtype.BF16 or recent
@@ -61,11 +63,12 @@ def choose(
     return Attention.MATH
 
 
-def of_call(query: Tensor, key: Tensor, mask: Tensor | None) -> Attention:
+def of_call(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Attention:
     """The same rules for one call of ``scaled_dot_product_attention``."""
     dtype, capability = query.dtype, query.tape.capability
     recent = capability >= (8, 0)
-    if dtype.is_half and recent and mask is None and query.shape[3] <= _WIDEST_FLASH_HEAD:
+    alike = query.shape[3] == value.shape[3]
+    if dtype.is_half and recent and mask is None and alike and query.shape[3] <= _WIDEST_FLASH_HEAD:
         return Attention.FLASH_ATTENTION_2
     readable = dtype is not Dtype.BF16 or recent
     if readable and capability >= (5, 0) and (mask is not None or key.shape[1] == query.shape[1]):
