@@ -10,6 +10,9 @@ from math import prod
 from memplan.domain.bytes import NOTHING, Bytes
 from memplan.domain.dtype import Dtype
 
+LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Linear layers of a Llama-like block."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterGroup:
@@ -35,9 +38,9 @@ class Mixture:
     """A mixture of experts: every token passes ``chosen`` of ``experts`` gated MLPs of a ``width``.
 
     ``shared`` is the width of an MLP that all tokens pass besides, ``dense`` the blocks that have an ordinary
-    MLP instead, ``groups`` the number of groups the experts are chosen from, ``normalized`` says whether the
-    chosen experts' weights are made to sum to one, ``balanced`` whether the loss has a term that evens out
-    how often experts are chosen.
+    MLP instead. Experts may be chosen from the best ``groups_chosen`` of ``groups``. ``normalized`` says
+    whether the chosen experts' weights are made to sum to one, ``balanced`` whether the loss has a term that
+    evens out how often experts are chosen, ``packed`` whether the published experts are 4-bit (MXFP4).
     """
 
     experts: int
@@ -46,8 +49,10 @@ class Mixture:
     shared: int = 0
     dense: tuple[int, ...] = ()
     groups: int = 1
+    groups_chosen: int = 1
     normalized: bool = True
     balanced: bool = False
+    packed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +87,12 @@ class Architecture:
 
     ``layer_types`` says for each block whether it attends to everything or within ``sliding_window``; empty
     when all blocks are alike. The softcaps say whether attention scores and logits pass through a ``tanh``.
-    ``rotary_dim`` is the part of a head that rotates, when it is not all of it. ``causal`` is false where
+    ``sinks`` says that every head has a score of its own to attend to. ``rotary_dim`` is the part of a head
+    that rotates, when it is not all of it. ``causal`` is false where
     every position attends to every other. ``masked`` says that SDPA gets a mask even where none is needed,
-    ``broadcast`` that it gets fewer key than query heads and no word of it. ``groups`` lists every
-    parameter once (a tied LM head is not listed again), so that their sum is the published parameter count.
+    ``broadcast`` that it gets fewer key than query heads and no word of it. ``linears`` names the
+    linear layers of a block: what adapters may target. ``groups`` lists every parameter once (a tied LM head
+    is not listed again), so that their sum is the published parameter count.
     """
 
     model_type: str
@@ -111,8 +118,10 @@ class Architecture:
     causal: bool = True
     masked: bool = False
     broadcast: bool = False
+    sinks: bool = False
     mixture: Mixture | None = None
     latent: Latent | None = None
+    linears: tuple[str, ...] = LINEARS
     groups: tuple[ParameterGroup, ...] = ()
 
     @property

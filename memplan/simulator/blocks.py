@@ -156,12 +156,16 @@ class Rotary:
         if tape.framework.transformers_before(5, 19):
             # Computed as a matrix product then, which takes the thread's workspace early.
             tape.take_workspace()
-        table = tape.empty((rows, length, self.width), Dtype.FP32, "cat")
+        table = self.table(frequencies)
         cosine = ops.like(ops.like(table, "cos"), "mul")
         sine = ops.like(ops.like(table, "sin"), "mul")
         tables = ops.to(cosine, x.dtype), ops.to(sine, x.dtype)
         del positions, frequencies
         return tables
+
+    def table(self, frequencies: Tensor) -> Tensor:
+        """The frequencies (1 or B, S, D / 2) twice, side by side."""
+        return frequencies.tape.empty((*frequencies.shape[:2], self.width), Dtype.FP32, "cat")
 
 
 def rotate_half(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from weakref import ref
 
 if TYPE_CHECKING:
     from memplan.simulator.tensor import Tape, Tensor
@@ -22,13 +23,15 @@ class _StopRecomputationError(Exception):
 
 
 class Region:
-    """A function run under checkpointing: its arguments, and how many tensors its nodes saved.
+    """A function run under checkpointing: its arguments, and receipts for what its nodes saved.
+
+    What belongs to a node that is gone by then (nothing of it was used) is not kept when it is recomputed.
 
     The arguments beside the hidden states are kept in reverse: tuples let go of their items last to first,
     and transformers passes these by keyword, in a dictionary, which lets go of them first to last.
     """
 
-    __slots__ = ("arguments", "autocast", "function", "recomputed", "recomputing", "saves", "tape")
+    __slots__ = ("arguments", "autocast", "function", "receipts", "recomputed", "recomputing", "tape")
 
     def __init__(
         self, tape: Tape, function: Callable[..., Tensor], arguments: tuple[Tensor | None, ...]
@@ -37,19 +40,22 @@ class Region:
         self.function = function
         self.arguments = arguments
         self.autocast = tape.autocast
-        self.saves = 0
+        self.receipts: list[ref[Packed]] = []
         self.recomputing = False
         self.recomputed: list[Saved] = []
 
     def pack(self, tensors: Saved) -> Packed | Saved:
-        """Drop what a node saves and hand out a receipt; while recomputing, keep it."""
+        """Drop what a node saves and hand out a receipt; while recomputing, keep it for its owner."""
         if not self.recomputing:
-            self.saves += 1
-            return Packed(self, self.saves - 1)
-        self.recomputed.append(tuple([tensor and tensor.detach() for tensor in tensors]))
-        if len(self.recomputed) == self.saves:
+            packed = Packed(self, len(self.receipts))
+            self.receipts.append(ref(packed))
+            return packed
+        kept = tuple([tensor and tensor.detach() for tensor in tensors])
+        wanted = self.receipts[len(self.recomputed)]() is not None
+        self.recomputed.append(kept if wanted else ())
+        if len(self.recomputed) == len(self.receipts):
             raise _StopRecomputationError
-        return ()
+        return () if wanted else kept
 
     def recompute(self) -> None:
         """Run the region again, as far as its nodes need it."""
@@ -68,7 +74,7 @@ class Region:
 class Packed:
     """A receipt for the tensors one node saved inside a checkpointed region."""
 
-    __slots__ = ("index", "region")
+    __slots__ = ("__weakref__", "index", "region")
 
     def __init__(self, region: Region, index: int) -> None:
         self.region = region

@@ -15,8 +15,8 @@ _WIDEST_IN_REGISTERS = 128
 _ALIGNED = 8
 
 
-def _inputs(node: Node) -> tuple[Tensor, Tensor, Tensor]:
-    query, key, value, *_ = node.unpack()
+def _inputs(saved: tuple[Tensor | None, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    query, key, value, *_ = saved
     assert query is not None
     assert key is not None
     assert value is not None
@@ -33,7 +33,8 @@ def _rows_by_head(x: Tensor, op: str) -> Tensor:
 def _flash_backward(node: Node, _: Tensor) -> Gradients:
     # mha_bwd in aten/.../transformers/cuda/flash_attn/flash_api.cpp: row sums and an fp32 accumulator
     # for dq, with sequence and head width padded; with grouped heads dk and dv are made expanded first.
-    query, key, value = _inputs(node)
+    saved = node.unpack()
+    query, key, value = _inputs(saved)
     tape = query.tape
     batch, heads, length, width = query.shape
     padded = (batch, heads, -(-length // 128) * 128, -(-width // 32) * 32)
@@ -62,19 +63,20 @@ def flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def _efficient_backward(node: Node, _: Tensor) -> Gradients:
-    query, key, value = _inputs(node)
+    saved = node.unpack()
+    query, key, value = _inputs(saved)
     tape = query.tape
     of_query = _rows_by_head(query, "efficient_backward")
     of_key = _rows_by_head(key, "efficient_backward")
     of_value = _rows_by_head(value, "efficient_backward")
     delta = tape.empty(query.shape[:3], Dtype.FP32, "delta")
     if query.dtype.is_half:
-        tape.empty((_accumulated(query),), Dtype.FP32, "workspace")
+        tape.empty((_accumulated(query, value),), Dtype.FP32, "workspace")
     del delta
     return of_query, of_key, of_value
 
 
-def _accumulated(query: Tensor) -> int:
+def _accumulated(query: Tensor, value: Tensor) -> int:
     """fp32 elements that the efficient kernel accumulates half gradients in.
 
     Those of q always; those of k and v too when a head is wider than the tile's 64 rows (128 rows on
@@ -82,9 +84,11 @@ def _accumulated(query: Tensor) -> int:
     ``workspace_size`` in aten/src/ATen/native/transformers/cuda/mem_eff_attention/kernel_backward.h).
     """
     batch, heads, length, width = query.shape
-    rows = 128 if width > 64 and query.tape.capability >= (8, 0) else 64
-    padded = batch * heads * -(-length // rows) * rows * -(-width // 64) * 64
-    return padded if width <= rows else 3 * padded
+    widest = max(width, value.shape[3])
+    rows = 128 if widest > 64 and query.tape.capability >= (8, 0) else 64
+    padded = batch * heads * -(-length // rows) * rows
+    of_query = padded * -(-width // 64) * 64
+    return of_query if widest <= rows else 2 * of_query + padded * -(-value.shape[3] // 64) * 64
 
 
 def efficient(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
@@ -100,13 +104,16 @@ def efficient(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) ->
     if bias is not None and bias.shape[-1] % _ALIGNED:
         bias = tape.empty((*bias.shape[:-1], -(-bias.shape[-1] // _ALIGNED) * _ALIGNED), bias.dtype, "pad")
     node = begin(_efficient_backward, query, key, value)
-    result = finish(node, _rows_by_head(query, "efficient_attention"))
     batch, heads, length, width = query.shape
+    wide = value.shape[3]
+    strides = (length * heads * wide, wide, heads * wide, 1)
+    result = tape.empty((batch, heads, length, wide), query.dtype, "efficient_attention", strides)
+    finish(node, result)
     logsumexp = None
     if node is not None:
         logsumexp = tape.empty((batch, heads, -(-length // 32) * 32), Dtype.FP32, "logsumexp")
-    if width > _WIDEST_IN_REGISTERS and query.dtype.is_half:
-        tape.empty((batch, length, heads, width), Dtype.FP32, "output_accum")
+    if max(width, wide) > _WIDEST_IN_REGISTERS and query.dtype.is_half:
+        tape.empty((batch, length, heads, wide), Dtype.FP32, "output_accum")
     if node is not None:
         node.save(tape, query, key, value, result.detach(), logsumexp, bias)
     return result

@@ -44,6 +44,24 @@ def _gather(node: Node, gradient: Tensor) -> Gradients:
     return (gradient.tape.empty(x.shape, gradient.dtype, "gather_backward"),)
 
 
+def as_bool(x: Tensor) -> Tensor:
+    """``x.bool()``, or the opposite of one that is: a byte per element."""
+    return ops.like(x, "bool", Dtype.BOOL)
+
+
+def _masked_fill(node: Node, gradient: Tensor) -> Gradients:
+    _ = node.unpack()
+    return (ops.like(gradient, "masked_fill"),)
+
+
+def masked_fill(x: Tensor, mask: Tensor) -> Tensor:
+    """``x.masked_fill(mask, number)``: saves the mask."""
+    node = begin(_masked_fill, x)
+    if node is not None:
+        node.save(x.tape, mask)
+    return finish(node, ops.like(x, "masked_fill"))
+
+
 def gather_last(x: Tensor, index: Tensor) -> Tensor:
     """``x.gather(-1, index)``: saves both; backward scatters into zeros."""
     node = begin(_gather, x)

@@ -1,6 +1,7 @@
 """In-place ops: no new result, but what backward needs of the overwritten tensor is copied before.
 
-Source: the code torch's ``gen_variable_type.py`` makes for in-place ops (``original_self``).
+Sources: what torch's ``gen_variable_type.py`` generates for in-place ops (``original_self``);
+``CopySlices`` in torch/csrc/autograd/functions/tensor.cpp.
 """
 
 from __future__ import annotations
@@ -42,3 +43,23 @@ def divide(x: Tensor, other: Tensor) -> Tensor:
         original = ops.like(x, "clone") if node.edges[1] else None
         node.save(x.tape, original, other)
     return finish(node, x.detach())
+
+
+def copy_into(base: Tensor, source: Tensor) -> Tensor:
+    """``base[..., a:b].copy_(source)``: ``base`` under a new node.
+
+    Backward copies the whole gradient and clones the slice of it; if what ``base`` held before has a
+    gradient too, the slice is overwritten with zeros made for it.
+    """
+    tape, shape, strides, part = base.tape, base.shape, base.strides, source.shape
+
+    def run(node: Node, gradient: Tensor) -> Gradients:
+        whole = tape.empty(shape, gradient.dtype, "copy_slices", strides)
+        of_source = tape.empty(part, gradient.dtype, "clone")
+        if node.edges[0] is None:
+            return None, of_source
+        tape.empty(part, gradient.dtype, "zeros")
+        return whole, of_source
+
+    node = begin(run, base, source)
+    return finish(node, base.detach())

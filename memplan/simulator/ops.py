@@ -70,6 +70,16 @@ def add(a: Tensor, b: Tensor) -> Tensor:
     return finish(node, pair(a, b, "add"))
 
 
+def _sub(_: Node, gradient: Tensor) -> Gradients:
+    return gradient, like(gradient, "neg")
+
+
+def sub(a: Tensor, b: Tensor) -> Tensor:
+    """``a - b``: saves nothing; the gradient of ``b`` is negated into a new tensor."""
+    node = begin(_sub, a, b)
+    return finish(node, pair(a, b, "sub"))
+
+
 def add_scalar(x: Tensor) -> Tensor:
     """``x + number``."""
     node = begin(_pass, x)
