@@ -81,7 +81,7 @@ gpus = st.sampled_from([profiles.target("rtx3090"), profiles.target("t4")])
 
 def cheapest(
     what: Workload, allow: Harm, where: Target, estimator: Estimator
-) -> tuple[Harm, float, int, int] | None:
+) -> tuple[Harm, int, float, int, int] | None:
     """The best price and memory by trying everything, without any of the search's shortcuts."""
     found = []
     for combination in product(*((None, *lever.options(what, where)) for lever in LEVERS)):
@@ -94,7 +94,8 @@ def cheapest(
         high = estimator(after, where).device.high
         if harm <= allow and high <= where.limit:
             changes = sum(len(option.changes) for option in options)
-            found.append((harm, round(slowdown(what, after, where), 3), changes, int(high)))
+            degree = sum(option.degree for option in options)
+            found.append((harm, degree, round(slowdown(what, after, where), 3), changes, int(high)))
     return min(found, default=None)
 
 
