@@ -15,8 +15,6 @@ HARM = Harm.BEHAVIOUR
 RANK = 16
 """The rank of the LoRA paper's larger runs and the usual choice in published recipes."""
 
-PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
 
 def options(workload: Workload, target: Target | None) -> tuple[Option, ...]:
     """LoRA of rank 16 on all linear projections of the blocks, for a run that trains everything."""
@@ -26,7 +24,7 @@ def options(workload: Workload, target: Target | None) -> tuple[Option, ...]:
         or workload.adapter is not None
     ):
         return ()
-    setting = Adapter(kind="lora", rank=RANK, targets=PROJECTIONS)
+    setting = Adapter(kind="lora", rank=RANK, targets=workload.model.linears)
     return (
         Option(
             changes={"adapter": setting},

@@ -12,18 +12,18 @@ from memplan.documents.tree import ScalarNode, SequenceNode
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Adapter, Quantization
 
-LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""Every linear module of a block: what ``lora_target_linear`` adapts (the LM head is left out)."""
-
 PEFT_DEFAULT = ("q_proj", "v_proj")
-"""What PEFT adapts in llama, mistral and qwen2 when nobody says."""
+"""What PEFT adapts in models that have these, when nobody says."""
 
 PEFT_RANK = 8
 _MODULE = re.compile(r"(?:self_attn\.|mlp\.)?([a-z_0-9]+)", re.ASCII)
 
 
-def adapter(keys: Keys) -> Adapter | None:
+def adapter(keys: Keys, linears: tuple[str, ...]) -> Adapter | None:
     """The low-rank adapter of ``adapter: lora`` or ``qlora``; PEFT keeps its weights in fp32.
+
+    ``linears`` are the linear layers of a block, all of which ``lora_target_linear`` adapts (the LM head is
+    left out).
 
     Raises:
         FieldError: another adapter, or targets that cannot be resolved without the model's code.
@@ -42,7 +42,7 @@ def adapter(keys: Keys) -> Adapter | None:
     return Adapter(
         kind="lora",
         rank=rank or PEFT_RANK,
-        targets=_targets(keys),
+        targets=_targets(keys, linears),
         dtype=Dtype.FP32,
         dropout=0.0 if dropout is None else _fraction(dropout),
     )
@@ -64,34 +64,39 @@ def quantization(keys: Keys, compute: Dtype) -> Quantization | None:
     return None
 
 
-def _targets(keys: Keys) -> tuple[str, ...]:
+def _targets(keys: Keys, linears: tuple[str, ...]) -> tuple[str, ...]:
     named = keys.get("lora_target_modules")
-    found = _named(keys, named) if named is not None else ()
+    found = _named(keys, named, linears) if named is not None else ()
     if keys.flag("lora_target_linear"):
         keys.note("adapter.targets", "lora_target_linear", "")
-        return LINEARS
+        return linears
     if named is None:
+        if not set(PEFT_DEFAULT) <= set(linears):
+            raise keys.root.fail(
+                "lora_target_modules is missing, and PEFT's default for this model is not known",
+                expected=f"a list of {', '.join(linears)}",
+            )
         keys.origins["adapter.targets"] = Origin(how="default", note="PEFT's default: q_proj, v_proj")
         return PEFT_DEFAULT
     keys.note("adapter.targets", "lora_target_modules", "")
     if not found:
-        raise named.fail("names no linear module of a block", expected=", ".join(LINEARS))
-    return LINEARS if set(found) == set(LINEARS) else found
+        raise named.fail("names no linear module of a block", expected=", ".join(linears))
+    return linears if set(found) == set(linears) else found
 
 
-def _named(keys: Keys, value: Value) -> tuple[str, ...]:
+def _named(keys: Keys, value: Value, linears: tuple[str, ...]) -> tuple[str, ...]:
     if not isinstance(value.node, SequenceNode):
         if value.word() == "all-linear":
-            return LINEARS
+            return linears
         raise value.fail(
-            "is a pattern, which memplan does not match", expected=f"a list of {', '.join(LINEARS)}"
+            "is a pattern, which memplan does not match", expected=f"a list of {', '.join(linears)}"
         )
     found: list[str] = []
     for item in value.items():
         match = _MODULE.fullmatch(item.word())
         if match is None:
-            raise item.fail("is a pattern, which memplan does not match", expected=", ".join(LINEARS))
-        if match[1] not in LINEARS:
+            raise item.fail("is a pattern, which memplan does not match", expected=", ".join(linears))
+        if match[1] not in linears:
             keys.warnings.append(
                 f"{item.source.path}:{item.location.line}: {item.word()} is not counted as adapted"
             )

@@ -70,7 +70,7 @@ def read(document: Document, intake: Intake) -> Reading:
         batch=_batch(keys),
         sequence=_sequence(keys),
         optimizer=optimizer(keys),
-        adapter=adapter(keys),
+        adapter=adapter(keys, architecture.linears),
         quantization=quantization(keys, weights),
         attention=(attention := _attention(keys)),
         checkpointing=_checkpointing(keys),

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from memplan.dialects import writing
-from memplan.dialects.axolotl.adapters import LINEARS
 from memplan.dialects.axolotl.read import ATTENTION, LEGACY
 from memplan.dialects.reading import FieldChange, Reading
 from memplan.documents.tree import MappingNode, ScalarNode
+from memplan.domain.architecture import Architecture
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import EditRefusedError
 from memplan.domain.workload import Adapter, Checkpointing, Workload
@@ -117,7 +117,8 @@ def _adapter(reading: Reading, after: Workload) -> list[Edit]:
 def _targets(reading: Reading, adapter: Adapter, before: Adapter | None) -> list[Edit]:
     if before is not None and adapter.targets == before.targets:
         return []
-    if adapter.targets == LINEARS:
+    model = reading.workload.model
+    if isinstance(model, Architecture) and adapter.targets == model.linears:
         return _put(reading, "lora_target_linear", True, "adapter")
     written = _put(reading, "lora_target_modules", list(adapter.targets), "adapter")
     if _given(reading, "lora_target_linear"):

@@ -123,6 +123,20 @@ ADAPTERS = [
 ]
 
 
+PHI4 = "base_model: microsoft/phi-4\nadapter: lora\nlora_r: 4\n"
+
+
+def test_all_linear_means_the_linear_layers_of_the_model(tmp_path: Path) -> None:
+    adapter = axolotl(tmp_path, "lora_target_linear: true", base=PHI4).workload.adapter
+    assert adapter is not None
+    assert adapter.targets == ("o_proj", "qkv_proj", "gate_up_proj", "down_proj")
+
+
+def test_a_model_without_default_targets_must_name_them(tmp_path: Path) -> None:
+    with pytest.raises(FieldError, match="lora_target_modules is missing"):
+        axolotl(tmp_path, "", base=PHI4)
+
+
 @pytest.mark.parametrize(("text", "rank", "targets"), ADAPTERS)
 def test_adapters_keep_their_rank_and_targets_in_fp32(
     tmp_path: Path, text: str, rank: int, targets: tuple[str, ...]

@@ -8,7 +8,7 @@ from memplan import profiles
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.target import Target
 from memplan.domain.workload import Adapter, Attention, Checkpointing, Task, Workload
-from memplan.levers.adapter import PROJECTIONS
+from memplan.families.llama import PROJECTIONS
 from memplan.levers.cost import slowdown
 from tests.planning import HIDDEN, INNER, LAYERS, VOCABULARY, workload
 
