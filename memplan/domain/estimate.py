@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from memplan.domain.bytes import NOTHING, Bytes
+from memplan.domain.out_of_memory import OutOfMemory
 from memplan.domain.target import Target
 from memplan.domain.trace import Phase
 from memplan.domain.workload import Workload
@@ -51,13 +52,15 @@ class Component:
 class Gap:
     """Something that is not modelled: how far below and above the point estimate it may push the truth.
 
-    ``unbounded`` says that nothing is known about how far above.
+    ``unbounded`` says that nothing is known about how far above; ``cached`` that what is above is memory
+    PyTorch gives back when it runs short.
     """
 
     reason: str
     low: Bytes = NOTHING
     high: Bytes = NOTHING
     unbounded: bool = False
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,8 @@ class DeviceMemory:
     ``peak_allocated`` and ``peak_reserved`` are PyTorch's ``max_memory_allocated`` and
     ``max_memory_reserved``; ``process`` adds the CUDA context, as the driver counts it.
     ``components`` are alive at the allocated peak and sum to it. ``low`` and ``high`` bound ``process``.
+    ``returned`` counts how often cached memory has to be given back for the run to fit its target;
+    ``failure`` is the allocation it dies of there.
     """
 
     peak_allocated: Bytes
@@ -79,6 +84,8 @@ class DeviceMemory:
     phases: tuple[tuple[Phase, Bytes], ...]
     components: tuple[Component, ...]
     gaps: tuple[Gap, ...] = ()
+    returned: int = 0
+    failure: OutOfMemory | None = None
 
     def stays_within(self, limit: int) -> bool:
         """Whether even the upper bound does; never when there is none."""

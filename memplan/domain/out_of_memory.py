@@ -41,4 +41,4 @@ def _size(amount: int) -> str:
     for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if amount > factor:
             return f"{amount / factor:.2f} {unit}"
-    return f"{amount} bytes"
+    return f"{int(amount)} bytes"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.dtype import Dtype
 
@@ -105,7 +106,9 @@ class Checkpointing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """Loss implementation: ``cross_entropy``, ``chunked`` (in ``chunks`` pieces) or ``fused_linear``."""
+    """Loss implementation: ``cross_entropy``, ``chunked`` (in ``chunks`` pieces), ``fused_linear`` (Liger's)
+    or ``cut_cross_entropy``.
+    """
 
     kind: str = "cross_entropy"
     chunks: int = 1
@@ -179,6 +182,7 @@ class Workload:
     generate: Generate = field(default_factory=Generate)
     world: World = field(default_factory=World)
     framework: Framework = field(default_factory=Framework)
+    allocator: AllocatorOptions = field(default_factory=AllocatorOptions)
     outputs_kept: bool = False
     causal_mask: bool = False
     unmodelled: tuple[Unmodelled, ...] = ()

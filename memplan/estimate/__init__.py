@@ -5,16 +5,15 @@ from __future__ import annotations
 from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.dtype import Dtype
-from memplan.domain.estimate import DeviceMemory, Estimate, Gap, Verdict
+from memplan.domain.estimate import DeviceMemory, Estimate, Verdict
 from memplan.domain.target import ASSUMED_CAPABILITY, Target
 from memplan.domain.trace import Phase, Trace
 from memplan.domain.workload import Task, Workload
-from memplan.estimate.components import components
-from memplan.estimate.gaps import gaps
+from memplan.estimate.capacity import first_failure
+from memplan.estimate.device import device
 from memplan.estimate.host import disk, host
-from memplan.simulator.replay import Replay, replay
 
-__all__ = ["estimate", "trace_of"]
+__all__ = ["estimate", "first_failure", "trace_of"]
 
 
 def estimate(workload: Workload, target: Target | None = None) -> Estimate:
@@ -26,15 +25,15 @@ def estimate(workload: Workload, target: Target | None = None) -> Estimate:
         FieldError: the workload asks for something that has no model at all.
     """
     trace = trace_of(workload, target.compute_capability if target else ASSUMED_CAPABILITY)
-    device = _device(workload, target, trace, replay(trace))
+    memory = device(workload, target, trace)
     return Estimate(
         workload=workload,
         target=target,
-        device=device,
+        device=memory,
         host=host(workload),
         disk=disk(workload),
-        verdict=_verdict(device, target) if target else None,
-        headroom=Bytes(target.limit - device.process) if target else Bytes(0),
+        verdict=_verdict(memory, target) if target else None,
+        headroom=Bytes(target.limit - memory.process) if target else Bytes(0),
     )
 
 
@@ -67,59 +66,8 @@ def _declared(model: DeclaredModel) -> Trace:
     return trace
 
 
-def _device(workload: Workload, target: Target | None, trace: Trace, replayed: Replay) -> DeviceMemory:
-    peak = replayed.peak
-    parts = components(workload, trace, replayed)
-    context = _context(workload, target)
-    unmodelled = (
-        *gaps(workload, target, parts),
-        *_context_gaps(workload, target),
-        *_cache_gaps(peak.reserved - peak.allocated),
-    )
-    low = peak.reserved + context - sum(gap.low for gap in unmodelled)
-    high = peak.reserved + context + sum(gap.high for gap in unmodelled)
-    return DeviceMemory(
-        peak_allocated=Bytes(peak.allocated),
-        peak_reserved=Bytes(peak.reserved),
-        context=context,
-        process=Bytes(peak.reserved + context),
-        low=Bytes(max(low, 0)),
-        high=Bytes(high),
-        peak_phase=max(
-            replayed.phases, key=lambda phase: replayed.phases[phase].allocated, default=Phase.LOAD
-        ),
-        phases=tuple((phase, Bytes(found.allocated)) for phase, found in replayed.phases.items()),
-        components=parts,
-        gaps=unmodelled,
-    )
-
-
-def _context(workload: Workload, target: Target | None) -> Bytes:
-    """The CUDA context; of a declared model it is not known whether there is one."""
-    return target.context if target and isinstance(workload.model, Architecture) else Bytes(0)
-
-
-def _context_gaps(workload: Workload, target: Target | None) -> tuple[Gap, ...]:
-    if target is None:
-        return ()
-    if isinstance(workload.model, DeclaredModel):
-        return (Gap(reason="the CUDA context is not among the declared tensors", high=target.context),)
-    if target.context_basis == "assumed":
-        return (
-            Gap(reason=f"the CUDA context of {target.name} is assumed, not measured", low=target.context),
-        )
-    return ()
-
-
-def _cache_gaps(cached: int) -> tuple[Gap, ...]:
-    """Before PyTorch runs out it returns what it caches: a run may fit in less than it reserves."""
-    return (
-        (Gap(reason="cached memory is given back when it runs short", low=Bytes(cached)),) if cached else ()
-    )
-
-
-def _verdict(device: DeviceMemory, target: Target) -> Verdict:
+def _verdict(memory: DeviceMemory, target: Target) -> Verdict:
     """A run fits when even the upper bound does, and does not when not even the lower one does."""
-    if device.stays_within(target.limit):
+    if memory.stays_within(target.limit):
         return Verdict.FITS
-    return Verdict.DOES_NOT_FIT if device.low > target.limit else Verdict.UNDECIDED
+    return Verdict.DOES_NOT_FIT if memory.low > target.limit else Verdict.UNDECIDED

@@ -9,6 +9,7 @@ from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Basis, Component, Part
 from memplan.domain.trace import Tag, Trace
 from memplan.domain.workload import Workload
+from memplan.estimate.capacity import label
 from memplan.simulator.replay import Replay, alive
 
 NAMES = (
@@ -60,7 +61,7 @@ def components(workload: Workload, trace: Trace, replayed: Replay) -> tuple[Comp
 def _parts(component: str, counted: Counter[Tag]) -> tuple[Part, ...]:
     """Tensors of a component that look alike, largest share first."""
     found = [
-        Part(tag=_label(tag), count=count, bytes=Bytes(count * _size(tag)))
+        Part(tag=label(tag), count=count, bytes=Bytes(count * _size(tag)))
         for tag, count in counted.items()
         if tag[0] == component
     ]
@@ -72,9 +73,3 @@ def _size(tag: Tag) -> int:
     for side in tag[3]:
         size *= side
     return size
-
-
-def _label(tag: Tag) -> str:
-    _, scope, op, shape, dtype = tag
-    sides = ", ".join(str(side) for side in shape)
-    return f"{scope} {op} ({sides}) {dtype}"

@@ -50,6 +50,8 @@ def estimate(reading: Reading, found: Estimate) -> dict[str, Any]:
             "phases": {str(phase): int(peak) for phase, peak in device.phases},
             "components": _components(device.components),
             "gaps": _gaps(found),
+            "returned": device.returned,
+            "out_of_memory": _failure(found),
         },
         "host": {"peak": int(found.host.peak), "components": _components(found.host.components)},
         "disk": {"bytes": int(found.disk)},
@@ -188,6 +190,22 @@ def _edits(edits: Iterable[Edit]) -> list[dict[str, Any]]:
     return [
         {"path": edit.path, "line": edit.line, "before": edit.before, "after": edit.after} for edit in edits
     ]
+
+
+def _failure(found: Estimate) -> dict[str, Any] | None:
+    """The allocation the run dies of on its target, and PyTorch's message; null when it does not."""
+    failure = found.device.failure
+    if failure is None:
+        return None
+    return {
+        "tried": int(failure.tried),
+        "free": int(failure.free),
+        "allocated": int(failure.allocated),
+        "cached": int(failure.cached),
+        "phase": str(failure.phase),
+        "tensor": failure.tensor,
+        "message": failure.message,
+    }
 
 
 def _gaps(found: Estimate) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memplan.domain.estimate import Component, Estimate, Gap, Verdict
-from memplan.reporters.blocks import Bullets, Heading, Table, Tone
+from memplan.reporters.blocks import Bullets, Heading, Paragraph, Table, Tone
 from memplan.reporters.words import VERDICTS, share, size
 
 TONES = {
@@ -81,6 +81,15 @@ def uncertainty(estimate: Estimate) -> tuple[Bullets, ...]:
     unbounded = any(gap.unbounded for gap in estimate.device.gaps)
     needs = f"at least {low}" if unbounded else f"{low} to {high}"
     return (Bullets(lines, f"Uncertain; the whole process needs {needs}:", Tone.CAUTION),)
+
+
+def failure(estimate: Estimate) -> tuple[Paragraph, ...]:
+    """What PyTorch would say, when and of which tensor, if the run dies on its target; else nothing."""
+    found = estimate.device.failure
+    if found is None:
+        return ()
+    text = f"As simulated it dies in {found.phase}, at {found.tensor}:\n{found.message}"
+    return (Paragraph(text, Tone.BAD if estimate.verdict is Verdict.DOES_NOT_FIT else Tone.CAUTION),)
 
 
 def _leeway(gap: Gap) -> str:

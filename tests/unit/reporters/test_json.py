@@ -37,6 +37,8 @@ def test_an_estimate_has_the_keys_of_the_contract_in_their_order() -> None:
         "phases",
         "components",
         "gaps",
+        "returned",
+        "out_of_memory",
     ]
     assert payload["schema"] == "memplan.estimate/1"
     assert payload["device"]["peak_phase"] == "backward"
