@@ -126,7 +126,10 @@ def backward(loss: Tensor) -> None:
     scope, component = tape.scope, tape.component
     tape.grad_enabled, tape.in_backward = False, True
     waiting = _dependencies(root)
-    buffers = {root: tape.empty(loss.shape, loss.dtype, "ones_like")}
+    tape.component = "temporaries"
+    # The gradient of the loss itself is the caller's, who holds it until the whole pass is over.
+    first = tape.empty(loss.shape, loss.dtype, "ones_like")
+    buffers = {root: first}
     ready = [(-root.order, root)]
     while ready:
         node = heappop(ready)[1]
