@@ -7,7 +7,7 @@ from typing import Any
 
 from memplan.domain.workload import Adapter
 from memplan.families import linear_names
-from tests.oracle.cases import CHECKPOINTED, FP32
+from tests.oracle.cases import CHECKPOINTED, FP32, TINY
 
 PHI3 = {"model_type": "phi3", "pad_token_id": 0, "eos_token_id": 0}
 """The class default of the padding token lies beyond a tiny vocabulary."""
@@ -29,6 +29,26 @@ MODELS: dict[str, dict[str, Any]] = {
         "head_dim": 32,
         "sliding_window": 16,
         "sliding_window_pattern": 2,
+    },
+    "gemma3 with a vision tower": {
+        "model_type": "gemma3",
+        "image_token_index": 5,
+        "text_config": {key: value for key, value in TINY.items() if key != "model_type"}
+        | {
+            "num_hidden_layers": 2,
+            "head_dim": 32,
+            "sliding_window": 16,
+            "sliding_window_pattern": 2,
+            "use_cache": False,
+        },
+        "vision_config": {
+            "hidden_size": 48,
+            "intermediate_size": 80,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "image_size": 32,
+            "patch_size": 8,
+        },
     },
     "phi3": PHI3,
     "phi3 partly rotating": PHI3

@@ -124,6 +124,42 @@ def test_published_models_have_their_published_counts(name: str) -> None:
     assert architecture(config, lambda _: None).parameters == published == their_count(config)
 
 
+TOWER = {
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_hidden_layers": 27,
+    "num_attention_heads": 16,
+    "image_size": 896,
+    "patch_size": 14,
+    "vision_use_head": False,
+}
+GEMMA3_4B = {
+    "hidden_size": 2560,
+    "intermediate_size": 10240,
+    "num_hidden_layers": 34,
+    "sliding_window": 1024,
+}
+
+
+@pytest.mark.parametrize(
+    ("parts", "published"),
+    [
+        ({"text_config": GEMMA3_4B, "vision_config": TOWER}, 4_300_079_472),
+        ({"vision_config": {"num_hidden_layers": 2}}, None),
+        ({"text_config": {"num_hidden_layers": 2}, "tie_word_embeddings": False}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_gemma3_counts_its_vision_tower(parts: dict[str, Any], published: int | None) -> None:
+    config = {"model_type": "gemma3"} | parts
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(**config))
+    real = sum(parameter.numel() for parameter in model.parameters())
+    assert architecture(config, lambda _: None).parameters == real
+    assert published in (None, real)
+
+
 @pytest.mark.parametrize("model_type", TYPES)
 def test_absent_keys_mean_what_the_real_class_takes_them_for(model_type: str) -> None:
     ours = architecture({"model_type": model_type}, lambda _: None)
