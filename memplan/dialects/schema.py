@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memplan.dialects.fields import Value
+from memplan.domain.allocator import SMALLEST_SPLIT_LIMIT, AllocatorOptions, divisions
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import (
     Adapter,
@@ -39,6 +40,7 @@ OPTIMIZERS = (
 IMPLEMENTATIONS = ("foreach", "fused", "for_loop")
 SHARDINGS = ("none", "zero1", "zero2", "zero3", "fsdp2")
 QUANTIZATIONS = ("nf4", "fp4", "int8")
+LOSSES = ("cross_entropy", "fused_linear", "cut_cross_entropy")
 CACHES = ("dynamic", "static")
 LOGITS = ("all", "last")
 DEEPEST_STRIDE = 10_000
@@ -107,15 +109,42 @@ def checkpointing(value: Value) -> Checkpointing:
 
 
 def loss(value: Value) -> Loss:
-    """``cross_entropy``, ``fused_linear`` or ``{chunked: 16}``."""
+    """``cross_entropy``, ``fused_linear``, ``cut_cross_entropy`` or ``{chunked: 16}``."""
     if value.written():
-        return Loss(kind=value.choice(("cross_entropy", "fused_linear")))
+        return Loss(kind=value.choice(LOSSES))
     entries = value.entries(("chunked",))
     if "chunked" not in entries:
-        raise value.fail("says nothing", expected="cross_entropy, fused_linear or {chunked: 16}")
+        raise value.fail("says nothing", expected=f"{', '.join(LOSSES)} or {{chunked: 16}}")
     return Loss(kind="chunked", chunks=entries["chunked"].whole(1, 2**20))
 
 
+def allocator(value: Value) -> AllocatorOptions:
+    """``none``, the text of ``PYTORCH_CUDA_ALLOC_CONF``, or its options and ``memory_fraction``."""
+    if value.is_null or value.written() == "none":
+        return AllocatorOptions()
+    if not value.written():
+        entries = value.entries(tuple(ALLOCATOR))
+        return AllocatorOptions(**{name: ALLOCATOR[name](entry) for name, entry in entries.items()})
+    try:
+        return AllocatorOptions.parse(value.word())
+    except ValueError as error:
+        raise value.fail(str(error), expected="options such as expandable_segments:True") from None
+
+
+def _divisions(value: Value) -> tuple[int, ...]:
+    try:
+        return divisions(value.written())
+    except ValueError as error:
+        raise value.fail(str(error), expected="a power of two, or [256:1,512:2,>:8]") from None
+
+
+ALLOCATOR: Mapping[str, Callable[[Value], Any]] = {
+    "expandable_segments": Value.flag,
+    "max_split_size_mb": lambda value: value.whole(SMALLEST_SPLIT_LIMIT + 1, 2**20),
+    "roundup_power2_divisions": _divisions,
+    "garbage_collection_threshold": lambda value: value.number(0, 1),
+    "memory_fraction": lambda value: value.number(0.01, 1),
+}
 ADAPTER: Mapping[str, Callable[[Value], Any]] = {
     "kind": _one_of("lora"),
     "rank": lambda value: value.whole(1, 2**16),
@@ -176,6 +205,7 @@ SINGLES: Mapping[str, Leaf] = {
     "checkpointing": Leaf(field="checkpointing", read=checkpointing),
     "loss": Leaf(field="loss", read=loss),
     "attention_mask": Leaf(field="causal_mask", read=Value.flag),
+    "allocator": Leaf(field="allocator", read=allocator),
 }
 
 
@@ -185,6 +215,9 @@ def leaves() -> dict[str, Leaf]:
     for section, entries in SECTIONS.items():
         found |= {f"{section}.{name}": leaf for name, leaf in entries.items()}
     found |= {f"adapter.{name}": Leaf(field=f"adapter.{name}", read=read) for name, read in ADAPTER.items()}
+    found |= {
+        f"allocator.{name}": Leaf(field=f"allocator.{name}", read=read) for name, read in ALLOCATOR.items()
+    }
     return found | {
         f"quantization.{name}": Leaf(field=f"quantization.{name}", read=read)
         for name, read in QUANTIZATION.items()

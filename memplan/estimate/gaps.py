@@ -9,6 +9,8 @@ from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Component, Gap
 from memplan.domain.target import Target
 from memplan.domain.workload import Attention, Workload
+from memplan.estimate.mixture_gaps import mixture_gaps
+from memplan.simulator.fused_loss import FUSED
 from memplan.simulator.kernels import in_use
 from memplan.simulator.optimizer import SIMULATED
 
@@ -39,6 +41,7 @@ def gaps(workload: Workload, target: Target | None, parts: Sequence[Component]) 
     yield from _sharding(workload, sizes)
     yield from _adapter(workload, sizes)
     yield from _settings(workload, sizes)
+    yield from mixture_gaps(workload, shape, sizes)
     if target is not None:
         yield from _dtype(workload, target)
         yield from _kernel(workload, shape, target)
@@ -87,7 +90,7 @@ def _optimizer(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
 
 
 def _loss(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
-    if workload.loss.kind != "cross_entropy":
+    if workload.loss.kind not in ("cross_entropy", "chunked", *FUSED):
         reason = f"{workload.loss.kind} loss is not simulated: counted as plain cross-entropy"
         yield Gap(reason=reason, low=Bytes(sizes["logits_and_loss"]))
 

@@ -102,9 +102,9 @@ class Decoder:
         """What is made of the embeddings before the masks: the last of these enters, the others are held."""
         return []
 
-    def settle(self, inputs_embeds: Tensor, _: list[Tensor], /) -> tuple[Tensor, list[Tensor]]:
-        """What becomes of the embeddings after the masks, and what is made of them, as in ``place``."""
-        return inputs_embeds, []
+    def settle(self, _: list[Tensor], __: list[Tensor], /) -> list[Tensor]:
+        """What is made of the embeddings after the masks, as in ``place``; it may replace the embeddings."""
+        return []
 
     def enter(self, inputs_embeds: Tensor) -> Tensor:
         """What becomes of the embeddings before the first block (scaling, added positions)."""
@@ -208,15 +208,15 @@ class Decoder:
         """
         tape = tokens.tape
         tape.scope = "embed_tokens"
-        inputs_embeds = self.embed(tokens)
+        embeds = [self.embed(tokens)]
         every = self.workload.checkpointing.every
         if self.workload.adapter is not None and every:
-            require_grad(inputs_embeds, "embed_tokens")
-        held = self.place(inputs_embeds)
-        attention_masks = self.masks(inputs_embeds)
-        _mask_arguments = self.mask_arguments(inputs_embeds)
-        inputs_embeds, added = self.settle(inputs_embeds, held)
-        hidden_states = self.enter((added or held or [inputs_embeds]).pop())
+            require_grad(embeds[0], "embed_tokens")
+        held = self.place(embeds[0])
+        attention_masks = self.masks(embeds[0])
+        _mask_arguments = self.mask_arguments(embeds[0])
+        added = self.settle(embeds, held)
+        hidden_states = self.enter((added or held or embeds.copy()).pop())
         positions = self.positions(hidden_states)
         for index, block in enumerate(self.blocks):
             name, place = self.layer_type(index), self.layer_positions(positions, index)

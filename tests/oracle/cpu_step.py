@@ -30,6 +30,7 @@ def model(config: Mapping[str, Any], workload: Workload) -> Any:
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", RENAMED, FutureWarning)
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)
         if workload.checkpointing.every:
             found.gradient_checkpointing_enable({"use_reentrant": False})
         if workload.adapter is not None:
@@ -45,7 +46,11 @@ def _lora(adapter: Adapter) -> Any:
 def second_step(config: Mapping[str, Any], workload: Workload) -> list[int]:
     """Allocations (positive) and frees (negative) of the second optimizer step, in bytes, in order."""
     torch.manual_seed(0)
-    trained = model(config, workload)
+    return second_step_of(model(config, workload), workload)
+
+
+def second_step_of(trained: Any, workload: Workload) -> list[int]:
+    """The same of a model that is there already."""
     optimizer = torch.optim.AdamW(
         [parameter for parameter in trained.parameters() if parameter.requires_grad],
         foreach=workload.optimizer.implementation == "foreach",

@@ -11,6 +11,7 @@ from memplan.dialects.axolotl.worlds import world
 from memplan.dialects.fields import Value
 from memplan.dialects.reading import Document, Intake, Origin, Reading
 from memplan.documents.tree import MappingNode
+from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.workload import (
     Attention,
     Batch,
@@ -42,6 +43,9 @@ LEGACY = {
 
 CHUNKS = 8
 """``chunked_cross_entropy_num_chunks`` when the file does not say."""
+
+ALLOCATOR = "expandable_segments:True,roundup_power2_divisions:16"
+"""What axolotl puts into the environment unless something is there (``set_pytorch_cuda_alloc_conf``)."""
 
 _LIGER = "axolotl.integrations.liger"
 _CCE = "axolotl.integrations.cut_cross_entropy"
@@ -76,10 +80,12 @@ def read(document: Document, intake: Intake) -> Reading:
         checkpointing=_checkpointing(keys),
         loss=_loss(keys),
         world=world(keys, document.path.parent, intake),
+        allocator=AllocatorOptions.parse(ALLOCATOR),
         causal_mask=_packed(keys) and attention is not Attention.FLASH_ATTENTION_2,
         unmodelled=unmodelled(keys),
     )
     keys.origins["task"] = Origin(how="default", note="axolotl trains")
+    keys.origins["allocator"] = Origin(how="default", note=f"axolotl sets {ALLOCATOR}")
     return Reading(
         path=document.path,
         dialect="axolotl",
@@ -192,7 +198,7 @@ def _loss(keys: Keys) -> Loss:
         )
     if cut and keys.flag("cut_cross_entropy") is not False:
         keys.note("loss", "plugins", "")
-        return Loss(kind="fused_linear")
+        return Loss(kind="cut_cross_entropy")
     if keys.flag("chunked_cross_entropy"):
         keys.note("loss", "chunked_cross_entropy", "")
         return Loss(kind="chunked", chunks=keys.whole("chunked_cross_entropy_num_chunks") or CHUNKS)

@@ -16,6 +16,9 @@ SETTINGS = {
     "activation_offloading": Unmodelled(
         reason="activations are counted as staying on the GPU", shrinks=("activations",)
     ),
+    "chunked_cross_entropy": Unmodelled(
+        reason="the loss is compiled, and may keep less than counted", shrinks=("logits_and_loss",)
+    ),
     "layer_offloading": Unmodelled(reason="weights are counted as staying on the GPU", shrinks=("blocks",)),
     "lora_modules_to_save": Unmodelled(
         reason="the full copies that are trained are not counted", grows=_COPIES

@@ -94,7 +94,7 @@ LOSSES = [
     (LIGER, Loss()),
     (LIGER + "liger_fused_linear_cross_entropy: true", Loss(kind="fused_linear")),
     ("liger_fused_linear_cross_entropy: true", Loss()),
-    (CCE, Loss(kind="fused_linear")),
+    (CCE, Loss(kind="cut_cross_entropy")),
     (CCE + "cut_cross_entropy: false", Loss()),
     ("chunked_cross_entropy: true", Loss(kind="chunked", chunks=8)),
     ("chunked_cross_entropy: true\nchunked_cross_entropy_num_chunks: 4", Loss(kind="chunked", chunks=4)),
