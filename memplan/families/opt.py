@@ -232,13 +232,13 @@ class Opt(Decoder):
         position_ids = ops.like(ops.pair(position_ids, ones, "mul"), "sub")
         return [ones, ops.like(position_ids, "to", Dtype.INT64)]
 
-    def settle(self, inputs_embeds: Tensor, held: list[Tensor], /) -> tuple[Tensor, list[Tensor]]:
+    def settle(self, embeds: list[Tensor], held: list[Tensor], /) -> list[Tensor]:
         """The embeddings of the positions, ``project_in``, and the sum."""
-        inputs_embeds.tape.scope = "embed_positions"
+        held[0].tape.scope = "embed_positions"
         placed = ops.embedding(self.embed_positions, ops.like(held[1], "add"))
         if self.project_in is not None:
-            inputs_embeds = self.project_in(inputs_embeds)
-        return inputs_embeds, [placed, ops.add(inputs_embeds, placed)]
+            embeds[0] = self.project_in(embeds[0])
+        return [placed, ops.add(embeds[0], placed)]
 
     def positions(self, _: Tensor) -> tuple[Tensor, ...]:
         """Blocks get none."""

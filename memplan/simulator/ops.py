@@ -187,13 +187,14 @@ def _dropout(node: Node, gradient: Tensor) -> Gradients:
 def dropout(x: Tensor) -> Tensor:
     """``F.dropout`` with a positive rate (``native_dropout`` on CUDA): saves a byte per element.
 
-    Outside of training mode it does nothing.
+    The mask comes before the result (``dropout_cuda`` in aten/src/ATen/native/cuda/Dropout.cu). Outside of
+    training mode it does nothing.
     """
     if not x.tape.training:
         return x
     node = begin(_dropout, x)
-    result = finish(node, like(x, "dropout"))
     mask = like(x, "dropout_mask", Dtype.BOOL)
+    result = finish(node, like(x, "dropout"))
     if node is not None:
         node.save(x.tape, mask)
     return result

@@ -19,13 +19,13 @@ RNG_STATE = 5056
 """Bytes of the CPU generator's state, which checkpointing keeps (for a GPU too, but in host memory)."""
 
 
-BOOKKEEPING = 12 * 1024
+BOOKKEEPING = 16 * 1024
 """Bytes by which a real peak may exceed the simulated one: what the rules leave out and is alive then."""
 
 
 def of_simulation(trace: Trace, workload: Workload) -> list[int]:
     """Events of the last simulated step as a CPU would make them, at least 1 KiB each."""
-    skipped = _left_out(trace) | set(trace.once)
+    skipped = left_out(trace) | set(trace.once)
     events: list[int] = []
     for event in trace.events[trace.cycles[-1] :]:
         block = max(event, ~event)
@@ -58,7 +58,7 @@ def allowance(workload: Workload) -> int:
     return BOOKKEEPING + regions * RNG_STATE
 
 
-def _left_out(trace: Trace) -> set[int]:
+def left_out(trace: Trace) -> set[int]:
     """Blocks that exist on a GPU only, and boolean masks."""
     found: set[int] = set()
     last = ""

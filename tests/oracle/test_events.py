@@ -15,8 +15,9 @@ from tests.oracle import artefacts
 from tests.oracle.cases import CASES, TINY, workload
 from tests.oracle.cpu_step import second_step
 from tests.oracle.family_cases import FAMILY_CASES
+from tests.oracle.older_cases import OLDER_CASES
 
-ALL = CASES | FAMILY_CASES
+ALL = CASES | FAMILY_CASES | OLDER_CASES
 SHOWN = 5
 
 
@@ -44,7 +45,7 @@ def test_the_simulated_events_are_those_of_a_real_step(name: str) -> None:
     case, events, trace = measured(name)
     real = artefacts.of_profiler(events, case)
     simulated = artefacts.of_simulation(trace, case)
-    assert len(real) > 400
+    assert len(real) > 200
     assert differences(simulated, real)[:SHOWN] == []
 
 
