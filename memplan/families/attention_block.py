@@ -108,12 +108,11 @@ class Block:
     ) -> tuple[Tensor, Tensor | None]:
         """Attention and the output projection; the caller still holds query, key and value."""
         weights: Tensor | None = None
+        capped, dropout = self.shape.attention_softcap, self.shape.dropout.attention
         if self.kind is Attention.EAGER:
-            output, weights = attention.eager(
-                query, key, value, mask, softcapped=self.shape.attention_softcap
-            )
+            output, weights = attention.eager(query, key, value, mask, softcapped=capped, dropout=dropout)
         else:
-            output = attention.sdpa(self.kind, query, key, value, mask)
+            output = attention.sdpa(self.kind, query, key, value, mask, dropout=dropout)
         batch, heads, length, width = query.shape
         output = shapes.contiguous(shapes.view(output, (batch, length, heads * width)))
         output = self.linears["o_proj"](output)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from memplan.domain.architecture import Architecture
+from memplan.domain.architecture import Architecture, Dropout
 from memplan.families.config import Config, head_dim, key_value_heads
 from memplan.simulator.activations import ACTIVATIONS
 
 
 def decoder_shape(read: Config, *, act: str = "hidden_act") -> Architecture:
-    """Dimensions, heads, activation (under the key ``act``) and biases of the attention.
+    """Dimensions, heads, activation (under the key ``act``), biases and dropout of the attention.
 
     Raises:
         FieldError: a value has the wrong type or range, or the heads do not divide.
@@ -29,4 +29,5 @@ def decoder_shape(read: Config, *, act: str = "hidden_act") -> Architecture:
         attention_bias=bias,
         output_bias=bias,
         hidden_act=read.choice(act, ACTIVATIONS),
+        dropout=Dropout(attention=read.rate("attention_dropout")),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from memplan.domain.architecture import Architecture
+from memplan.domain.architecture import Architecture, Dropout
 from memplan.domain.workload import Attention, Workload
 from memplan.families.attention_block import PROJECTIONS, Block
 from memplan.families.config import Config, Where, head_dim, key_value_heads
@@ -70,6 +70,7 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
         attention_bias=model_type == "qwen2" or (model_type == "llama" and read.flag("attention_bias")),
         output_bias=model_type == "llama" and read.flag("attention_bias"),
         mlp_bias=model_type == "llama" and read.flag("mlp_bias"),
+        dropout=Dropout(attention=read.rate("attention_dropout")),
         sliding_window=window,
         layer_types=late_windows(read, window) if model_type == "qwen2" else (),
     )

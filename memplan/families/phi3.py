@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from memplan.domain.architecture import Architecture, Dropout
+from memplan.domain.architecture import Architecture
 from memplan.domain.workload import Attention, Workload
 from memplan.families import attention_block
 from memplan.families.config import Config, Where
@@ -53,7 +53,7 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
         output_bias=False,
         sliding_window=read.size_or_none("sliding_window"),
         rotary_dim=int(shape.head_dim * _rotary_share(read)),
-        dropout=Dropout(hidden=read.rate("resid_pdrop")),
+        dropout=replace(shape.dropout, hidden=read.rate("resid_pdrop")),
     )
 
 

@@ -62,7 +62,13 @@ def _normalized(x: Tensor, dtype: Dtype) -> Tensor:
 
 
 def eager(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, softcapped: bool = False
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    *,
+    softcapped: bool = False,
+    dropout: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """transformers' ``eager_attention_forward``: returns the output (B, S, H, D) and the probabilities.
 
@@ -80,6 +86,8 @@ def eager(
     if mask is not None:
         weights = ops.add(weights, mask)
     weights = ops.to(softmax_fp32(weights), query.dtype)
+    if dropout:
+        weights = ops.dropout(weights)
     return shapes.contiguous(shapes.transpose(matmul(weights, value), 1, 2)), weights
 
 
