@@ -12,6 +12,8 @@ from memplan.dialects.header import HEADER_KEYS, check_version, target
 from memplan.dialects.reading import Document, FieldChange, Intake, Origin, Reading
 from memplan.dialects.schema import SECTIONS, SINGLES, spelled
 from memplan.documents.tree import MappingNode
+from memplan.domain.allocator import AllocatorOptions
+from memplan.domain.allocator import spelled as spelled_divisions
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.edit import Advice, Edit
@@ -178,6 +180,18 @@ def _spelling(unit: str, workload: Workload) -> Any:
     return _plain(value)
 
 
+def _allocator(options: AllocatorOptions) -> dict[str, Any]:
+    """The options that are not the default."""
+    found = {
+        item.name: getattr(options, item.name)
+        for item in fields(options)
+        if getattr(options, item.name) != item.default
+    }
+    if "roundup_power2_divisions" in found:
+        found["roundup_power2_divisions"] = spelled_divisions(options.roundup_power2_divisions)
+    return found
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Checkpointing):
         return value.name if value.every < 2 else {"every": value.every}
@@ -185,6 +199,8 @@ def _plain(value: Any) -> Any:
         return {"chunked": value.chunks} if value.kind == "chunked" else value.kind
     if isinstance(value, Adapter | Quantization):
         return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, AllocatorOptions):
+        return _allocator(value) or "none"
     if isinstance(value, Dtype):
         return value.label
     if isinstance(value, tuple):

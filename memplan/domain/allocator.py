@@ -81,6 +81,14 @@ def divisions(text: str) -> tuple[int, ...]:
     return tuple(1 if value is None else value for value in found)
 
 
+def spelled(numbers: tuple[int, ...]) -> str:
+    """``divisions`` as text: one number, or one for each size in MB."""
+    if len(set(numbers)) == 1:
+        return str(numbers[0])
+    *others, last = numbers
+    return f"[{','.join(f'{1 << place}:{count}' for place, count in enumerate(others))},>:{last}]"
+
+
 def _entries(text: str) -> list[str]:
     """Options between commas that are not within brackets."""
     entries, depth, start = [], 0, 0

@@ -88,8 +88,9 @@ class DeviceMemory:
     failure: OutOfMemory | None = None
 
     def stays_within(self, limit: int) -> bool:
-        """Whether even the upper bound does; never when there is none."""
-        return self.high <= limit and not any(gap.unbounded for gap in self.gaps)
+        """Whether even the upper bound does; never when there is none, or when the run dies."""
+        bounded = not any(gap.unbounded for gap in self.gaps)
+        return self.failure is None and bounded and self.high <= limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

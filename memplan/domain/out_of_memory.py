@@ -12,6 +12,9 @@ from memplan.domain.trace import Phase
 class OutOfMemory:
     """``tried`` bytes were asked of the driver in ``phase``, for ``tensor``, when ``free`` were left.
 
+    ``allowed`` is the process's share if it was given one; ``certain`` says that nothing that is not
+    modelled could avert it.
+
     ``in_use`` is what the process holds, its context included; ``allocated`` and ``cached`` are PyTorch's.
     """
 
@@ -23,14 +26,17 @@ class OutOfMemory:
     cached: Bytes
     phase: Phase
     tensor: str
+    allowed: Bytes | None = None
+    certain: bool = False
 
     @property
     def message(self) -> str:
         """PyTorch's own words (``DeviceCachingAllocator::malloc`` in c10/cuda/CUDACachingAllocator.cpp)."""
+        allowed = f"{_size(self.allowed)} allowed; " if self.allowed is not None else ""
         return (
             f"CUDA out of memory. Tried to allocate {_size(self.tried)}. GPU 0 has a total capacity of "
             f"{_size(self.capacity)} of which {_size(self.free)} is free. Including non-PyTorch memory, "
-            f"this process has {_size(self.in_use)} memory in use. Of the allocated memory "
+            f"this process has {_size(self.in_use)} memory in use. {allowed}Of the allocated memory "
             f"{_size(self.allocated)} is allocated by PyTorch, and {_size(self.cached)} is reserved by "
             f"PyTorch but unallocated."
         )

@@ -67,7 +67,8 @@ def _declared(model: DeclaredModel) -> Trace:
 
 
 def _verdict(memory: DeviceMemory, target: Target) -> Verdict:
-    """A run fits when even the upper bound does, and does not when not even the lower one does."""
+    """It fits when even the upper bound does, and does not when the lower one does not or it surely dies."""
     if memory.stays_within(target.limit):
         return Verdict.FITS
-    return Verdict.DOES_NOT_FIT if memory.low > target.limit else Verdict.UNDECIDED
+    certain = memory.failure is not None and memory.failure.certain
+    return Verdict.DOES_NOT_FIT if certain or memory.low > target.limit else Verdict.UNDECIDED

@@ -12,19 +12,27 @@ from memplan.simulator.replay import Failure, Replay, replay
 
 def within(workload: Workload, target: Target, trace: Trace, budget: int) -> Replay:
     """The trace with ``budget`` bytes for PyTorch: cached memory is returned when it runs short."""
+    share = allowed(workload, target)
+    return replay(trace, options=workload.allocator, budget=max(budget, 0), allowed=share)
+
+
+def allowed(workload: Workload, target: Target) -> int | None:
+    """What ``set_per_process_memory_fraction`` lets PyTorch reserve, if it was called."""
     fraction = workload.allocator.memory_fraction
-    allowed = None if fraction is None else int(fraction * target.usable)
-    return replay(trace, options=workload.allocator, budget=max(budget, 0), allowed=allowed)
+    return None if fraction is None else int(fraction * target.usable)
 
 
 def first_failure(workload: Workload, target: Target, trace: Trace) -> OutOfMemory | None:
     """The first allocation that fails on a target even after all cached memory was given back."""
     failure = within(workload, target, trace, target.limit - target.context).failure
-    return None if failure is None else out_of_memory(failure, target)
+    return None if failure is None else out_of_memory(workload, failure, target)
 
 
-def out_of_memory(failure: Failure, target: Target) -> OutOfMemory:
+def out_of_memory(
+    workload: Workload, failure: Failure, target: Target, *, certain: bool = False
+) -> OutOfMemory:
     """A failed allocation with the figures PyTorch would print on the target."""
+    share = allowed(workload, target)
     in_use = target.context + failure.reserved
     return OutOfMemory(
         tried=Bytes(failure.asked),
@@ -35,6 +43,8 @@ def out_of_memory(failure: Failure, target: Target) -> OutOfMemory:
         cached=Bytes(failure.reserved - failure.allocated),
         phase=failure.phase,
         tensor=label(failure.tag),
+        allowed=None if share is None else Bytes(share),
+        certain=certain,
     )
 
 

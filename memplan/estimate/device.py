@@ -8,7 +8,7 @@ from memplan.domain.estimate import DeviceMemory, Gap
 from memplan.domain.target import Target
 from memplan.domain.trace import Phase, Trace
 from memplan.domain.workload import Workload
-from memplan.estimate.capacity import out_of_memory, within
+from memplan.estimate.capacity import allowed, out_of_memory, within
 from memplan.estimate.components import components
 from memplan.estimate.gaps import gaps
 from memplan.estimate.growth import left_behind
@@ -27,7 +27,8 @@ def device(workload: Workload, target: Target | None, trace: Trace) -> DeviceMem
     if target is None:
         return _memory(workload, trace, free, context, others)
     above = sum(gap.high for gap in others if not gap.cached)
-    room = target.limit - context
+    share = allowed(workload, target)
+    room = target.limit - context if share is None else min(target.limit - context, share)
     if free.peak.reserved + above + sum(gap.high for gap in others if gap.cached) <= room:
         return _memory(workload, trace, free, context, others)
     for budget in dict.fromkeys((room - above, room)):
@@ -59,8 +60,9 @@ def _memory(
     failure = None
     simulated = isinstance(workload.model, Architecture)
     if simulated and died is not None and died.failure is not None and target is not None:
-        failure = out_of_memory(died.failure, target)
-        if not any(gap.low or gap.unbounded for gap in others):
+        certain = not any(gap.low or gap.unbounded for gap in others)
+        failure = out_of_memory(workload, died.failure, target, certain=certain)
+        if certain:
             low = max(low, min(process, failure.in_use + failure.tried))
     return DeviceMemory(
         peak_allocated=Bytes(peak.allocated),

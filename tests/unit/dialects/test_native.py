@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from memplan.dialects import edits
+from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import FieldError, MemplanError, UnknownNameError
@@ -35,6 +36,7 @@ world: {data_parallel: 4, sharding: zero3}
 framework: {torch: "2.10", transformers: 5.17}
 loop: {outputs: kept}
 attention_mask: true
+allocator: {expandable_segments: true, roundup_power2_divisions: "[256:1,>:8]"}
 target: {gpu: t4, margin: 10%, profile: balanced}
 """
 
@@ -190,3 +192,33 @@ def test_a_block_list_is_not_rewritten_in_place(tmp_path: Path) -> None:
     assert written == ()
     assert "several lines" in advice[0].message
     assert advice[0].line == 4
+
+
+ALLOCATORS = [
+    ("allocator: none", AllocatorOptions()),
+    ("allocator: 'expandable_segments:True'", AllocatorOptions(expandable_segments=True)),
+    ("allocator: {max_split_size_mb: 64}", AllocatorOptions(max_split_size_mb=64)),
+    ("allocator: {roundup_power2_divisions: 8}", AllocatorOptions(roundup_power2_divisions=(8,) * 16)),
+]
+
+
+@pytest.mark.parametrize(("line", "options"), ALLOCATORS)
+def test_the_allocator_is_given_by_its_variable_or_option_by_option(
+    line: str, options: AllocatorOptions, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(HEAD + line + "\n", encoding="utf-8")
+    reading = read(path)
+    assert reading.workload.allocator == options
+    written, advice = edits(reading, [("allocator", options, AllocatorOptions(expandable_segments=True))])
+    assert advice == ()
+    assert options == AllocatorOptions(expandable_segments=True) or len(written) == 1
+
+
+def test_an_allocator_option_that_is_not_simulated_is_an_error_at_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(HEAD + "allocator: 'backend:cudaMallocAsync'\n", encoding="utf-8")
+    with pytest.raises(FieldError, match="'backend' is no option that is simulated") as caught:
+        read(path)
+    assert caught.value.location is not None
+    assert caught.value.location.line == 3
