@@ -11,6 +11,7 @@ FLOPs of one pass (a multiply and an add count as two):
 - attention 4·T·S·a per block forward (two products), twice that backward. Kernels that never
   store the scores skip the masked half, and compute the scores again in backward: 2.5 times the
   forward (Dao, arXiv:2307.08691, §4.1);
+- of experts only those count that a token passes, though all weights are read;
 - checkpointed blocks run their forward once more (Korthikanti et al., arXiv:2205.05198, §5).
 
 Bytes of one pass: every weight read once per forward, backward and recomputation, gradients written
@@ -85,10 +86,13 @@ class _Pass:
         recomputed = _recomputed_share(workload, layers)
         weights, in_blocks = _product_weights(model)
         adapters, trained = _trained_weights(workload, model)
-        block_forward = 2 * (in_blocks + adapters) * tokens
+        idle = _idle_weights(model)
+        busy = weights - idle + adapters
+        trained_busy = trained - idle if workload.adapter is None else trained
+        block_forward = 2 * (in_blocks - idle + adapters) * tokens
         attention, attention_backward = _attention_flops(workload, model)
-        forward = 2 * (weights + adapters) * tokens + attention
-        backward = 2 * (weights + adapters) * tokens + 2 * trained * tokens + attention_backward
+        forward = 2 * busy * tokens + attention
+        backward = 2 * busy * tokens + 2 * trained_busy * tokens + attention_backward
         scores = _score_traffic(workload, model)
         itemsize = _compute_dtype(workload).itemsize
         weight_reads = weights * (2 + recomputed * in_blocks / weights) * itemsize
@@ -111,6 +115,15 @@ def _product_weights(model: Architecture) -> tuple[int, int]:
     """Weights in matrix products, of the model and of its blocks; an embedding is a lookup, a head is not."""
     blocks = sum(group.parameters for group in model.groups if group.component == _PROJECTION_COMPONENT)
     return blocks + model.vocab_size * model.hidden_size, blocks
+
+
+def _idle_weights(model: Architecture) -> int:
+    """Weights of the experts that a token does not pass: read like the others, but not multiplied with."""
+    mixture = model.mixture
+    if mixture is None:
+        return 0
+    experts = sum(group.parameters for group in model.groups if len(group.shape) == 3)
+    return experts * (mixture.experts - mixture.chosen) // mixture.experts
 
 
 def _trained_weights(workload: Workload, model: Architecture) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from memplan import profiles
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.target import Target
 from memplan.domain.workload import Adapter, Attention, Checkpointing, Task, Workload
+from memplan.families import architecture
 from memplan.families.llama import PROJECTIONS
 from memplan.levers.cost import slowdown
 from tests.planning import HIDDEN, INNER, LAYERS, VOCABULARY, workload
@@ -83,3 +84,13 @@ def test_declared_models_and_generation_have_no_modelled_time() -> None:
     declared = Workload(model=DeclaredModel(tensors=(), values=()))
     assert slowdown(declared, declared, None) == 1.0
     assert slowdown(LONG.changed("task", Task.GENERATE), LONG, None) == 1.0
+
+
+def test_only_the_experts_a_token_passes_cost_arithmetic() -> None:
+    config = {"model_type": "mixtral", "num_hidden_layers": 2, "vocab_size": 1000, "num_local_experts": 8}
+    long = {"batch": LONG.batch, "sequence": LONG.sequence}
+    few, many = (
+        Workload(model=architecture(config | {"num_experts_per_tok": count}, lambda _: None), **long)
+        for count in (2, 8)
+    )
+    assert 2.5 < slowdown(few, many, profiles.target("h100")) < 4
