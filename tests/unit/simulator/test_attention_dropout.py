@@ -1,4 +1,4 @@
-"""Dropout on attention probabilities: a mask where they are stored, none where the kernel drops out itself."""
+"""Dropout on attention probabilities: a mask where they are stored, none where the kernel does it itself."""
 
 from __future__ import annotations
 
