@@ -25,10 +25,12 @@ from memplan.domain.workload import (
     Batch,
     Checkpointing,
     Framework,
+    Generate,
     Optimizer,
     Precision,
     Quantization,
     Sequence,
+    Task,
     Workload,
 )
 from memplan.families import architecture
@@ -59,6 +61,9 @@ QUANTIZATIONS = {"bnb nf4, blocksize 64, double_quant=False": "nf4"}
 _TRAINER_KEEPS_NO_OUTPUTS = ("fms",)
 """The Hugging Face Trainer drops a model's outputs with the local scope of ``compute_loss``."""
 
+_PREFILL = ("vramcalc",)
+"""Suites whose rows of inference are one pass over a prompt of declared length."""
+
 _OWN_MODEL_CODE = ("litgpt", "torchtune")
 
 
@@ -88,8 +93,12 @@ def left_out(row: Row) -> str | None:
 def workload(row: Row) -> Workload:
     """What a covered row says was run."""
     lora = row["lora"]
+    generates = row["task"] == "generate"
     return Workload(
         model=shape(row),
+        task=Task.GENERATE if generates else Task.TRAIN,
+        # One forward pass over a whole prompt, with a cache.
+        generate=Generate(prompt=row["seq_len"], new_tokens=1, logits="all") if generates else Generate(),
         precision=Precision(params=_params(row), autocast=_autocast(row["compute_dtype"])),
         batch=Batch(micro=row["micro_batch"], accumulation=row["grad_accum"]),
         sequence=Sequence(length=row["seq_len"]),
@@ -127,7 +136,7 @@ def _obstacles(row: Row) -> Iterator[str]:
         yield "batches of varying length; reserved memory above a baseline is what was measured"
     if suite == "hf-docs":
         yield "BERT with Adafactor or 8-bit Adam is not simulated yet"
-    if not loss.startswith("HF default"):
+    if loss is not None and not loss.startswith("HF default"):
         yield "fused loss and norm kernels are not simulated yet"
     if "model_type" not in (row.get("model_config") or {}) and _profile(row) is None:
         yield f"the family of {row['model']} is not simulated yet"
@@ -144,8 +153,8 @@ def _no_training_size(row: Row) -> Iterator[str]:
     """Rows that are no single-GPU training run in plain precision with a size measured."""
     if row["kind"] == "fit_boundary":
         yield "an outcome (it ran, or ran out of memory) and not a size"
-    if row["task"] in ("generate", "inference"):
-        yield "inference is not simulated yet"
+    if row["task"] in ("generate", "inference") and row["suite"] not in _PREFILL:
+        yield "inference with other model code than transformers', or of unknown length"
     if row["scope"] != "end_to_end":
         yield "a part of a run: loading, one operator, a context, an adapter"
     if row["world_size"] != 1:
