@@ -1,6 +1,7 @@
 # make demo   watch a config that does not fit a GTX 1650 become one that does
 # make test   all tests          make lint    style, types, layers, docs
 # make truth  estimates against measured runs        make bench   speed
+# make peers  the same runs through other estimators make docs    transcripts
 PYTHON ?= python3
 VENV ?= .venv
 # The CPU build is enough: no test needs a GPU. Pinned, so that pip never resolves it on its own.
@@ -10,7 +11,7 @@ WORKERS ?= 2
 
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint truth bench docs index clean
+.PHONY: demo test lint truth peers bench docs index clean
 
 demo: $(VENV)/.installed
 	@PATH="$(abspath $(BIN)):$$PATH" sh examples/demo.sh
@@ -28,6 +29,10 @@ lint: $(VENV)/.dev
 
 truth: $(VENV)/.torch
 	$(BIN)/python benchmarks/truth.py
+
+# Installs other projects' tools from PyPI, below the user's cache folder.
+peers: $(VENV)/.installed
+	$(BIN)/python benchmarks/peers.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/startup.py

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import truth_rows
+from benchmarks.tables import Table, aligned, piped
 from benchmarks.truth_comparison import ALLOCATED, MIB, RESERVED, STAGES, Comparison, Figure, Report, report
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -30,7 +31,6 @@ WORDS = {
     "optimizer_step_peak": "peak of the optimizer step",
 }
 
-Table = list[list[str]]
 Name = Callable[[Comparison], str]
 
 
@@ -51,10 +51,10 @@ def as_json(found: Report) -> str:
 def as_text(found: Report) -> str:
     """Aligned tables, and every row that is left out."""
     parts = [
-        _aligned(_sizes(found.covered, _id)),
-        "difference by phase, MiB\n" + _aligned(_phases(found.covered)),
-        _aligned(_summary(found)),
-        "older stacks than the one simulated\n" + _aligned(_sizes(found.other_stacks, _id)),
+        aligned(_sizes(found.covered, _id)),
+        "difference by phase, MiB\n" + aligned(_phases(found.covered)),
+        aligned(_summary(found)),
+        "older stacks than the one simulated\n" + aligned(_sizes(found.other_stacks, _id)),
         f"{len(found.left_out)} rows left out\n"
         + "".join(f"{row['id']}: {reason}\n" for row, reason in found.left_out),
     ]
@@ -66,12 +66,12 @@ def as_markdown(found: Report) -> str:
     reasons = Counter(reason for _, reason in found.left_out)
     compared = len(found.covered) + len(found.other_stacks)
     parts = [
-        _piped(_sizes(found.covered, lambda case: case.label)),
-        _piped(_summary(found)),
+        piped(_sizes(found.covered, lambda case: case.label)),
+        piped(_summary(found)),
         "Two runs on releases older than those simulated:\n",
-        _piped(_sizes(found.other_stacks, lambda case: case.label)),
+        piped(_sizes(found.other_stacks, lambda case: case.label)),
         f"Of {compared + len(found.left_out)} published rows {compared} are compared. The others:\n",
-        _piped([["rows", "left out because"]] + [[str(count), why] for why, count in reasons.most_common()]),
+        piped([["rows", "left out because"]] + [[str(count), why] for why, count in reasons.most_common()]),
     ]
     return "\n".join(parts)
 
@@ -149,23 +149,6 @@ def _percent(figure: Figure | None) -> str:
         return ""
     error = round(figure.error, 3)
     return f"{error:+.3f} %" if error else "0.000 %"
-
-
-def _aligned(table: Table) -> str:
-    """Columns padded with spaces: the first to the left, numbers to the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
-    lines = []
-    for first, *rest in table:
-        cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
-    return "\n".join(lines) + "\n"
-
-
-def _piped(table: Table) -> str:
-    """A Markdown table."""
-    heading, *rows = table
-    rule = ["---", *["---:"] * (len(heading) - 1)] if len(heading) > 2 else ["---:", "---"]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (heading, rule, *rows))
 
 
 if __name__ == "__main__":
