@@ -14,7 +14,7 @@ from benchmarks.truth_rows import Row
 from memplan import profiles
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
-from memplan.domain.workload import Workload
+from memplan.domain.workload import Task, Workload
 
 PROCESS = "process (reserved + cuda_context)"
 """What the T4 rows give for the whole process."""
@@ -54,6 +54,11 @@ class Case:
         """The dtype of matrix products."""
         precision = self.workload.precision
         return precision.autocast or precision.params
+
+    @property
+    def generates(self) -> bool:
+        """Whether the row is one of generation."""
+        return self.workload.task is Task.GENERATE
 
     @property
     def mixed(self) -> bool:
@@ -136,10 +141,20 @@ def _native(case: Case) -> dict[str, Any]:
     }
     if workload.precision.autocast:
         written["precision"]["autocast"] = workload.precision.autocast.label
+    if case.generates:
+        generate = workload.generate
+        written |= {
+            "task": "generate",
+            "generate": {item.name: getattr(generate, item.name) for item in fields(generate)},
+        }
     for name in ("adapter", "quantization"):
         part = getattr(workload, name)
         if part is not None:
-            written[name] = {item.name: _plain(getattr(part, item.name)) for item in fields(part)}
+            written[name] = {
+                item.name: _plain(getattr(part, item.name))
+                for item in fields(part)
+                if getattr(part, item.name) != item.default
+            }
     return written
 
 

@@ -48,7 +48,6 @@ class Tool:
     name: str
     steps: tuple[tuple[str, ...], ...]
     packages: tuple[str, ...]
-    counts: str
     obstacle: Callable[[Case], str | None]
     call: Callable[[Case, Path, Path], Call]
     read: Callable[[str], Figures]
@@ -97,16 +96,16 @@ def _read_memplan(printed: str) -> Figures:
 
 
 def _vramcalc_obstacle(case: Case) -> str | None:
-    if case.workload.quantization:
-        return "no quantized weights"
-    return None
+    return "no quantized weights" if case.workload.quantization else None
 
 
 def _vramcalc(case: Case, programs: Path, folder: Path) -> Call:
     workload = case.workload
     kernels = {Attention.EAGER: "eager", Attention.FLASH_ATTENTION_2: "flash"}
     arguments = [str(programs / "vramcalc"), "estimate", str(peers_cases.write_config(case, folder))]
-    arguments += ["--train", "--dtype", case.compute.label, "--precision", "amp" if case.mixed else "pure"]
+    if not case.generates:
+        arguments += ["--train", "--precision", "amp" if case.mixed else "pure"]
+    arguments += ["--dtype", case.compute.label]
     arguments += ["--batch", str(workload.batch.micro), "--seq", str(workload.sequence.length)]
     arguments += ["--attn", kernels.get(workload.attention, "sdpa"), "--json"]
     if workload.adapter:
@@ -125,6 +124,8 @@ _FITCHECK_GPUS = {"t4": "t4", "rtx-a6000": "a6000", "a100-80gb": "a100-80"}
 
 
 def _fitcheck_obstacle(case: Case) -> str | None:
+    if case.generates:
+        return "weights and cache of inference, not what a prefill computes"
     return "no fp32 parameters under autocast" if case.mixed else None
 
 
@@ -154,6 +155,8 @@ def _read_fitcheck(printed: str) -> Figures:
 
 
 def _only_mixed(case: Case) -> str | None:
+    if case.generates:
+        return "training alone"
     if case.workload.adapter:
         return "no adapters"
     return None if case.mixed else "half precision means fp32 masters to it, which the run did not have"
@@ -184,7 +187,6 @@ TOOLS = (
         name="memplan",
         steps=(),
         packages=(),
-        counts="every allocation of a simulated step",
         obstacle=lambda _: None,
         call=_memplan,
         read=_read_memplan,
@@ -193,7 +195,6 @@ TOOLS = (
         name="vramcalc",
         steps=(("vramcalc==0.1.2",),),
         packages=("vramcalc==0.1.2",),
-        counts="formulas for weights, states, activations",
         obstacle=_vramcalc_obstacle,
         call=_vramcalc,
         read=_read_vramcalc,
@@ -202,7 +203,6 @@ TOOLS = (
         name="fitcheck-llm",
         steps=(("fitcheck-llm==0.3.1",),),
         packages=("fitcheck-llm==0.3.1",),
-        counts="formulas, with overheads measured on a T4",
         obstacle=_fitcheck_obstacle,
         call=_fitcheck,
         read=_read_fitcheck,
@@ -212,7 +212,6 @@ TOOLS = (
         # torch first and pinned, so that pip does not resolve another build of it.
         steps=((_TORCH,), (_TORCH, "accelerate==1.15.0", "transformers==5.23.0")),
         packages=("accelerate==1.15.0",),
-        counts="weights, gradients and states by parameter count",
         obstacle=_only_mixed,
         call=_accelerate,
         read=_read_last_line,
@@ -224,7 +223,6 @@ TOOLS = (
             (_TORCH, "--no-build-isolation", "deepspeed==0.19.8"),
         ),
         packages=("deepspeed==0.19.8",),
-        counts="weights, gradients and states by parameter count",
         obstacle=_only_mixed,
         call=_deepspeed,
         read=_read_last_line,
