@@ -8,7 +8,7 @@ from __future__ import annotations
 from memplan.domain.dtype import Dtype
 from memplan.simulator import masks
 from memplan.simulator.autograd import Gradients, Node, begin
-from memplan.simulator.ops import finish
+from memplan.simulator.ops import finish, like
 from memplan.simulator.tensor import Tensor
 
 _WIDEST_IN_REGISTERS = 128
@@ -24,7 +24,7 @@ def _inputs(saved: tuple[Tensor | None, ...]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _rows_by_head(x: Tensor, op: str) -> Tensor:
-    """A result shaped (B, H, S, D) whose memory is laid out (B, S, H, D), as the fused kernels do."""
+    """A result shaped (B, H, S, D) whose memory is laid out (B, S, H, D), as the efficient kernel does."""
     _, heads, length, width = x.shape
     strides = (length * heads * width, width, heads * width, 1)
     return x.tape.empty(x.shape, x.dtype, op, strides)
@@ -38,9 +38,9 @@ def _flash_backward(node: Node, _: Tensor) -> Gradients:
     tape = query.tape
     batch, heads, length, width = query.shape
     padded = (batch, heads, -(-length // 128) * 128, -(-width // 32) * 32)
-    of_query = _rows_by_head(query, "flash_backward")
-    of_key = _rows_by_head(key, "flash_backward")
-    of_value = _rows_by_head(value, "flash_backward")
+    of_query = like(query, "flash_backward")
+    of_key = like(key, "flash_backward")
+    of_value = like(value, "flash_backward")
     row_sums = tape.empty(padded[:3], Dtype.FP32, "softmax_d")
     accumulator = tape.empty(padded, Dtype.FP32, "dq_accum")
     if key.shape[1] != heads:
@@ -52,10 +52,13 @@ def _flash_backward(node: Node, _: Tensor) -> Gradients:
 
 
 def flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """FlashAttention-2: saves q, k, v, the output and the fp32 log-sum-exp (B, H, S)."""
+    """FlashAttention-2: saves q, k, v, the output and the fp32 log-sum-exp (B, H, S).
+
+    Its results lie in memory as its inputs do (``empty_like`` in ``mha_fwd`` and ``mha_bwd``).
+    """
     tape = query.tape
     node = begin(_flash_backward, query, key, value)
-    result = finish(node, _rows_by_head(query, "flash_attention"))
+    result = finish(node, like(query, "flash_attention"))
     logsumexp = tape.empty(query.shape[:3], Dtype.FP32, "logsumexp")
     if node is not None:
         node.save(tape, query, key, value, result.detach(), logsumexp)

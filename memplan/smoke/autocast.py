@@ -39,6 +39,9 @@ FP32 = (
 SET_DTYPE = ("softmax.int", "log_softmax.int", "cumsum", "cumprod", "sum", "sum.dim_IntList", "prod")
 """Ops told to compute in float32 unless the call names a dtype."""
 
+UNTOUCHED = ("cat", "stack", "index_copy")
+"""Ops whose arguments only the CPU's lists bring to one dtype first; CUDA's kernels read them as they are."""
+
 _CPU = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -50,12 +53,10 @@ def cuda_lists() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            for name in FP32:
-                if (op := _overload(name)) is not None:
-                    library.impl(name, _in_fp32(op), "AutocastCPU")
-            for name in SET_DTYPE:
-                if (op := _overload(name)) is not None:
-                    library.impl(name, _with_dtype(op), "AutocastCPU")
+            for names, kernel in ((FP32, _in_fp32), (SET_DTYPE, _with_dtype), (UNTOUCHED, _as_it_is)):
+                for name in names:
+                    if (op := _overload(name)) is not None:
+                        library.impl(name, kernel(op), "AutocastCPU")
         yield
     finally:
         library._destroy()
@@ -71,6 +72,14 @@ def _in_fp32(op: Any) -> Any:
     def run(*args: Any, **kwargs: Any) -> Any:
         with torch._C._ExcludeDispatchKeyGuard(_CPU):
             return op(*[_to_fp32(arg) for arg in args], **{name: _to_fp32(kwargs[name]) for name in kwargs})
+
+    return run
+
+
+def _as_it_is(op: Any) -> Any:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with torch._C._ExcludeDispatchKeyGuard(_CPU):
+            return op(*args, **kwargs)
 
     return run
 

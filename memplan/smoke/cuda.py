@@ -94,12 +94,23 @@ def _embedding_backward(args: Any, __: Any, _: Capability) -> Iterator[Temporary
         yield "orig_indices", tuple(ids.shape), Dtype.INT64
 
 
+def _index_put(args: Any, _: Any, __: Capability) -> Iterator[Temporary]:
+    """Accumulating, it sorts positions by ``cub`` (``index_put_with_sort_kernel`` in cuda/Indexing.cu)."""
+    index = next(tensor for tensor in args[1] if tensor is not None)
+    if len(args) > 3 and args[3]:
+        rows = (index.numel(),)
+        for name in ("index_linear", "index_sorted", "index_order", "index_range"):
+            yield name, rows, Dtype.INT64
+        yield "radix_sort", (2, *rows), Dtype.INT64
+
+
 _RULES: dict[Any, Rule] = {
     aten._safe_softmax.default: _safe_softmax,
     aten._softmax_backward_data.default: _softmax_backward,
     aten._scaled_dot_product_flash_attention_backward.default: _flash_backward,
     aten._scaled_dot_product_efficient_attention_backward.default: _efficient_backward,
     aten.embedding_dense_backward.default: _embedding_backward,
+    aten.index_put.default: _index_put,
 }
 
 
@@ -112,3 +123,20 @@ def temporaries(func: Any, args: Any, result: Any, capability: Capability) -> tu
 def dtype_of(tensor: Any) -> Dtype:
     """A tensor's element type."""
     return DTYPES.get(tensor.dtype) or _SAME_SIZE[tensor.dtype.itemsize]
+
+
+def in_order_of_allocation(func: Any, result: Any) -> Any:
+    """An op's results as its kernel makes them, without the states of random generators."""
+    if func in WITH_RANDOM_STATE:
+        return result[:2]
+    if func is aten.native_dropout.default:
+        # ``dropout_cuda`` in aten/src/ATen/native/cuda/Dropout.cu makes the mask first.
+        return result[::-1]
+    return result if isinstance(result, tuple | list) else (result,)
+
+
+def grouped_product(func: Any, args: Any, kwargs: Any) -> Any:
+    """``grouped_mm`` of any dtype: the kernel takes them all, shape inference for fake tensors bf16 only."""
+    dtype = args[0].dtype
+    left, right, *rest = args
+    return func(left.to(torch.bfloat16), right.to(torch.bfloat16), *rest, **kwargs).to(dtype)

@@ -28,6 +28,9 @@ def cuda_functions(kind: Attention, recorder: Recorder) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(patch.object(functional, "scaled_dot_product_attention", attend))
         stack.enter_context(patch.object(functional, "dropout", partial(_dropout, functional.dropout)))
+        stack.enter_context(
+            patch.object(functional, "cross_entropy", partial(_loss, functional.cross_entropy, recorder))
+        )
         for owner in (functional, torch):
             stack.enter_context(patch.object(owner, "softmax", partial(_softmax, owner.softmax)))
         yield
@@ -45,3 +48,8 @@ def _dropout(plain: Any, x: Any, p: float = 0.5, training: bool = True, inplace:
     if 0 < p < 1 and training and not inplace:
         return torch.native_dropout(x, p, True)[0]
     return plain(x, p, training, inplace)
+
+
+def _loss(plain: Any, recorder: Recorder, *args: Any, **kwargs: Any) -> Any:
+    recorder.enter_loss()
+    return plain(*args, **kwargs)

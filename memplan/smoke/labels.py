@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch.nn.modules import module as hooks
 
 from memplan.smoke.recorder import Recorder
@@ -21,13 +20,14 @@ class Labels:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+        self.inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.head = self.inner.get_output_embeddings()
         self.names = {id(module): plain(name) for name, module in model.named_modules()}
 
     def parameters(self) -> Iterator[tuple[Any, str, str]]:
         """Every parameter with its component and its name, once."""
-        table = self.model.get_input_embeddings().weight
-        matrix = self.head.weight if self.head is not None else None
+        table = self.inner.get_input_embeddings().weight
+        matrix = getattr(self.head, "weight", None)
         for name, parameter in self.model.named_parameters():
             if parameter is table:
                 component = "embeddings"
@@ -46,26 +46,43 @@ def plain(name: str) -> str:
 
 
 @contextmanager
-def scopes(recorder: Recorder, labels: Labels, on_head: Callable[[], None]) -> Iterator[None]:
-    """Keep the recorder's scope at the module that runs; ``on_head`` is told when the head has run."""
+def scopes(recorder: Recorder, labels: Labels) -> Iterator[None]:
+    """Keep the recorder's scope at the module that runs, and tell it when the head and the loss begin."""
 
     def enter(module: Any, _: Any) -> None:
         recorder.scope.append(labels.names.get(id(module), ""))
-        if module is labels.head and not recorder.in_backward:
-            recorder.component = "logits_and_loss"
-            recorder.boundary = torch._C._autograd._get_sequence_nr()
+        if module is labels.head:
+            recorder.enter_head()
 
-    def leave(module: Any, _: Any, __: Any) -> None:
+    def leave(_: Any, __: Any, ___: Any) -> None:
         recorder.scope.pop()
-        if module is labels.head and not recorder.in_backward:
-            on_head()
 
     handles = (
         hooks.register_module_forward_pre_hook(enter),
         hooks.register_module_forward_hook(leave, always_call=True),
     )
     try:
-        yield
+        with _loss(labels.inner, recorder):
+            yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def _loss(model: Any, recorder: Recorder) -> Iterator[None]:
+    """Announce the loss function that transformers' classes call by this name."""
+    plain = getattr(model, "loss_function", None)
+    if plain is None:
+        yield
+        return
+
+    def announced(*args: Any, **kwargs: Any) -> Any:
+        recorder.enter_loss()
+        return plain(*args, **kwargs)
+
+    model.loss_function = announced
+    try:
+        yield
+    finally:
+        model.loss_function = plain

@@ -61,7 +61,8 @@ def build(workload: Workload, written: Mapping[str, Any] | None = None) -> Any:
 
     shape = workload.model
     assert isinstance(shape, Architecture)
-    kernel = "eager" if workload.attention is Attention.EAGER else "sdpa"
+    # Left to itself, transformers takes SDPA where the model has it.
+    kernel = {Attention.EAGER: "eager", Attention.SDPA: None}.get(workload.attention, "sdpa")
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")
         model = AutoModelForCausalLM.from_config(

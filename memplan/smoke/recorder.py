@@ -20,9 +20,18 @@ from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Phase, Trace
 from memplan.simulator.tensor import CUBLASLT_WORKSPACE, cublas_workspace
 from memplan.smoke import engine
-from memplan.smoke.cuda import PRODUCTS, WITH_RANDOM_STATE, Temporary, dtype_of, temporaries
+from memplan.smoke.cuda import (
+    PRODUCTS,
+    Temporary,
+    dtype_of,
+    grouped_product,
+    in_order_of_allocation,
+    temporaries,
+)
 
 aten = torch.ops.aten
+
+LOGITS = "logits_and_loss"
 
 _DEVICE = torch.ops.prim.device.default
 _READS = frozenset((aten._local_scalar_dense.default, aten.is_nonzero.default, aten.equal.default))
@@ -64,8 +73,16 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         workspace = PRODUCTS.get(func)
         if workspace is not None:
             self.take_workspace(workspace)
-        result = func(*args, **kwargs)
-        self._note(func, result[:2] if func in WITH_RANDOM_STATE else result)
+        if func is aten._grouped_mm.default:
+            result = grouped_product(func, args, kwargs)
+        elif func is aten.index_put.default and self.in_backward and not torch.is_grad_enabled():
+            # ``index_backward`` puts into its zeros in place, unless it meets a dispatch mode.
+            result = args[0]
+        else:
+            result = func(*args, **kwargs)
+        for tensor in in_order_of_allocation(func, result):
+            if isinstance(tensor, torch.Tensor):
+                self._note_tensor(func, tensor)
         self._hold(temporaries(func, args, result, self.capability))
         return result
 
@@ -82,6 +99,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         """Begin a new trace, in which the model is loaded."""
         self.trace = Trace()
         self.trace.enter(Phase.LOAD)
+
+    def enter_head(self) -> None:
+        """From here to the end of the forward pass, everything is logits and loss, and so is its gradient."""
+        if not self.in_backward and self.component != LOGITS:
+            self.component = LOGITS
+            self.boundary = torch._C._autograd._get_sequence_nr()
+
+    def enter_loss(self) -> None:
+        """The loss begins, for a model without a head too."""
+        self.enter_head()
+        if self.trace.phases[-1][1] is not Phase.LOSS:
+            self.trace.enter(Phase.LOSS)
 
     def relabel(self, tensor: Any, component: str, name: str, op: str) -> None:
         """Say what a tensor turned out to be."""
@@ -114,12 +143,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             return 1.0 if args[0].is_floating_point() else 1
         return self.answer
 
-    def _note(self, func: Any, result: Any) -> None:
-        found = result if isinstance(result, tuple | list) else (result,)
-        for tensor in found:
-            if isinstance(tensor, torch.Tensor):
-                self._note_tensor(func, tensor)
-
     def _note_tensor(self, func: Any, tensor: Any) -> None:
         storage = tensor.untyped_storage()
         key = storage._cdata
@@ -148,5 +171,5 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             return self.component
         node = torch._C._current_autograd_node()
         if node is not None:
-            self._last = "logits_and_loss" if node._sequence_nr() >= self.boundary else "temporaries"
+            self._last = LOGITS if node._sequence_nr() >= self.boundary else "temporaries"
         return self._last

@@ -72,7 +72,7 @@ class Run:
     def _backward(self, loss: Any) -> None:
         recorder = self.recorder
         recorder.trace.enter(Phase.BACKWARD)
-        recorder.in_backward = True
+        recorder.in_backward, recorder.scope[-1] = True, "backward"
         torch.autograd.backward(loss)
         recorder.in_backward = False
         for parameter in self.trained:

@@ -11,7 +11,7 @@ from unittest import mock
 
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from memplan.domain.trace import Phase, Trace
+from memplan.domain.trace import Trace
 from memplan.domain.workload import Workload
 from memplan.smoke import engine
 from memplan.smoke.autocast import cuda_lists
@@ -63,11 +63,8 @@ def _train(recorder: Recorder, workload: Workload, model: Any) -> Traced:
     for name, buffer in model.named_buffers():
         recorder.relabel(buffer, "blocks", plain(name), "buffer")
 
-    def on_head() -> None:
-        recorder.trace.enter(Phase.LOSS)
-
     run = Run(recorder, workload, model, labels)
-    with scopes(recorder, labels, on_head):
+    with scopes(recorder, labels):
         run.train()
     # Taken while the run is there: what it holds is not freed by the steps.
     return Traced(trace=recorder.trace.closed(), reads=dict(recorder.reads))
