@@ -197,6 +197,25 @@ class ConfigEntry(Entry):
     num_decoder_layers: Count | None = None
     num_heads: Count | None = None
     feed_forward_proj: Words | None = None
+    # Mixtral, Qwen3-MoE, GPT-OSS
+    num_local_experts: Count | None = None
+    num_experts: Count | None = None
+    num_experts_per_tok: Count | None = None
+    moe_intermediate_size: Count | None = None
+    decoder_sparse_step: Count | None = None
+    norm_topk_prob: bool | None = None
+    quantization_config: dict[Literal["quant_method"], Words] | None = None
+    # DeepSeek-V3
+    n_routed_experts: Count | None = None
+    n_shared_experts: Count | None = None
+    n_group: Count | None = None
+    topk_group: Count | None = None
+    first_k_dense_replace: Count | None = None
+    q_lora_rank: Count | None = None
+    kv_lora_rank: Count | None = None
+    qk_nope_head_dim: Count | None = None
+    qk_rope_head_dim: Count | None = None
+    v_head_dim: Count | None = None
     torch_dtype: Literal["float32", "float16", "bfloat16"]
 
     @model_validator(mode="after")

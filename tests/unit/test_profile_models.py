@@ -82,7 +82,10 @@ def test_configs_equal_the_published_files_at_hand() -> None:
         assert model is not None
         for key, value in model.config.items():
             if key in published:
-                assert value == published[key], (hub_id, key)
+                found = published[key]
+                if isinstance(value, dict):
+                    found = {name: found[name] for name in value}
+                assert value == found, (hub_id, key)
                 compared += 1
     if not compared:
         pytest.skip("no published config.json is at hand")
