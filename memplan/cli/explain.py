@@ -37,22 +37,29 @@ def explain(
     dialect: DialectName = None,
     form: FormatOption = Format.TERMINAL,
 ) -> None:
-    """Show what is alive at the peak, tensor by tensor, and where every value comes from."""
+    """Tell the peak: when it is, which tensors are alive and why, what would free them.
+
+    With a component, the arithmetic of its size.
+    """
     from memplan.cli import target
+    from memplan.domain.architecture import Architecture
     from memplan.estimate import estimate as simulate
+    from memplan.estimate.story import story
     from memplan.read import read
 
     reading = read(path, dialect=dialect, overrides=overrides or ())
-    found = simulate(reading.workload, target.of_reading(reading, gpu))
+    on = target.of_reading(reading, gpu)
+    found = simulate(reading.workload, on)
     name = None if component is None else _known(found, component)
+    told = story(reading.workload, on) if isinstance(reading.workload.model, Architecture) else None
     if form is Format.JSON:
         from memplan.reporters import json
 
-        emit(json.render(json.explanation(reading, found, name)))
+        emit(json.render(json.explanation(reading, found, name, told)))
         return
     from memplan.reporters.views.explain import report
 
-    emit_report(report(reading, found, name), form)
+    emit_report(report(reading, found, name, told), form)
 
 
 def _known(found: Estimate, component: str) -> str:

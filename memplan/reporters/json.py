@@ -16,10 +16,12 @@ from memplan.domain.finding import Finding
 from memplan.domain.plan import Alternative, Change, Plan
 from memplan.domain.target import Gpu
 from memplan.domain.workload import Checkpointing
+from memplan.reporters.remedies import remedies
 
 if TYPE_CHECKING:
     from memplan.apply import Applied
     from memplan.dialects.reading import Origin, Reading
+    from memplan.estimate.story import Held, Story
     from memplan.profiles import NamedProfile
 
 NAME = "json"
@@ -124,8 +126,13 @@ def check(passed: bool, findings: Iterable[Finding]) -> dict[str, Any]:
     }
 
 
-def explanation(reading: Reading, found: Estimate, component: str | None = None) -> dict[str, Any]:
-    """``memplan.explain/1``: the components with their tensors, and the origin of every value."""
+def explanation(
+    reading: Reading, found: Estimate, component: str | None = None, story: Story | None = None
+) -> dict[str, Any]:
+    """``memplan.explain/1``: the components with their tensors, and the origin of every value.
+
+    ``held`` says what the tensors alive at the peak wait for: ``until`` is null for what stays.
+    """
     chosen = [part for part in found.device.components if component in (None, part.name)]
     return {
         "schema": "memplan.explain/1",
@@ -144,6 +151,11 @@ def explanation(reading: Reading, found: Estimate, component: str | None = None)
         ],
         "origins": {name: _origin(origin) for name, origin in reading.origins.items()},
         "gaps": _gaps(found),
+        "held": [_held(item) for item in (story.held if story else ()) if component in (None, item.tag[0])],
+        "remedies": {
+            part.name: [item.setting for item in remedies(part.name, found.workload, found.device.peak_phase)]
+            for part in chosen
+        },
     }
 
 
@@ -184,6 +196,22 @@ def value(found: Any) -> Any:
 
 def _fields(found: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
     return {item.name: value(getattr(found, item.name)) for item in fields(found) if item.name not in without}
+
+
+def _held(item: Held) -> dict[str, Any]:
+    component, module, op, shape, dtype = item.tag
+    release = item.release
+    return {
+        "component": component,
+        "module": module,
+        "op": op,
+        "shape": list(shape),
+        "dtype": dtype.label,
+        "count": item.count,
+        "bytes": int(item.bytes),
+        "until": release and {"phase": str(release.phase), "module": release.scope, "op": release.op},
+        "next_step": item.next_step,
+    }
 
 
 def _edits(edits: Iterable[Edit]) -> list[dict[str, Any]]:

@@ -7,25 +7,41 @@ from dataclasses import is_dataclass
 
 from memplan.dialects.reading import Origin, Reading
 from memplan.domain.estimate import Basis, Component, Estimate
+from memplan.estimate.story import Story
 from memplan.reporters import glossary
 from memplan.reporters.blocks import Block, Bullets, Heading, Paragraph, Report, Table, Tone
-from memplan.reporters.views import memory
+from memplan.reporters.views import memory, peak
 from memplan.reporters.words import NAMED, share, size, value
 
+SMALL = 100
+"""Components of less than one part in so many of the peak are told in a line each."""
 
-def report(reading: Reading, estimate: Estimate, component: str | None = None) -> Report:
-    """Everything known about the peak, or about one component of it."""
+
+def report(
+    reading: Reading, estimate: Estimate, component: str | None = None, story: Story | None = None
+) -> Report:
+    """Everything known about the peak, or about one component of it with the arithmetic of its size.
+
+    Without a story, what tensors wait for is left out.
+    """
     if component is not None:
         chosen = next(part for part in estimate.device.components if part.name == component)
-        return tuple(_component(chosen, estimate))
-    return tuple(_everything(reading, estimate))
+        return tuple(_component(chosen, estimate, story, whole=True))
+    return tuple(_everything(reading, estimate, story))
 
 
-def _everything(reading: Reading, estimate: Estimate) -> Iterator[Block]:
+def _everything(reading: Reading, estimate: Estimate, story: Story | None) -> Iterator[Block]:
+    device = estimate.device
     yield memory.headline(str(reading.path), estimate)
-    yield Paragraph(f"The peak is in the {estimate.device.peak_phase} phase. Alive at that moment:")
-    for part in sorted(estimate.device.components, key=lambda part: -part.bytes):
-        yield from _component(part, estimate)
+    yield peak.moment(estimate, story)
+    ordered = sorted(device.components, key=lambda part: -part.bytes)
+    small = [part for part in ordered if story is not None and part.bytes * SMALL < device.peak_allocated]
+    for part in ordered:
+        if part not in small:
+            yield from _component(part, estimate, story)
+    if any(part.bytes for part in small):
+        lines = tuple(f"{part.name}: {size(part.bytes)}" for part in small if part.bytes)
+        yield Bullets(lines, "Less than 1 % of the peak each:")
     yield Bullets(
         (
             f"{size(estimate.device.peak_reserved - estimate.device.peak_allocated)}: {glossary.CACHED}",
@@ -42,14 +58,23 @@ def _everything(reading: Reading, estimate: Estimate) -> Iterator[Block]:
         yield Bullets(reading.warnings, "Warnings:", Tone.CAUTION)
 
 
-def _component(part: Component, estimate: Estimate) -> Iterator[Block]:
-    peak = estimate.device.peak_allocated
-    yield Heading(f"{part.name}: {size(part.bytes)}, {share(part.bytes, peak)} of the peak ({part.basis})")
+def _component(
+    part: Component, estimate: Estimate, story: Story | None, *, whole: bool = False
+) -> Iterator[Block]:
+    of_peak = share(part.bytes, estimate.device.peak_allocated)
+    yield Heading(f"{part.name}: {size(part.bytes)}, {of_peak} of the peak ({part.basis})")
     if part.basis is not Basis.DECLARED and (meaning := glossary.meaning(part.name)) is not None:
         yield Paragraph(meaning)
-    if part.parts:
+    held = story.of(part.name) if story else ()
+    if held and whole:
+        yield peak.arithmetic(held)
+        yield peak.factors(estimate.workload)
+    elif held:
+        yield from peak.largest(held)
+    elif part.parts:
         rows = tuple((item.tag, str(item.count), size(item.bytes)) for item in part.parts)
         yield Table(columns=("tensors", "count", "size"), align="<>>", rows=rows)
+    yield from peak.freeing(part.name, estimate)
 
 
 def origins(reading: Reading) -> Table:
