@@ -177,8 +177,12 @@ class Gpt2(Decoder):
         """None: positions are learned."""
 
     def place(self, inputs_embeds: Tensor, /) -> list[Tensor]:
-        """Positions, held to the end of the forward pass with their embeddings, and the sum."""
-        position_ids = inputs_embeds.tape.empty((1, inputs_embeds.shape[1]), Dtype.INT64, "arange")
+        """Positions, held to the end of the forward pass with their embeddings, and the sum.
+
+        ``generate`` gives the positions of every sequence.
+        """
+        rows = 1 if inputs_embeds.tape.cache is None else inputs_embeds.shape[0]
+        position_ids = inputs_embeds.tape.empty((rows, inputs_embeds.shape[1]), Dtype.INT64, "arange")
         position_embeds = ops.embedding(self.wpe, position_ids)
         return [position_ids, position_embeds, ops.add(inputs_embeds, position_embeds)]
 

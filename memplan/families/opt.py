@@ -224,9 +224,15 @@ class Opt(Decoder):
         """None: positions are learned."""
 
     def place(self, inputs_embeds: Tensor, /) -> list[Tensor]:
-        """A mask of ones in fp32, and the positions counted on it."""
+        """A mask of ones in fp32, and the positions counted on it, unless ``generate`` gives them."""
         tape = inputs_embeds.tape
         sides = inputs_embeds.shape[:2]
+        if tape.cache is not None:
+            position_ids = tape.empty(sides, Dtype.INT64, "position_ids")
+            if tape.cache.static:
+                return [position_ids, position_ids]
+            seen = tape.cache.layers[0].seen
+            return [tape.empty((sides[0], seen + sides[1]), Dtype.FP32, "ones"), position_ids]
         ones = tape.empty(sides, Dtype.FP32, "ones")
         position_ids = tape.empty(sides, Dtype.FP32, "cumsum")
         position_ids = ops.like(ops.pair(position_ids, ones, "mul"), "sub")

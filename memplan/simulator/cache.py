@@ -31,14 +31,18 @@ class Layer(Protocol):
 
 
 class Cache:
-    """The caches of all layers that keep one. ``static`` caches have their full size from the start."""
+    """The caches of all layers that keep one. ``static`` caches have their full size from the start.
 
-    __slots__ = ("cursor", "layers", "static")
+    ``decoding`` says that the prompt has been processed.
+    """
+
+    __slots__ = ("cursor", "decoding", "layers", "static")
 
     def __init__(self, layers: list[Layer], *, static: bool) -> None:
         self.layers = layers
         self.static = static
         self.cursor = 0
+        self.decoding = False
 
     @classmethod
     def dynamic(cls, windows: Iterable[int | None]) -> Cache:

@@ -16,6 +16,7 @@ from memplan.simulator import indexing, inplace, ops, shapes, sums
 from memplan.simulator.activations import Activation
 from memplan.simulator.autograd import Gradients, Node, begin
 from memplan.simulator.blocks import Store
+from memplan.simulator.matmul import cast
 from memplan.simulator.ops import finish
 from memplan.simulator.splits import split_last
 from memplan.simulator.tensor import Tensor
@@ -61,6 +62,9 @@ class Experts:
     def __call__(self, hidden_states: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         """Tokens (T, h), their experts (T, k) and weights (T, k) → tokens (T, h)."""
         hidden_states.tape.scope = self.name
+        cache = hidden_states.tape.cache
+        if cache is not None and cache.decoding:
+            return self._batched(hidden_states, chosen, weights)
         tokens, width = hidden_states.shape
         count = chosen.shape[-1]
         weights = shapes.view(weights, (tokens * count,))
@@ -79,6 +83,37 @@ class Experts:
         weighted = indexing.rows(weighted, inverse)
         final = sums.over(shapes.view(weighted, (tokens, count, width)), 1)
         return ops.to(final, hidden_states.dtype)
+
+    def _batched(self, hidden_states: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+        """``batched_mm_experts_forward``: a copy of its experts' weights for every token.
+
+        ``generate`` switches to it for decoding on GPUs (``_optimize_model_for_decode`` in transformers
+        src/transformers/generation/utils.py).
+        """
+        tokens, width = hidden_states.shape
+        count = chosen.shape[-1]
+        tape = hidden_states.tape
+        selected = tape.empty((tokens * count, width), hidden_states.dtype, "repeat_interleave")
+        sample_weights = shapes.view(weights, (tokens * count,))
+        expert_ids = shapes.view(chosen, (tokens * count,))
+        matrices = indexing.rows(self.gate_up, expert_ids)
+        biases = self._rows_of(self.gate_up_bias, expert_ids)
+        output = self._multiplied(selected, matrices, biases)
+        output = self.apply_gate(output)
+        matrices = indexing.rows(self.down, expert_ids)
+        biases = self._rows_of(self.down_bias, expert_ids)
+        output = self._multiplied(output, matrices, biases)
+        weighted = ops.mul(output, shapes.unsqueeze(sample_weights, 1))
+        final = sums.over(shapes.view(weighted, (tokens, count, width)), 1)
+        return ops.to(final, hidden_states.dtype)
+
+    def _multiplied(self, x: Tensor, matrices: Tensor, bias: Tensor | None) -> Tensor:
+        """``_batched_linear``: one product per row; the bias is added in place."""
+        x, matrices = cast(x), cast(matrices)
+        x.tape.take_workspace()
+        outputs = matrices.shape[2 if self.transposed else 1]
+        result = x.tape.empty((x.shape[0], outputs), x.dtype, "bmm")
+        return result if bias is None else inplace.add(result, bias)
 
     def apply_gate(self, gate_up: Tensor) -> Tensor:
         """What becomes of the first projection (S, 2f): (S, f)."""

@@ -67,6 +67,7 @@ def _run(tape: Tape, workload: Workload, model: Model) -> None:
     else:
         tape.cache = Cache.dynamic(model.windows())
     logits = _forward(tape, model, length, batch, last=asked.logits == "last")
+    tape.cache.decoding = True
     scores: Tensor | None = None
     for step in _steps(asked.new_tokens - 1):
         skipped = length + step - tokens.shape[1]

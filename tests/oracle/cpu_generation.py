@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from memplan.domain.workload import Workload
@@ -11,6 +12,14 @@ from tests.oracle.libraries import library
 
 torch = library("torch")
 transformers = library("transformers")
+
+
+@contextmanager
+def _as_on_a_gpu(model: Any) -> Iterator[None]:
+    """``_optimize_model_for_decode`` as it is on GPUs: every token gets a copy of its experts' weights."""
+    model.set_experts_implementation("batched_mm")
+    yield
+    model.set_experts_implementation("grouped_mm")
 
 
 def events(config: Mapping[str, Any], workload: Workload) -> list[int]:
@@ -33,5 +42,7 @@ def events(config: Mapping[str, Any], workload: Workload) -> list[int]:
     }
     if asked.cache == "static":
         wanted["cache_implementation"] = "static"
+    if "grouped_mm" in model.get_experts_implementation().values():
+        model._optimize_model_for_decode = lambda: _as_on_a_gpu(model)
     model.generate(tokens, **wanted)
     return recorded(lambda: model.generate(tokens, **wanted))
