@@ -148,7 +148,7 @@ def test_routing_leaves_the_sizes_alone(monkeypatch: pytest.MonkeyPatch) -> None
     lopsided = artefacts.of_profiler(second_step(MIXTRAL, case), case)
     size = (case.batch.micro, case.sequence.length)
 
-    def step(trained: Any, optimizer: Any, workload: Workload) -> None:
+    def step(trained: Any, optimizer: Any, workload: Workload, *_: Any) -> None:
         tokens, labels = torch.randint(0, 500, size), torch.zeros(size, dtype=torch.int64)
         trained(input_ids=tokens, labels=labels).loss.backward()
         cpu_step._update(optimizer, workload)
