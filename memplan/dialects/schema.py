@@ -17,6 +17,7 @@ from memplan.domain.workload import (
     Adapter,
     Attention,
     Checkpointing,
+    Evaluation,
     Loss,
     Quantization,
     Task,
@@ -40,6 +41,9 @@ OPTIMIZERS = (
 IMPLEMENTATIONS = ("foreach", "fused", "for_loop")
 SHARDINGS = ("none", "zero1", "zero2", "zero3", "fsdp2")
 QUANTIZATIONS = ("nf4", "fp4", "int8")
+COPIED = ("embed_tokens", "lm_head")
+"""Modules that PEFT may copy and train whole (``modules_to_save``)."""
+
 LOSSES = ("cross_entropy", "fused_linear", "cut_cross_entropy")
 CACHES = ("dynamic", "static")
 LOGITS = ("all", "last")
@@ -76,12 +80,16 @@ def _names(value: Value) -> tuple[str, ...]:
     return names
 
 
+def _modules(value: Value) -> tuple[str, ...]:
+    return tuple(item.choice(COPIED) for item in value.items())
+
+
 def _one_of(*names: str) -> Callable[[Value], str]:
     return lambda value: value.choice(names)
 
 
 def adapter(value: Value) -> Adapter | None:
-    """``none``, or ``{kind: lora, rank, targets, dtype, dropout, prepare_kbit}``."""
+    """``none``, or ``{kind: lora, rank, targets, dtype, dropout, prepare_kbit, dora, modules_to_save}``."""
     if value.is_null or value.written() == "none":
         return None
     entries = value.entries(tuple(ADAPTER))
@@ -138,6 +146,18 @@ def _divisions(value: Value) -> tuple[int, ...]:
         raise value.fail(str(error), expected="a power of two, or [256:1,512:2,>:8]") from None
 
 
+def evaluation(value: Value) -> Evaluation | None:
+    """``none``, or ``{batch: 8, kept: 0}``."""
+    if value.is_null or value.written() == "none":
+        return None
+    entries = value.entries(tuple(EVALUATION))
+    return Evaluation(**{name: EVALUATION[name](entry) for name, entry in entries.items()})
+
+
+EVALUATION: Mapping[str, Callable[[Value], Any]] = {
+    "batch": _whole,
+    "kept": lambda value: value.whole(0),
+}
 ALLOCATOR: Mapping[str, Callable[[Value], Any]] = {
     "expandable_segments": Value.flag,
     "max_split_size_mb": lambda value: value.whole(SMALLEST_SPLIT_LIMIT + 1, 2**20),
@@ -152,6 +172,8 @@ ADAPTER: Mapping[str, Callable[[Value], Any]] = {
     "dtype": Value.dtype,
     "dropout": lambda value: value.number(0, 1),
     "prepare_kbit": Value.flag,
+    "dora": Value.flag,
+    "modules_to_save": _modules,
 }
 QUANTIZATION: Mapping[str, Callable[[Value], Any]] = {
     "kind": _one_of(*QUANTIZATIONS),
@@ -206,6 +228,7 @@ SINGLES: Mapping[str, Leaf] = {
     "loss": Leaf(field="loss", read=loss),
     "attention_mask": Leaf(field="causal_mask", read=Value.flag),
     "allocator": Leaf(field="allocator", read=allocator),
+    "evaluation": Leaf(field="evaluation", read=evaluation),
 }
 
 

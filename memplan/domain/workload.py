@@ -73,7 +73,11 @@ class Optimizer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """Low-rank adapters as PEFT builds them; ``dtype`` is the adapters' own (fp32 by default in PEFT)."""
+    """Low-rank adapters as PEFT builds them; ``dtype`` is the adapters' own (fp32 by default in PEFT).
+
+    ``dora`` decomposes weights into magnitude and direction; ``modules_to_save`` names modules that
+    are copied and trained whole (``embed_tokens``, ``lm_head``).
+    """
 
     kind: str = "lora"
     rank: int = 8
@@ -81,6 +85,8 @@ class Adapter:
     dtype: Dtype = Dtype.FP32
     dropout: float = 0.0
     prepare_kbit: bool = False
+    dora: bool = False
+    modules_to_save: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +128,17 @@ class Generate:
     new_tokens: int = 128
     cache: str = "dynamic"
     logits: str = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Sequences per batch of an evaluation between steps, and for how many batches logits stay on the GPU.
+
+    Logits stay (``kept``) only to compute metrics from; ``eval_accumulation_steps`` bounds how many.
+    """
+
+    batch: int = 8
+    kept: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +197,7 @@ class Workload:
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
     loss: Loss = field(default_factory=Loss)
     generate: Generate = field(default_factory=Generate)
+    evaluation: Evaluation | None = None
     world: World = field(default_factory=World)
     framework: Framework = field(default_factory=Framework)
     allocator: AllocatorOptions = field(default_factory=AllocatorOptions)

@@ -13,11 +13,12 @@ from collections import Counter
 from typing import Protocol
 
 from memplan.domain.architecture import Architecture, ParameterGroup
+from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Phase
-from memplan.domain.workload import Attention, Workload
+from memplan.domain.workload import Adapter, Attention, Workload
 from memplan.simulator import masks, ops, shapes
 from memplan.simulator.adapters import LoraLinear, adapt
-from memplan.simulator.autograd import require_grad
+from memplan.simulator.autograd import Leaf, require_grad
 from memplan.simulator.blocks import Linear, RMSNorm, Rotary, Store
 from memplan.simulator.checkpoint import checkpoint
 from memplan.simulator.chunked_loss import chunked_loss
@@ -71,7 +72,7 @@ class Decoder:
             adapters = Store(tape, adapter.dtype, trainable=True)
             for block in self.blocks:
                 block.linears = adapt(block.linears, adapter, adapters)
-            self.leaves = adapters.leaves
+            self.leaves = [*self.copies(adapters, adapter), *adapters.leaves]
 
     # What a family says.
 
@@ -140,6 +141,20 @@ class Decoder:
 
     # What all of them do.
 
+    def copies(self, store: Store, adapter: Adapter) -> list[Leaf]:
+        """Embeddings and head as trained copies (``ModulesToSaveWrapper``); the originals stay, frozen.
+
+        The copies have the original's dtype. An optimizer meets the embeddings before any adapter.
+        """
+        self.originals = (self.embed_tokens, self.head)
+        first: list[Leaf] = []
+        if "embed_tokens" in adapter.modules_to_save:
+            self.embed_tokens = store.copy(self.embed_tokens)
+            first.append(store.leaves.pop())
+        if "lm_head" in adapter.modules_to_save:
+            self.head = store.copy(self.head)
+        return first
+
     def kernel(self, index: int) -> Attention:
         """The attention kernel of the block at a depth: what SDPA leads to may differ by type of layer."""
         if self.workload.attention is not Attention.SDPA:
@@ -162,6 +177,11 @@ class Decoder:
         if needed and self.workload.attention is not Attention.FLASH_ATTENTION_2:
             return masks.causal(hidden_states, length, keys)
         return None
+
+    def inputs(self, tape: Tape) -> tuple[Tensor, Tensor]:
+        """Token ids and labels (B, S)."""
+        size = (self.workload.batch.micro, self.workload.sequence.length)
+        return tape.empty(size, Dtype.INT64, "input_ids"), tape.empty(size, Dtype.INT64, "labels")
 
     def loss(self, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The causal language-model loss and the logits of a batch."""
@@ -210,7 +230,7 @@ class Decoder:
         tape.scope = "embed_tokens"
         embeds = [self.embed(tokens)]
         every = self.workload.checkpointing.every
-        if self.workload.adapter is not None and every:
+        if self.workload.adapter is not None and every and embeds[0].node is None:
             require_grad(embeds[0], "embed_tokens")
         held = self.place(embeds[0])
         attention_masks = self.masks(embeds[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from memplan.domain.workload import Adapter
-from memplan.simulator import ops
+from memplan.simulator import dora, ops
 from memplan.simulator.blocks import Linear, Store
 from memplan.simulator.matmul import linear
 from memplan.simulator.quantization import Matrix
@@ -19,7 +19,7 @@ class LoraLinear:
     lora_B is (out, rank).
     """
 
-    __slots__ = ("base", "down", "dropout", "up")
+    __slots__ = ("base", "down", "dropout", "magnitude", "up")
 
     def __init__(self, base: Linear, adapter: Adapter, adapters: Store) -> None:
         self.base = base
@@ -27,6 +27,8 @@ class LoraLinear:
         outputs, inputs = base.sides
         self.down = adapters.parameter(f"{base.name}.lora_A.weight", (adapter.rank, inputs), "adapter")
         self.up = adapters.parameter(f"{base.name}.lora_B.weight", (outputs, adapter.rank), "adapter")
+        name = f"{base.name}.lora_magnitude_vector.weight"
+        self.magnitude = adapters.parameter(name, (outputs,), "adapter") if adapter.dora else None
 
     def __call__(self, x: Tensor) -> Tensor:
         # The caller's frame holds the input until this one is gone, also when recomputation stops within.
@@ -45,6 +47,9 @@ class LoraLinear:
         dtype = result.dtype
         if casts:
             x = ops.to(x, self.down.dtype)
+        if self.magnitude is not None:
+            result = self._decomposed(x, result)
+            return ops.to(result, dtype) if casts else result
         output = ops.mul_scalar(linear(linear(ops.dropout(x) if self.dropout else x, self.down), self.up))
         if casts:
             output = ops.to(output, dtype)
@@ -55,12 +60,20 @@ class LoraLinear:
         result = self.base(x)
         dtype = result.dtype
         x = ops.to(x, self.down.dtype)
+        if self.magnitude is not None:
+            result = self._decomposed(x, result)
+            return ops.to(result, dtype)
         if self.dropout:
             x = ops.dropout(x)
         result = ops.add(result, ops.mul_scalar(linear(linear(x, self.down), self.up)))
         # Rebinding frees the sum before x goes, as in PEFT.
         result = ops.to(result, dtype)
         return result  # noqa: RET504
+
+    def _decomposed(self, x: Tensor, result: Tensor) -> Tensor:
+        assert self.magnitude is not None
+        parameters = (self.down, self.up, self.magnitude)
+        return dora.adapted(self.base, parameters, x, result, dropout=bool(self.dropout))
 
 
 def adapt(

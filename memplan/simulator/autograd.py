@@ -37,7 +37,17 @@ SOLE = _references_of_a_local()
 """What ``getrefcount`` says of an object that one local variable holds (it differs between Pythons)."""
 
 
-class Node:
+class _Connected:
+    """The nodes behind a node. CPython clears the slots of a subclass first: a node that dies lets go of what
+    it saved before they die (``deleteNode`` in torch/csrc/autograd/function.cpp).
+    """
+
+    __slots__ = ("edges",)
+
+    edges: tuple[Node | None, ...]
+
+
+class Node(_Connected):
     """One op of the graph: how to run it backward, what it saved, and whose gradients it yields.
 
     ``edges`` lines up with the op's inputs (``None``: needs no gradient). ``shape`` and ``dtype``
@@ -45,7 +55,7 @@ class Node:
     ``flattens`` says that the op ran on rows: a gradient whose strides do not allow that view is copied.
     """
 
-    __slots__ = ("component", "dtype", "edges", "flattens", "order", "run", "saved", "scope", "shape")
+    __slots__ = ("component", "dtype", "flattens", "order", "run", "saved", "scope", "shape")
 
     def __init__(self, tape: Tape, run: Run, edges: tuple[Node | None, ...]) -> None:
         self.run = run

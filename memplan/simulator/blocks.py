@@ -49,6 +49,11 @@ class Store:
             self.leaves.append(leaf)
         return parameter
 
+    def copy(self, parameter: Parameter) -> Parameter:
+        """A copy of a parameter of another store, trained with the adapters."""
+        name = f"{parameter.name}.modules_to_save"
+        return self.parameter(name, parameter.shape, "adapter", dtype=parameter.dtype)
+
     def matrix(self, name: str, shape: tuple[int, int], component: str) -> Parameter | Matrix:
         """The weight of a linear layer: within blocks it is quantized if anything is."""
         if self.quantized is None or component != "blocks":

@@ -70,8 +70,8 @@ def add(a: Tensor, b: Tensor) -> Tensor:
     return finish(node, pair(a, b, "add"))
 
 
-def _sub(_: Node, gradient: Tensor) -> Gradients:
-    return gradient, like(gradient, "neg")
+def _sub(node: Node, gradient: Tensor) -> Gradients:
+    return gradient, like(gradient, "neg") if node.edges[1] else None
 
 
 def sub(a: Tensor, b: Tensor) -> Tensor:

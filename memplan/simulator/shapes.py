@@ -15,9 +15,13 @@ def contiguous(x: Tensor) -> Tensor:
 
 
 def view(x: Tensor, shape: Shape) -> Tensor:
-    """``x.view(shape)`` where that is possible, else the copy that ``x.reshape(shape)`` makes."""
+    """``x.view(shape)`` where that is possible, else the copy that ``x.reshape(shape)`` makes.
+
+    The copy is not a view of anything (``_unsafe_view`` in ``reshape``, aten's TensorShape.cpp).
+    """
     strides = layout.view(x.shape, x.strides, shape)
-    if strides is None:
+    copied = strides is None
+    if copied:
         x = clone(x)
         strides = layout.contiguous(shape)
     source = x.shape
@@ -26,7 +30,10 @@ def view(x: Tensor, shape: Shape) -> Tensor:
         return (view(gradient, source),)
 
     node = begin(run, x)
-    return finish(node, x.alias(shape, strides))
+    result = x.alias(shape, strides or ())
+    if copied:
+        result.base = None
+    return finish(node, result)
 
 
 def transpose(x: Tensor, first: int, second: int) -> Tensor:

@@ -35,8 +35,9 @@ class Tape:
     ``component`` and ``scope`` label what is allocated from here on. ``autocast`` is the dtype matrix
     products are cast to, ``casts`` its weight cache. ``in_backward`` says that the autograd engine's
     thread is running, ``training`` that modules are in training mode. ``capability`` is the GPU's compute
-    capability, ``framework`` the libraries whose habits count. ``region`` is the checkpointed region being run, ``cache`` the key/value cache in use, if any.
-    ``gradients`` is the dtype parameters' gradients are kept in, if not their own.
+    capability, ``framework`` the libraries whose habits count. ``region`` is the checkpointed region being
+    run, ``cache`` the key/value cache in use, if any. ``gradients`` is the dtype parameters' gradients are
+    kept in, if not their own.
     """
 
     __slots__ = (

@@ -22,6 +22,9 @@ RNG_STATE = 5056
 BOOKKEEPING = 16 * 1024
 """Bytes by which a real peak may exceed the simulated one: what the rules leave out and is alive then."""
 
+NORMS = 8 * 1024
+"""Bytes of a block's vectors that DoRA keeps."""
+
 
 def of_simulation(trace: Trace, workload: Workload) -> list[int]:
     """Events of the last simulated step as a CPU would make them, at least 1 KiB each."""
@@ -50,12 +53,14 @@ def of_profiler(events: list[int], workload: Workload) -> list[int]:
 def allowance(workload: Workload) -> int:
     """By how many bytes the real peak may exceed the simulated one.
 
-    Every checkpointed region keeps a generator state; one more is kept while it is run again.
+    Every checkpointed region keeps a generator state; one more is kept while it is run again. DoRA keeps the
+    norms and scales of each layer's outputs, which are too small here to be compared.
     """
     shape = workload.model
     assert isinstance(shape, Architecture)
     regions = shape.num_hidden_layers + 1 if workload.checkpointing.every else 0
-    return BOOKKEEPING + regions * RNG_STATE
+    dora = shape.num_hidden_layers * NORMS if workload.adapter and workload.adapter.dora else 0
+    return BOOKKEEPING + regions * RNG_STATE + dora
 
 
 def left_out(trace: Trace) -> set[int]:

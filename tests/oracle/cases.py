@@ -36,6 +36,9 @@ CHECKPOINTED = {"checkpointing": Checkpointing(every=1)}
 TWICE = {"batch": Batch(micro=2, accumulation=2)}
 KEPT = {"outputs_kept": True}
 ATTENTION_ONLY = {"adapter": Adapter(rank=8, targets=PROJECTIONS[:4])}
+DORA = {"adapter": Adapter(rank=8, targets=PROJECTIONS, dora=True)}
+SAVED = {"adapter": Adapter(rank=8, targets=PROJECTIONS[:4], modules_to_save=("embed_tokens", "lm_head"))}
+HEAD_SAVED = {"adapter": Adapter(rank=8, targets=PROJECTIONS[:4], modules_to_save=("lm_head",))}
 ALL_LINEAR = {"adapter": Adapter(rank=16, targets=PROJECTIONS)}
 STAYING = {"optimizer": Optimizer(set_to_none=False)}
 ONE_BY_ONE = {"optimizer": Optimizer(implementation="for_loop")}
@@ -63,6 +66,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "llama lora checkpointed accumulated": (TIED, ALL_LINEAR | CHECKPOINTED | TWICE),
     "mistral": (MISTRAL, {}),
     "mistral window": (MISTRAL | {"sliding_window": 16}, KEPT),
+    "llama dora fp32": ({}, DORA | FP32),
+    "llama dora checkpointed fp32": ({}, DORA | CHECKPOINTED | FP32),
+    "qwen2 dora fp32 accumulated": (QWEN2, DORA | FP32 | TWICE),
+    "llama lora embeddings and head saved": ({}, SAVED),
+    "llama lora embeddings and head saved checkpointed": ({}, SAVED | CHECKPOINTED),
+    "llama lora head saved accumulated": ({}, HEAD_SAVED | TWICE),
     "mistral lora checkpointed fp32": (MISTRAL, ATTENTION_ONLY | CHECKPOINTED | FP32),
     "qwen2 tied accumulated": (QWEN2 | TIED, TWICE),
     "qwen2 checkpointed": (QWEN2, CHECKPOINTED),

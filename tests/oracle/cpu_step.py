@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from memplan.domain.dtype import Dtype
@@ -13,6 +13,9 @@ from tests.oracle.libraries import library
 torch = library("torch")
 transformers = library("transformers")
 peft = library("peft")
+
+Batches = Callable[[Workload], dict[str, Any]]
+"""Makes the arguments of a forward pass."""
 
 DTYPES = {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16, Dtype.FP16: torch.float16}
 
@@ -28,19 +31,29 @@ def model(config: Mapping[str, Any], workload: Workload) -> Any:
     found = transformers.AutoModelForCausalLM.from_config(
         shape, dtype=DTYPES[workload.precision.params], attn_implementation="eager"
     )
+    return prepared(found, workload)
+
+
+def prepared(found: Any, workload: Workload, task: str | None = "CAUSAL_LM") -> Any:
+    """A model of transformers in training mode, with the workload's checkpointing and adapters."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", RENAMED, FutureWarning)
         warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)
         if workload.checkpointing.every:
             found.gradient_checkpointing_enable({"use_reentrant": False})
         if workload.adapter is not None:
-            found = peft.get_peft_model(found, _lora(workload.adapter))
+            found = peft.get_peft_model(found, _lora(workload.adapter, task))
     return found.train()
 
 
-def _lora(adapter: Adapter) -> Any:
-    targets = list(adapter.targets)
-    return peft.LoraConfig(r=adapter.rank, target_modules=targets, task_type="CAUSAL_LM")
+def _lora(adapter: Adapter, task: str | None) -> Any:
+    return peft.LoraConfig(
+        r=adapter.rank,
+        target_modules=list(adapter.targets),
+        use_dora=adapter.dora,
+        modules_to_save=list(adapter.modules_to_save) or None,
+        task_type=task,
+    )
 
 
 def second_step(config: Mapping[str, Any], workload: Workload) -> list[int]:
@@ -49,15 +62,21 @@ def second_step(config: Mapping[str, Any], workload: Workload) -> list[int]:
     return second_step_of(model(config, workload), workload)
 
 
-def second_step_of(trained: Any, workload: Workload) -> list[int]:
-    """The same of a model that is there already."""
+def words(workload: Workload) -> dict[str, Any]:
+    """Token ids and labels of a batch."""
+    size = (workload.batch.micro, workload.sequence.length)
+    return {name: torch.zeros(size, dtype=torch.int64) for name in ("input_ids", "labels")}
+
+
+def second_step_of(trained: Any, workload: Workload, batch: Batches = words) -> list[int]:
+    """The same of a model that is there already, given batches of its own kind."""
     optimizer = torch.optim.AdamW(
         [parameter for parameter in trained.parameters() if parameter.requires_grad],
         foreach=workload.optimizer.implementation == "foreach",
     )
     step = _step_keeping_outputs if workload.outputs_kept else _step
-    step(trained, optimizer, workload)
-    return recorded(lambda: step(trained, optimizer, workload))
+    step(trained, optimizer, workload, batch)
+    return recorded(lambda: step(trained, optimizer, workload, batch))
 
 
 def recorded(run: Any) -> list[int]:
@@ -72,23 +91,21 @@ def recorded(run: Any) -> list[int]:
     return [event.nbytes() for event in events if event.name() == "[memory]"]
 
 
-def _step(trained: Any, optimizer: Any, workload: Workload) -> None:
+def _step(trained: Any, optimizer: Any, workload: Workload, batch: Batches) -> None:
     """A loop that keeps only the loss, as the Hugging Face Trainer does."""
-    size = (workload.batch.micro, workload.sequence.length)
     for _ in range(workload.batch.accumulation):
-        tokens, labels = torch.zeros(size, dtype=torch.int64), torch.zeros(size, dtype=torch.int64)
-        loss = trained(input_ids=tokens, labels=labels).loss
+        inputs = batch(workload)
+        loss = trained(**inputs).loss
         loss.backward()
         del loss
     _update(optimizer, workload)
 
 
-def _step_keeping_outputs(trained: Any, optimizer: Any, workload: Workload) -> None:
+def _step_keeping_outputs(trained: Any, optimizer: Any, workload: Workload, batch: Batches) -> None:
     """A plain loop, whose ``outputs`` hold the logits until they are replaced."""
-    size = (workload.batch.micro, workload.sequence.length)
     for _ in range(workload.batch.accumulation):
-        tokens, labels = torch.zeros(size, dtype=torch.int64), torch.zeros(size, dtype=torch.int64)
-        outputs = trained(input_ids=tokens, labels=labels)
+        inputs = batch(workload)
+        outputs = trained(**inputs)
         outputs.loss.backward()
     _update(optimizer, workload)
 

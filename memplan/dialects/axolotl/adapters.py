@@ -8,6 +8,7 @@ from dataclasses import replace
 from memplan.dialects.axolotl.keys import Keys
 from memplan.dialects.fields import Value
 from memplan.dialects.reading import Origin
+from memplan.dialects.schema import COPIED
 from memplan.documents.tree import ScalarNode, SequenceNode
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Adapter, Quantization
@@ -45,7 +46,24 @@ def adapter(keys: Keys, linears: tuple[str, ...]) -> Adapter | None:
         targets=_targets(keys, linears),
         dtype=Dtype.FP32,
         dropout=0.0 if dropout is None else _fraction(dropout),
+        dora=bool(keys.flag("peft_use_dora")),
+        modules_to_save=_copied(keys),
     )
+
+
+def _copied(keys: Keys) -> tuple[str, ...]:
+    """``lora_modules_to_save``: what PEFT copies and trains whole."""
+    named = keys.get("lora_modules_to_save")
+    keys.note("adapter.modules_to_save", "lora_modules_to_save", "PEFT's default: none")
+    found = []
+    for item in named.items() if named is not None else ():
+        name = item.word().rpartition(".")[2]
+        if name in COPIED:
+            found.append(name)
+        else:
+            place = f"{item.source.path}:{item.location.line}"
+            keys.warnings.append(f"{place}: the trained copy of {item.word()} is not counted")
+    return tuple(dict.fromkeys(found))
 
 
 def quantization(keys: Keys, compute: Dtype) -> Quantization | None:

@@ -9,8 +9,6 @@ from memplan.domain.workload import Unmodelled
 
 _STATES = ("embeddings", "decoder_matrix", "blocks", "adapter", "gradients", "optimizer_state")
 _STEP = ("activations", "logits_and_loss", "temporaries")
-# A trained copy of a matrix comes with its gradient and two states.
-_COPIES = ("embeddings", "decoder_matrix") * 4
 
 SETTINGS = {
     "activation_offloading": Unmodelled(
@@ -20,13 +18,6 @@ SETTINGS = {
         reason="the loss is compiled, and may keep less than counted", shrinks=("logits_and_loss",)
     ),
     "layer_offloading": Unmodelled(reason="weights are counted as staying on the GPU", shrinks=("blocks",)),
-    "lora_modules_to_save": Unmodelled(
-        reason="the full copies that are trained are not counted", grows=_COPIES
-    ),
-    "peft_use_dora": Unmodelled(
-        reason="DoRA's magnitudes and weight norms are not counted",
-        grows=("adapter", "activations", "blocks"),
-    ),
     "unfrozen_parameters": Unmodelled(
         reason="all parameters are counted as trained",
         shrinks=("gradients", "optimizer_state", "activations"),

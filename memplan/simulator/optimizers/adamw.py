@@ -24,12 +24,27 @@ def update(optimizer: Optimizer, states: States, leaves: list[Leaf]) -> None:
         states.keep(id(leaf), leaf.scope, "exp_avg", leaf.shape, dtype)
         states.keep(id(leaf), leaf.scope, "exp_avg_sq", leaf.shape, dtype)
     if optimizer.implementation == "foreach":
-        _ = [tape.empty(leaf.shape, states.dtype or leaf.dtype, "sqrt") for leaf in leaves]
+        roots: list[Tensor] = []
+        for group in _groups(leaves):
+            roots = [tape.empty(leaf.shape, states.dtype or leaf.dtype, "sqrt") for leaf in group]
+        del roots
     elif optimizer.implementation == "for_loop":
         denominator = None
         for leaf in leaves:
             denominator = _denominator(states, leaf)
         del denominator
+
+
+def _groups(leaves: list[Leaf]) -> list[list[Leaf]]:
+    """Parameters of one dtype together, the dtype met last first: a hash map of libstdc++ grows at its front.
+
+    Source: ``_group_tensors_by_first_tensors_device_and_dtype`` in aten's ForeachUtils.h. The roots of one
+    group live until the next has its own.
+    """
+    found: dict[Dtype, list[Leaf]] = {}
+    for leaf in leaves:
+        found.setdefault(leaf.dtype, []).append(leaf)
+    return list(reversed(found.values()))
 
 
 def _denominator(states: States, leaf: Leaf) -> Tensor:
