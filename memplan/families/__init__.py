@@ -34,6 +34,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "gpt_neox": ("gpt_neox",),
     "opt": ("opt",),
     "falcon": ("falcon",),
+    "bert": ("bert",),
 }
 """The ``model_type`` values of each module of this package that is a family."""
 

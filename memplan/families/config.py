@@ -100,6 +100,31 @@ class Config:
             raise self.wrong(key, "a mapping")
         return Config(value, {}, lambda _: self.where(key))
 
+    def first(self, key: str, allowed: Collection[str], otherwise: str) -> str:
+        """The first word of a list, such as the class ``architectures`` names; ``otherwise`` without one.
+
+        Raises:
+            FieldError: it is not one of the words allowed.
+        """
+        value = self.get(key)
+        if value is None or value == []:
+            return otherwise
+        word = value[0] if isinstance(value, list | tuple) else value
+        if not isinstance(word, str) or word not in allowed:
+            raise self.wrong(key, f"a list that begins with one of {', '.join(allowed)}")
+        return word
+
+    def labels(self) -> int:
+        """How many classes a classifier tells apart: ``id2label``, else ``num_labels``, else two.
+
+        Raises:
+            FieldError: one of them is something else.
+        """
+        named = self.get("id2label")
+        if isinstance(named, Mapping) and named:
+            return len(named)
+        return self.size_or_none("num_labels") or 2
+
     def wrong(self, key: str, expected: str) -> FieldError:
         """An error at a key."""
         return FieldError(f"{key} is {self.get(key)!r}", location=self.where(key), expected=expected)

@@ -6,7 +6,6 @@ import gc
 from collections.abc import Callable
 from typing import Protocol
 
-from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Phase, Trace
 from memplan.domain.workload import Workload
 from memplan.simulator.autograd import Leaf, backward
@@ -21,6 +20,9 @@ class Model(Protocol):
     """What a family gives the step: the leaves that train, and a loss."""
 
     leaves: list[Leaf]
+
+    def inputs(self, tape: Tape, /) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of a batch."""
 
     def loss(self, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and logits of a batch."""
@@ -65,7 +67,7 @@ def _step(tape: Tape, workload: Workload, model: Model, stepper: Stepper) -> Non
     """
     kept: tuple[Tensor, ...] = ()
     for _ in range(min(workload.batch.accumulation, MICRO_BATCHES)):
-        batch = _batch(tape, workload)
+        batch = _batch(tape, model)
         loss, logits = _forward(tape, workload, model, *batch)
         kept = (loss, logits) if workload.outputs_kept else ()
         del logits
@@ -79,12 +81,11 @@ def _step(tape: Tape, workload: Workload, model: Model, stepper: Stepper) -> Non
     del kept
 
 
-def _batch(tape: Tape, workload: Workload) -> tuple[Tensor, Tensor]:
-    """Token ids and labels (B, S), alive until the next batch comes."""
+def _batch(tape: Tape, model: Model) -> tuple[Tensor, Tensor]:
+    """Inputs and labels, alive until the next batch comes."""
     tape.trace.enter(Phase.FORWARD)
     tape.component, tape.scope = "activations", "inputs"
-    size = (workload.batch.micro, workload.sequence.length)
-    return tape.empty(size, Dtype.INT64, "input_ids"), tape.empty(size, Dtype.INT64, "labels")
+    return model.inputs(tape)
 
 
 def _forward(

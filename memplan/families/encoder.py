@@ -1,0 +1,116 @@
+"""What models without a causal mask share: blocks under checkpointing, adapters, counted parameters.
+
+A family subclasses ``Encoder``, loads its parameters in ``load``, and computes its loss. Nothing is padded,
+so attention gets no mask unless the workload says so.
+
+Shapes: token ids (B, S), hidden states (B, S, h).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Protocol
+
+from memplan.domain.architecture import Architecture, ParameterGroup
+from memplan.domain.dtype import Dtype
+from memplan.domain.workload import Attention, Workload
+from memplan.simulator import masks
+from memplan.simulator.adapters import LoraLinear, adapt
+from memplan.simulator.autograd import require_grad
+from memplan.simulator.blocks import Linear, Store
+from memplan.simulator.checkpoint import checkpoint
+from memplan.simulator.tensor import Tape, Tensor
+
+Projection = Linear | LoraLinear
+
+
+class Part(Protocol):
+    """A piece of a model with linear layers that an adapter may wrap, by their short names."""
+
+    linears: dict[str, Projection]
+
+
+class Block(Part, Protocol):
+    """One encoder block."""
+
+    def __call__(self, hidden_states: Tensor, mask: Tensor | None, /) -> Tensor: ...
+
+
+class Encoder:
+    """A model in the simulator; ``leaves`` are its trainable parameters."""
+
+    blocks: list[Block]
+
+    def __init__(self, tape: Tape, shape: Architecture, workload: Workload, kind: Attention) -> None:
+        adapter = workload.adapter
+        self.shape = shape
+        self.workload = workload
+        self.kind = kind
+        store = self.store = Store(
+            tape, workload.precision.params, trainable=adapter is None, quantized=workload.quantization
+        )
+        self.load(store)
+        store.loaded()
+        self.leaves = store.leaves
+        if adapter is not None:
+            if adapter.prepare_kbit:
+                store.prepare_kbit()
+            adapters = Store(tape, adapter.dtype, trainable=True)
+            for part in self.parts():
+                part.linears = adapt(part.linears, adapter, adapters)
+            self.leaves = adapters.leaves
+
+    # What a family says.
+
+    def load(self, store: Store) -> None:
+        """All parameters, in load order; sets ``blocks``."""
+        raise NotImplementedError
+
+    def parts(self) -> Iterable[Part]:
+        """Everything whose linear layers an adapter may wrap."""
+        return self.blocks
+
+    def loss(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and logits of a batch."""
+        raise NotImplementedError
+
+    # What all of them do.
+
+    def inputs(self, tape: Tape) -> tuple[Tensor, Tensor]:
+        """Token ids (B, S), and as many labels."""
+        size = (self.workload.batch.micro, self.workload.sequence.length)
+        return tape.empty(size, Dtype.INT64, "input_ids"), tape.empty(size, Dtype.INT64, "labels")
+
+    def attach(self, inputs_embeds: Tensor) -> Tensor:
+        """With adapters under checkpointing, PEFT makes the embeddings need a gradient."""
+        if self.workload.adapter is not None and self.workload.checkpointing.every:
+            require_grad(inputs_embeds, "embeddings")
+        return inputs_embeds
+
+    def mask(self, hidden_states: Tensor) -> Tensor | None:
+        """``create_bidirectional_mask``: none without padding; as large as a causal one with it."""
+        if not self.workload.causal_mask or self.kind is Attention.FLASH_ATTENTION_2:
+            return None
+        hidden_states.tape.scope = "mask"
+        length = hidden_states.shape[1]
+        mask = masks.causal(hidden_states, length, length)
+        return masks.additive(mask, hidden_states.dtype) if self.kind is Attention.EAGER else mask
+
+    def encode(self, hidden_states: Tensor, mask: Tensor | None) -> Tensor:
+        """All blocks, one after the other."""
+        every = self.workload.checkpointing.every
+        for index, block in enumerate(self.blocks):
+            if every and index % every == 0:
+                hidden_states = checkpoint(block, hidden_states, mask)
+            else:
+                hidden_states = block(hidden_states, mask)
+        return hidden_states
+
+    def groups(self) -> tuple[ParameterGroup, ...]:
+        """The model's own parameters, alike ones counted together."""
+        counted = Counter((entry.name, entry.component, entry.shape) for entry in self.store.parameters)
+        return tuple(
+            ParameterGroup(name=name, component=component, shape=shape, copies=copies)
+            for (name, component, shape), copies in counted.items()
+        )
