@@ -2,6 +2,7 @@
 # make test   all tests          make lint    style, types, layers, docs
 # make truth  estimates against measured runs        make bench   speed
 # make peers  the same runs through other estimators make docs    transcripts
+# make formulas  FORMULAS.md from the simulator
 PYTHON ?= python3
 VENV ?= .venv
 # The CPU build is enough: no test needs a GPU. Pinned, so that pip never resolves it on its own.
@@ -11,7 +12,7 @@ WORKERS ?= 2
 
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint truth peers bench docs index clean
+.PHONY: demo test lint truth peers bench docs formulas index clean
 
 demo: $(VENV)/.installed
 	@PATH="$(abspath $(BIN)):$$PATH" sh examples/demo.sh
@@ -26,6 +27,7 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/python -m memplan.profiles --check
 	$(BIN)/python examples/transcripts.py --check
+	$(BIN)/python docs/formulas.py --check
 
 truth: $(VENV)/.torch
 	$(BIN)/python benchmarks/truth.py
@@ -40,6 +42,9 @@ bench: $(VENV)/.dev
 
 docs: $(VENV)/.installed
 	$(BIN)/python examples/transcripts.py --update
+
+formulas: $(VENV)/.installed
+	$(BIN)/python docs/formulas.py --update
 
 index: $(VENV)/.installed
 	$(BIN)/python -m memplan.profiles --index

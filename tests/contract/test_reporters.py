@@ -6,7 +6,7 @@ from pathlib import Path
 from memplan.reporters import REPORTERS
 
 FOLDER = Path(import_module("memplan.reporters").__file__ or "").parent
-SHARED_PARTS = {"__init__", "blocks", "words", "glossary"}
+SHARED_PARTS = {"__init__", "blocks", "remedies", "words", "glossary"}
 
 
 def test_the_tuple_of_reporters_and_the_folder_agree() -> None:
