@@ -60,8 +60,8 @@ def test_what_is_alive_waits_for_the_op_that_ran_last_before_it_goes() -> None:
     assert (found["outputs"].release, found["outputs"].next_step) == (None, True)
     assert [until(found[name]) for name in ("saved", "weight", "outputs")] == [
         "backward: made of gradient",
-        "the end of the run",
-        "the next step",
+        "the run ends",
+        "the next step begins",
     ]
 
 
@@ -92,6 +92,15 @@ def test_the_story_and_the_estimate_are_of_the_same_peak(tmp_path: Path, keys: d
     for part in found.device.components:
         if part.name != "rounding":
             assert sum(item.bytes for item in tale.of(part.name)) == part.bytes, part.name
+
+
+def test_gradients_and_kept_logits_wait_for_the_optimizer_and_parameters_for_the_end(tmp_path: Path) -> None:
+    workload = read(config(tmp_path, sequence={"length": 16})).workload
+    tale = story(workload)
+    assert tale.phase is Phase.OPTIMIZER
+    assert {until(item) for item in tale.of("gradients")} == {"the optimizer's step is done"}
+    assert {until(item) for item in tale.of("blocks")} == {"the run ends"}
+    assert {until(item) for item in tale.of("logits_and_loss")} == {"the optimizer's step is done"}
 
 
 def test_the_input_of_silu_waits_for_its_backward_and_a_linear_layers_input_for_its_product(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from memplan.domain.architecture import Architecture
 from memplan.domain.estimate import Estimate
+from memplan.domain.trace import Phase
 from memplan.domain.workload import Workload
 from memplan.estimate.story import Held, Story
 from memplan.reporters.blocks import Block, Bullets, Paragraph, Table
@@ -24,7 +25,7 @@ def moment(estimate: Estimate, story: Story | None) -> Paragraph:
     if story is None:
         return Paragraph(f"{told}. Alive at that moment:")
     return Paragraph(
-        f"{told}. Alive at that moment, each until the op named runs (backward needs what was saved):"
+        f"{told}. Alive at that moment, each until what is named (ops of backward need what was saved):"
     )
 
 
@@ -85,10 +86,12 @@ def freeing(component: str, estimate: Estimate) -> Iterator[Block]:
 def until(item: Held) -> str:
     """What a kind of tensors waits for, in words."""
     if item.next_step:
-        return "the next step"
+        return "the next step begins"
     if item.release is None:
-        return "the end of the run"
+        return "the run ends"
     release = item.release
+    if release.phase is Phase.OPTIMIZER:
+        return "the optimizer's step is done"
     where = "" if release.scope in (item.tag[1], release.phase) else f" of {release.scope}"
     return f"{release.phase}: {release.op}{where}"
 
