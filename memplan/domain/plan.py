@@ -29,8 +29,9 @@ class Harm(IntEnum):
 class Option:
     """One setting of one lever: new values by native path (or declared name), and its price.
 
-    ``slowdown`` is the modelled step time relative to the workload the option is applied to. ``degree`` says how
-    far a change of behaviour goes (a sequence cut in half: 1, to a quarter: 2): less goes before faster.
+    ``slowdown`` is the modelled step time relative to the workload the option is applied to. ``degree``
+    says how far a change of behaviour goes (a sequence cut in half: 1, to a quarter: 2): less goes before
+    faster.
     """
 
     changes: Mapping[str, Any]

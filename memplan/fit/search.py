@@ -1,8 +1,8 @@
 """Exact search over every combination of the levers' options.
 
 Candidates are ordered by harm and how far it goes, modelled slowdown, number of changes; the first that
-fits wins, and among equals the one with most headroom. Estimates are the expensive part (tens of milliseconds for
-a large model), so candidates are skipped where a smaller one already proves that they cannot fit.
+fits wins, and among equals the one with most headroom. Estimates are the expensive part (tens of
+milliseconds for a large model), so candidates are skipped where a smaller one already proves that they cannot fit.
 Only one law is used for that: *allocated memory never falls when the micro-batch or the sequence
 grows and nothing else changes*. It does not hold for reserved memory, which depends on how blocks
 happen to fit, nor across the step from one to several accumulated passes, which keeps gradients

@@ -78,7 +78,7 @@ def lora(config: dict[str, Any]) -> dict[str, Any]:
 
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    f"{config['model_type']}{name}": (config, (lora(config) if "lora" in name else {}) | settings)
+    f"{config['model_type']}{name}": (config, {**(lora(config) if "lora" in name else {}), **settings})
     for config in (MIXTRAL, QWEN3, DEEPSEEK, GPT_OSS)
     for name, settings in {
         "": {},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from memplan import profiles
@@ -88,9 +90,8 @@ def test_declared_models_and_generation_have_no_modelled_time() -> None:
 
 def test_only_the_experts_a_token_passes_cost_arithmetic() -> None:
     config = {"model_type": "mixtral", "num_hidden_layers": 2, "vocab_size": 1000, "num_local_experts": 8}
-    long = {"batch": LONG.batch, "sequence": LONG.sequence}
     few, many = (
-        Workload(model=architecture(config | {"num_experts_per_tok": count}, lambda _: None), **long)
+        replace(LONG, model=architecture(config | {"num_experts_per_tok": count}, lambda _: None))
         for count in (2, 8)
     )
     assert 2.5 < slowdown(few, many, profiles.target("h100")) < 4
