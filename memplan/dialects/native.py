@@ -18,7 +18,7 @@ from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import EditRefusedError
-from memplan.domain.workload import Adapter, Checkpointing, Loss, Quantization, Workload
+from memplan.domain.workload import Adapter, Checkpointing, Evaluation, Loss, Quantization, Workload
 
 NAME = "native"
 KEYS = (*HEADER_KEYS, "model", *SINGLES, *SECTIONS)
@@ -175,6 +175,7 @@ def _spelling(unit: str, workload: Workload) -> Any:
             "precision.autocast": None,
             "precision.master": None,
             "adapter": "none",
+            "evaluation": "none",
             "quantization": "none",
         }.get(unit, "params")
     return _plain(value)
@@ -194,10 +195,12 @@ def _allocator(options: AllocatorOptions) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Checkpointing):
+        if value.reentrant:
+            return {"every": value.every, "reentrant": True}
         return value.name if value.every < 2 else {"every": value.every}
     if isinstance(value, Loss):
         return {"chunked": value.chunks} if value.kind == "chunked" else value.kind
-    if isinstance(value, Adapter | Quantization):
+    if isinstance(value, Adapter | Quantization | Evaluation):
         return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, AllocatorOptions):
         return _allocator(value) or "none"

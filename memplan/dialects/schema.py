@@ -107,13 +107,14 @@ def quantization(value: Value) -> Quantization | None:
 
 
 def checkpointing(value: Value) -> Checkpointing:
-    """``none``, ``full`` or ``{every: 2}``."""
+    """``none``, ``full``, ``{every: 2}`` or ``{every: 1, reentrant: true}``."""
     if value.written():
         return Checkpointing(every=("none", "full").index(value.choice(("none", "full"))))
-    entries = value.entries(("every",))
+    entries = value.entries(("every", "reentrant"))
     if "every" not in entries:
         raise value.fail("says nothing", expected="none, full or {every: 2}")
-    return Checkpointing(every=entries["every"].whole(0, DEEPEST_STRIDE))
+    reentrant = entries["reentrant"].flag() if "reentrant" in entries else False
+    return Checkpointing(every=entries["every"].whole(0, DEEPEST_STRIDE), reentrant=reentrant)
 
 
 def loss(value: Value) -> Loss:

@@ -100,9 +100,13 @@ class Quantization:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpointing:
-    """Activation checkpointing of every ``every``-th block; 0 keeps all activations."""
+    """Activation checkpointing of every ``every``-th block; 0 keeps all activations.
+
+    ``reentrant`` is the older variant (``use_reentrant=True``).
+    """
 
     every: int = 0
+    reentrant: bool = False
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from typing import Protocol
 from memplan.domain.trace import Phase, Trace
 from memplan.domain.workload import Workload
 from memplan.simulator.autograd import Leaf, backward
+from memplan.simulator.evaluation import evaluate, matters
 from memplan.simulator.optimizer import Stepper
 from memplan.simulator.tensor import Tape, Tensor
 
@@ -56,6 +57,8 @@ def _steps(tape: Tape, workload: Workload, model: Model) -> Trace:
     for _ in range(1 if workload.optimizer.set_to_none else 2):
         tape.trace.cycles.append(len(tape.trace.events))
         _step(tape, workload, model, stepper)
+        if matters(workload):
+            evaluate(tape, workload, model)
     return tape.trace.closed()
 
 

@@ -16,6 +16,7 @@ from memplan.domain.workload import (
     Attention,
     Batch,
     Checkpointing,
+    Evaluation,
     Loss,
     Precision,
     Sequence,
@@ -72,6 +73,7 @@ def read(document: Document, intake: Intake) -> Reading:
         model=architecture,
         precision=Precision(params=weights, autocast=autocast(keys)),
         batch=_batch(keys),
+        evaluation=_evaluation(keys),
         sequence=_sequence(keys),
         optimizer=optimizer(keys),
         adapter=adapter(keys, architecture.linears),
@@ -119,6 +121,19 @@ def _batch(keys: Keys) -> Batch:
         keys.note("batch.accumulation", "batch_size", "", "batch_size over micro_batch_size")
         return Batch(micro=micro or 1, accumulation=max(1, total // (micro or 1)))
     return Batch(micro=micro or 1, accumulation=accumulation or 1)
+
+
+def _evaluation(keys: Keys) -> Evaluation | None:
+    """Batches of ``eval_batch_size``, by default those of training, if anything is held out."""
+    held_out = keys.get("val_set_size")
+    evaluates = keys.get("test_datasets") is not None or (
+        held_out is not None and held_out.written().strip("0.") != ""
+    )
+    batch = keys.whole("eval_batch_size")
+    if not evaluates or batch is None:
+        return None
+    keys.note("evaluation", "eval_batch_size", "")
+    return Evaluation(batch=batch)
 
 
 def _sequence(keys: Keys) -> Sequence:
@@ -172,7 +187,7 @@ def _checkpointing(keys: Keys) -> Checkpointing:
         )
         return Checkpointing(every=1)
     if value is not None and keys.flag("gradient_checkpointing"):
-        return Checkpointing(every=1)
+        return Checkpointing(every=1, reentrant=_reentrant(keys))
     sharding = keys.get("fsdp_config")
     if sharding is not None and isinstance(sharding.node, MappingNode):
         inner = sharding.entries()
@@ -181,6 +196,15 @@ def _checkpointing(keys: Keys) -> Checkpointing:
                 keys.origins["checkpointing"] = Origin(location=inner[key].location, how="written")
                 return Checkpointing(every=1)
     return Checkpointing()
+
+
+def _reentrant(keys: Keys) -> bool:
+    """``gradient_checkpointing_kwargs: {use_reentrant: true}``; axolotl's own default is false."""
+    options = keys.get("gradient_checkpointing_kwargs")
+    if options is None or not isinstance(options.node, MappingNode):
+        return False
+    chosen = options.entries().get("use_reentrant")
+    return chosen is not None and not chosen.is_null and chosen.flag()
 
 
 def _loss(keys: Keys) -> Loss:

@@ -10,9 +10,10 @@ import pytest
 from memplan.dialects import edits
 from memplan.dialects.axolotl.keys import near_miss
 from memplan.dialects.reading import Reading
+from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import FieldError, MemplanError, UnknownNameError
-from memplan.domain.workload import Attention, Loss, Optimizer, Quantization, World
+from memplan.domain.workload import Attention, Evaluation, Loss, Optimizer, Quantization, World
 from memplan.estimate import estimate
 from memplan.read import read
 
@@ -318,3 +319,27 @@ def test_every_example_reads_when_its_model_is_one_we_know(
             assert any(word in error.message for word in refused), (path, error)
             continue
         assert not any("did you mean" in warning for warning in reading.warnings), path
+
+
+EVALUATIONS = [
+    ("eval_batch_size: 16\nval_set_size: 0.05", Evaluation(batch=16)),
+    ("eval_batch_size: 16\ntest_datasets:\n  - path: held/out", Evaluation(batch=16)),
+    ("eval_batch_size: 16\nval_set_size: 0.0", None),
+    ("eval_batch_size: 16", None),
+    ("val_set_size: 0.05", None),
+]
+
+
+@pytest.mark.parametrize(("text", "evaluation"), EVALUATIONS)
+def test_evaluation_batches_count_where_something_is_held_out(
+    tmp_path: Path, text: str, evaluation: Evaluation | None
+) -> None:
+    assert axolotl(tmp_path, text).workload.evaluation == evaluation
+
+
+def test_axolotl_sets_the_allocator_up_itself(tmp_path: Path) -> None:
+    reading = axolotl(tmp_path, "")
+    assert reading.workload.allocator == AllocatorOptions(
+        expandable_segments=True, roundup_power2_divisions=(16,) * 16
+    )
+    assert reading.origins["allocator"].how == "default"

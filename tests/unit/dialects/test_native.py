@@ -11,7 +11,15 @@ from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import FieldError, MemplanError, UnknownNameError
-from memplan.domain.workload import Adapter, Attention, Checkpointing, Loss, Quantization, Task
+from memplan.domain.workload import (
+    Adapter,
+    Attention,
+    Checkpointing,
+    Evaluation,
+    Loss,
+    Quantization,
+    Task,
+)
 from memplan.read import read
 
 HEAD = "memplan: 1\nmodel: {ref: meta-llama/Llama-3.2-1B}\n"
@@ -36,6 +44,7 @@ world: {data_parallel: 4, sharding: zero3}
 framework: {torch: "2.10", transformers: 5.17}
 loop: {outputs: kept}
 attention_mask: true
+evaluation: {batch: 16, kept: 2}
 allocator: {expandable_segments: true, roundup_power2_divisions: "[256:1,>:8]"}
 target: {gpu: t4, margin: 10%, profile: balanced}
 """
@@ -114,6 +123,8 @@ def test_every_key_reaches_its_field(tmp_path: Path) -> None:
     assert work.loss == Loss(kind="chunked", chunks=16)
     assert (work.generate.prompt, work.generate.new_tokens) == (64, 32)
     assert (work.generate.cache, work.generate.logits) == ("static", "last")
+    assert work.evaluation == Evaluation(batch=16, kept=2)
+    assert work.allocator.expandable_segments
     assert (work.world.data_parallel, work.world.sharding) == (4, "zero3")
     assert (work.framework.torch, work.framework.transformers) == ("2.10", "5.17")
     assert work.outputs_kept

@@ -1,0 +1,63 @@
+"""An evaluation between optimizer steps, as ``Trainer.evaluation_loop`` of transformers runs it (5.23).
+
+Source: ``evaluation_loop`` and ``prediction_step`` in src/transformers/trainer.py, ``nested_concat`` in
+trainer_pt_utils.py. Shapes: token ids (B, S), logits (B, S, V).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from memplan.domain.architecture import Architecture
+from memplan.domain.dtype import Dtype
+from memplan.domain.trace import Phase
+from memplan.domain.workload import Workload
+from memplan.simulator.tensor import Tape, Tensor
+
+
+class Model(Protocol):
+    """What evaluation asks of a family."""
+
+    def loss(self, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and logits of a batch."""
+
+
+def matters(workload: Workload) -> bool:
+    """Whether evaluation can hold more than training.
+
+    A batch that is no larger than a training batch makes no tensor that training does not make as well.
+    """
+    asked = workload.evaluation
+    return asked is not None and (asked.batch > workload.batch.micro or asked.kept > 0)
+
+
+def evaluate(tape: Tape, workload: Workload, model: Model) -> None:
+    """The batch that takes most: the last of those whose logits are ``kept`` until they go to the host.
+
+    Without metrics to compute, logits are dropped with their batch (``prediction_loss_only``).
+    """
+    asked = workload.evaluation
+    assert asked is not None
+    tape.trace.enter(Phase.FORWARD)
+    tape.grad_enabled = tape.training = False
+    held = _kept(tape, workload, asked.batch * (asked.kept - 1)) if asked.kept > 1 else None
+    tape.component, tape.scope = "activations", "inputs"
+    size = (asked.batch, workload.sequence.length)
+    tokens, labels = tape.empty(size, Dtype.INT64, "input_ids"), tape.empty(size, Dtype.INT64, "labels")
+    tape.autocast = workload.precision.autocast
+    loss, logits = model.loss(tokens, labels)
+    tape.autocast = None
+    tape.casts.clear()
+    if held is not None:
+        held = _kept(tape, workload, asked.batch * asked.kept)
+    del loss, logits, held
+    tape.grad_enabled = tape.training = True
+
+
+def _kept(tape: Tape, workload: Workload, sequences: int) -> Tensor:
+    """Logits of several batches, joined by ``torch.cat`` while the old ones are still there."""
+    shape = workload.model
+    assert isinstance(shape, Architecture)
+    tape.component, tape.scope = "logits_and_loss", "predictions"
+    dtype = Dtype.FP32 if workload.precision.autocast is not None else workload.precision.params
+    return tape.empty((sequences, workload.sequence.length, shape.vocab_size), dtype, "cat")

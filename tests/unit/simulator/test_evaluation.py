@@ -1,0 +1,46 @@
+"""Evaluation between steps: a batch larger than those of training decides the peak."""
+
+from __future__ import annotations
+
+from memplan.domain.trace import Phase
+from memplan.domain.workload import Adapter, Batch, Checkpointing, Evaluation
+from tests.unit.simulator.runs import at_end, peak, run, shape, workload
+
+RUN = workload(batch=Batch(micro=1), checkpointing=Checkpointing(every=1))
+LOGITS = 16 * 96
+
+
+def evaluated(batch: int, kept: int = 0) -> int:
+    return peak(run(RUN.changed("evaluation", Evaluation(batch=batch, kept=kept))))
+
+
+def test_a_batch_no_larger_than_those_of_training_changes_nothing() -> None:
+    assert run(RUN.changed("evaluation", Evaluation(batch=1))).events == run(RUN).events
+
+
+def test_a_large_batch_holds_its_logits_beside_parameters_and_states() -> None:
+    model = shape()
+    resident = 3 * 2 * model.parameters
+    found = evaluated(64)
+    # Half logits, their copy in fp32 and the log-softmax.
+    assert resident + 64 * LOGITS * (2 + 4 + 4) <= found < resident + 64 * LOGITS * (2 + 4 + 4) + 64 * 4096
+    assert evaluated(128) - found == 2 * (evaluated(96) - found)
+
+
+def test_logits_that_are_kept_lie_beside_the_next_ones_and_their_join() -> None:
+    assert evaluated(64, kept=4) - evaluated(64, kept=3) >= 64 * LOGITS * 2
+
+
+def test_nothing_stays_after_an_evaluation() -> None:
+    trace = run(RUN.changed("evaluation", Evaluation(batch=64, kept=3)))
+    assert at_end(trace) == at_end(run(RUN))
+    assert [phase for _, phase in trace.phases][-2:] == [Phase.FORWARD, Phase.LOSS]
+
+
+def test_dropout_rests() -> None:
+    dropped = RUN.changed("adapter", Adapter(rank=4, dropout=0.1))
+    trace = run(dropped.changed("evaluation", Evaluation(batch=64)))
+    start = [start for start, phase in trace.phases if phase is Phase.FORWARD][-1]
+    after = [trace.tags[event][2] for event in trace.events[start:] if event >= 0]
+    assert "dropout" not in after
+    assert "linear" in after
