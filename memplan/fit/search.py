@@ -2,8 +2,8 @@
 
 Candidates are ordered by harm and how far it goes, modelled slowdown, number of changes; the first that
 fits wins, and among equals the one with most headroom. Estimates are the expensive part (tens of
-milliseconds for a large model), so candidates are skipped where a smaller one already proves that they cannot fit.
-Only one law is used for that: *allocated memory never falls when the micro-batch or the sequence
+milliseconds for a large model), so candidates are skipped where a smaller one already proves that they
+cannot fit. Only one law is used for that: *allocated memory never falls when the micro-batch or the sequence
 grows and nothing else changes*. It does not hold for reserved memory, which depends on how blocks
 happen to fit, nor across the step from one to several accumulated passes, which keeps gradients
 alive in the next forward pass. So a candidate is skipped only when the allocated peak and context of

@@ -77,16 +77,18 @@ def lora(config: dict[str, Any]) -> dict[str, Any]:
     return {"adapter": Adapter(rank=8, targets=tuple(name for name in names if name not in experts))}
 
 
+PLAIN: dict[str, Any] = {}
+EVERY: dict[str, dict[str, Any]] = {
+    "": PLAIN,
+    " fp32": FP32,
+    " lora": PLAIN,
+    " checkpointed": CHECKPOINTED,
+    " lora checkpointed": CHECKPOINTED,
+}
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     f"{config['model_type']}{name}": (config, {**(lora(config) if "lora" in name else {}), **settings})
     for config in (MIXTRAL, QWEN3, DEEPSEEK, GPT_OSS)
-    for name, settings in {
-        "": {},
-        " fp32": FP32,
-        " lora": {},
-        " checkpointed": CHECKPOINTED,
-        " lora checkpointed": CHECKPOINTED,
-    }.items()
+    for name, settings in EVERY.items()
 } | {
     "mixtral outputs kept": (MIXTRAL, KEPT),
     "deepseek_v3 accumulated": (DEEPSEEK, TWICE | KEPT),
