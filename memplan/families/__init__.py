@@ -35,6 +35,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "opt": ("opt",),
     "falcon": ("falcon",),
     "bert": ("bert",),
+    "vit": ("vit",),
 }
 """The ``model_type`` values of each module of this package that is a family."""
 

@@ -1,7 +1,8 @@
-"""Reading one place along an axis: by a number, which is a view, or by a list of one, which is a copy."""
+"""Reading one place along an axis, by a number (a view) or a list of one (a copy); joining two tensors."""
 
 from __future__ import annotations
 
+from memplan.simulator import ops
 from memplan.simulator.autograd import Gradients, Node, begin
 from memplan.simulator.ops import finish
 from memplan.simulator.tensor import Tensor
@@ -31,3 +32,21 @@ def pick(x: Tensor, axis: int) -> Tensor:
 
     node = begin(run, x)
     return finish(node, x.tape.empty((*source[:axis], 1, *source[axis + 1 :]), x.dtype, "index"))
+
+
+def cat(a: Tensor, b: Tensor, axis: int) -> Tensor:
+    """``torch.cat((a, b), axis)`` for a non-negative axis: a row-major copy; backward hands out views.
+
+    Autocast gives both the wider dtype first (``promote`` in aten/src/ATen/autocast_mode.h).
+    """
+    dtype = ops.promote(a.dtype, b.dtype)
+    if a.tape.autocast is not None:
+        b, a = ops.to(b, dtype), ops.to(a, dtype)
+    left, right = a.shape, b.shape
+
+    def run(_: Node, gradient: Tensor) -> Gradients:
+        return gradient.alias(left, gradient.strides), gradient.alias(right, gradient.strides)
+
+    node = begin(run, a, b)
+    whole = (*left[:axis], left[axis] + right[axis], *left[axis + 1 :])
+    return finish(node, a.tape.empty(whole, dtype, "cat"))
