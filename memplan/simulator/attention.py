@@ -114,11 +114,14 @@ def sdpa(
     what it dropped. ``Attention.SDPA`` stands for the kernel PyTorch takes for this very call. With
     ``broadcast`` one key head stands for all without a word: products broadcast it, in the unfused kernel.
     """
-    groups = query.shape[1] // key.shape[1]
+    groups, length = query.shape[1] // key.shape[1], query.shape[2]
+    if mask is not None and length > 1 and not broadcast:
+        # Before autocast casts the arguments; the caller's frame keeps what is repeated.
+        key, value, groups = repeat_kv(key, groups), repeat_kv(value, groups), 1
+    _repeated = key, value
     value, key, query = cast(value), cast(key), cast(query)
     if kind is Attention.SDPA:
         kind = kernels.of_call(query, key, value, mask)
-    length = query.shape[2]
     if length == 1:
         causal = False
     elif mask is None and causal and key.shape[2] > length:
@@ -193,14 +196,16 @@ def _math(
     dtype, tape = query.dtype, query.tape
     heads = query.shape[1]
     groups = 1 if broadcast else heads // key.shape[1]
+    if mask is not None and mask.dtype is Dtype.BOOL:
+        mask = masks.additive(mask, dtype)
     wide_query, wide_key, wide_value = (ops.to(x, Dtype.FP32) for x in (query, key, value))
     scaled = ops.mul_scalar(wide_query)
     if mask is None and causal:
         ones = tape.empty((query.shape[2], key.shape[2]), Dtype.BOOL, "ones")
-        mask = ops.like(ones, "tril")
+        lower = ops.like(ones, "tril")
         del ones
-    if mask is not None and mask.dtype is Dtype.BOOL:
-        mask = masks.additive(mask, Dtype.FP32)
+        mask = masks.additive(lower, Dtype.FP32)
+        del lower
     keys, values = repeat_kv(wide_key, groups), repeat_kv(wide_value, groups)
     # The mask is added to the scores in place.
     weights = matmul(scaled, spread(ops.mul_scalar(shapes.transpose(keys, 2, 3)), heads))

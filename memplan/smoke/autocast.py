@@ -85,21 +85,26 @@ def _as_it_is(op: Any) -> Any:
 
 
 def _with_dtype(op: Any) -> Any:
-    def run(x: Any, *args: Any, dtype: Any = None, **kwargs: Any) -> Any:
+    half_to_float = _SOFTMAX.get(op)
+
+    def run(x: Any, *args: Any, **kwargs: Any) -> Any:
         with torch._C._ExcludeDispatchKeyGuard(_CPU):
-            if dtype is None and x.is_floating_point() and x.dtype is not torch.float64:
+            if half_to_float is None:
+                if kwargs.get("dtype") is None and x.dtype in _HALF:
+                    kwargs["dtype"] = torch.float32
+                return op(x, *args, **kwargs)
+            dim, dtype = args[0], kwargs.get("dtype") or (args[1] if len(args) > 1 else None)
+            if dtype is None and x.dtype in _HALF:
                 dtype = torch.float32
-            if x.dtype is torch.float16 and dtype is torch.float32 and op in _SOFTMAX:
-                return _SOFTMAX[op](x, args[0], True)
-            if op in _SOFTMAX:
-                # Their schema takes the dtype by position too.
-                return op(x, args[0], dtype or (args[1] if len(args) > 1 else None))
-            return op(x, *args, dtype=dtype, **kwargs)
+            if x.dtype is torch.float16 and dtype is torch.float32:
+                return half_to_float(x, dim, True)
+            return op(x, dim, dtype)
 
     return run
 
 
 _SOFTMAX = {aten.softmax.int: aten._softmax, aten.log_softmax.int: aten._log_softmax}
+"""The two that read float16 and write float32 on a GPU; their dtype may come by position."""
 
 
 def _to_fp32(value: Any) -> Any:

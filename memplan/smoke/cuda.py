@@ -22,6 +22,12 @@ DTYPES = {
     torch.bool: Dtype.BOOL,
 }
 
+INTO_ZEROS = frozenset(
+    (aten.index_put.default, aten.scatter.src, aten.scatter.value, aten.scatter_add.default)
+)
+"""Ops by which gradients of lookups are put into zeros: in place, unless they meet a dispatch mode
+(``index_backward`` and ``value_selecting_reduction_backward`` in torch/csrc/autograd/FunctionsManual.cpp)."""
+
 WITH_RANDOM_STATE = frozenset(
     (
         aten._scaled_dot_product_flash_attention.default,

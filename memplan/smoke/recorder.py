@@ -21,6 +21,7 @@ from memplan.domain.trace import Phase, Trace
 from memplan.simulator.tensor import CUBLASLT_WORKSPACE, cublas_workspace
 from memplan.smoke import engine
 from memplan.smoke.cuda import (
+    INTO_ZEROS,
     PRODUCTS,
     Temporary,
     dtype_of,
@@ -75,8 +76,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
             self.take_workspace(workspace)
         if func is aten._grouped_mm.default:
             result = grouped_product(func, args, kwargs)
-        elif func is aten.index_put.default and self.in_backward and not torch.is_grad_enabled():
-            # ``index_backward`` puts into its zeros in place, unless it meets a dispatch mode.
+        elif func in INTO_ZEROS and self.in_backward and not torch.is_grad_enabled():
             result = args[0]
         else:
             result = func(*args, **kwargs)
