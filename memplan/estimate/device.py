@@ -93,6 +93,7 @@ def _gaps(workload: Workload, target: Target | None, trace: Trace, free: Replay)
         *gaps(workload, target, components(workload, trace, free)),
         *_context_gaps(workload, target),
         *_growth_gaps(workload, trace),
+        *_compiled_gaps(workload, free),
     )
 
 
@@ -112,6 +113,19 @@ def _growth_gaps(workload: Workload, trace: Trace) -> tuple[Gap, ...]:
     left = left_behind(workload, trace)
     reason = "a cache that grows may leave segments behind, which PyTorch gives back when memory runs short"
     return (Gap(reason=reason, high=Bytes(left), cached=True),) if left else ()
+
+
+def _compiled_gaps(workload: Workload, free: Replay) -> tuple[Gap, ...]:
+    """``generate`` compiles the decode step of a static cache, and records it as a CUDA graph.
+
+    A graph has memory of its own for what the step makes, the logits it returns included
+    (``_valid_auto_compile_criteria`` in transformers src/transformers/generation/utils.py).
+    """
+    if workload.generate.cache != "static" or Phase.DECODE not in free.phases:
+        return ()
+    step = free.phases[Phase.DECODE].allocated - free.phases[Phase.LOAD].allocated
+    reason = "with a static cache decoding is compiled, into a graph with memory of its own"
+    return (Gap(reason=reason, high=Bytes(step)),)
 
 
 def _cache_gaps(replayed: Replay) -> tuple[Gap, ...]:

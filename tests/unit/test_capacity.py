@@ -140,6 +140,16 @@ def test_a_memory_fraction_is_a_limit(roomy: Estimate) -> None:
     assert " allowed; Of the allocated memory" in died.device.failure.message
 
 
+def test_decoding_with_a_static_cache_is_compiled_and_may_take_more() -> None:
+    asked = Generate(prompt=16, new_tokens=8, cache="static")
+    run = Workload(model=MODEL, task=Task.GENERATE, generate=asked)
+    device = estimate(run, target(2**40)).device
+    assert device.high > device.process
+    assert any("compiled" in gap.reason for gap in device.gaps)
+    prefill = run.changed("generate.new_tokens", 1)
+    assert not any("compiled" in gap.reason for gap in estimate(prefill, target(2**40)).device.gaps)
+
+
 def test_a_growing_cache_may_leave_segments_behind_that_are_given_back() -> None:
     run = Workload(
         model=MODEL,
