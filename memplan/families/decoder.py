@@ -26,6 +26,7 @@ from memplan.simulator.fused_loss import FUSED
 from memplan.simulator.kernels import choose, needs_mask
 from memplan.simulator.loss import causal_lm_loss
 from memplan.simulator.matmul import linear
+from memplan.simulator.reentrant import reentrant
 from memplan.simulator.tensor import Tape, Tensor
 
 Projection = Linear | LoraLinear
@@ -238,10 +239,11 @@ class Decoder:
         added = self.settle(embeds, held)
         hidden_states = self.enter((added or held or embeds.copy()).pop())
         positions = self.positions(hidden_states)
+        run = reentrant if self.workload.checkpointing.reentrant else checkpoint
         for index, block in enumerate(self.blocks):
             name, place = self.layer_type(index), self.layer_positions(positions, index)
             if every and index % every == 0:
-                hidden_states = checkpoint(block, hidden_states, attention_masks[name], *place)
+                hidden_states = run(block, hidden_states, attention_masks[name], *place)
             else:
                 hidden_states = block(hidden_states, attention_masks[name], *place)
         # Rebinding frees the last block's result before the masks go, as in transformers.

@@ -130,15 +130,22 @@ def begin(run: Run, *inputs: Tensor) -> Node | None:
 def backward(loss: Tensor) -> None:
     """Run the graph from a scalar loss; afterwards every trainable parameter reached has its ``grad``."""
     tape = loss.tape
-    root = loss.node
-    if root is None:
+    if loss.node is None:
         return
-    scope, component = tape.scope, tape.component
-    tape.grad_enabled, tape.in_backward = False, True
-    waiting = _dependencies(root)
-    tape.component = "temporaries"
+    component, tape.component = tape.component, "temporaries"
     # The gradient of the loss itself is the caller's, who holds it until the whole pass is over.
     first = tape.empty(loss.shape, loss.dtype, "ones_like")
+    tape.component = component
+    run_graph(loss.node, first)
+
+
+def run_graph(root: Node, first: Tensor) -> None:
+    """Run a graph from its root, whose gradient is ``first``. A node may call this from its own run."""
+    tape = first.tape
+    scope, component = tape.scope, tape.component
+    state = tape.grad_enabled, tape.in_backward
+    tape.grad_enabled, tape.in_backward = False, True
+    waiting = _dependencies(root)
     buffers = {root: first}
     ready = [(-root.order, root)]
     while ready:
@@ -163,7 +170,7 @@ def backward(loss: Tensor) -> None:
                 heappush(ready, (-edge.order, edge))
         del outputs, node
     tape.scope, tape.component = scope, component
-    tape.grad_enabled, tape.in_backward = True, False
+    tape.grad_enabled, tape.in_backward = state
 
 
 def _dependencies(root: Node) -> dict[Node, int]:

@@ -72,7 +72,7 @@ def _step(tape: Tape, workload: Workload, model: Model, stepper: Stepper) -> Non
     for _ in range(min(workload.batch.accumulation, MICRO_BATCHES)):
         batch = _batch(tape, model)
         loss, logits = _forward(tape, workload, model, *batch)
-        kept = (loss, logits) if workload.outputs_kept else ()
+        kept = (logits, loss) if workload.outputs_kept else ()
         del logits
         tape.trace.enter(Phase.BACKWARD)
         backward(loss)

@@ -33,6 +33,7 @@ QWEN2 = {"model_type": "qwen2"}
 TIED = {"tie_word_embeddings": True}
 FP32 = {"precision": Precision(params=Dtype.FP32)}
 CHECKPOINTED = {"checkpointing": Checkpointing(every=1)}
+REENTRANT = {"checkpointing": Checkpointing(every=1, reentrant=True)}
 TWICE = {"batch": Batch(micro=2, accumulation=2)}
 KEPT = {"outputs_kept": True}
 ATTENTION_ONLY = {"adapter": Adapter(rank=8, targets=PROJECTIONS[:4])}
@@ -66,6 +67,10 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "llama lora checkpointed accumulated": (TIED, ALL_LINEAR | CHECKPOINTED | TWICE),
     "mistral": (MISTRAL, {}),
     "mistral window": (MISTRAL | {"sliding_window": 16}, KEPT),
+    "llama reentrant": ({}, REENTRANT),
+    "llama reentrant fp32 accumulated": ({}, REENTRANT | FP32 | TWICE),
+    "llama lora reentrant outputs kept": ({}, ALL_LINEAR | REENTRANT | KEPT),
+    "qwen2 lora reentrant": (QWEN2, ATTENTION_ONLY | REENTRANT),
     "llama dora fp32": ({}, DORA | FP32),
     "llama dora checkpointed fp32": ({}, DORA | CHECKPOINTED | FP32),
     "qwen2 dora fp32 accumulated": (QWEN2, DORA | FP32 | TWICE),

@@ -40,7 +40,7 @@ def prepared(found: Any, workload: Workload, task: str | None = "CAUSAL_LM") -> 
         warnings.filterwarnings("ignore", RENAMED, FutureWarning)
         warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)
         if workload.checkpointing.every:
-            found.gradient_checkpointing_enable({"use_reentrant": False})
+            found.gradient_checkpointing_enable({"use_reentrant": workload.checkpointing.reentrant})
         if workload.adapter is not None:
             found = peft.get_peft_model(found, _lora(workload.adapter, task))
     return found.train()

@@ -80,7 +80,18 @@ def _checkpointing(reading: Reading, after: Workload) -> list[Edit]:
     if reading.workload.checkpointing.every and not _given(reading, "gradient_checkpointing"):
         place = reading.origins["checkpointing"].location
         raise EditRefusedError("fsdp_config turns it on, not gradient_checkpointing", location=place)
-    return _put(reading, "gradient_checkpointing", after.checkpointing.every == 1)
+    return [
+        *_put(reading, "gradient_checkpointing", after.checkpointing.every == 1),
+        *_not_reentrant(reading),
+    ]
+
+
+def _not_reentrant(reading: Reading) -> list[Edit]:
+    """Checkpointing that memplan turns on is the newer kind, also where the file asks for the other."""
+    options = _given(reading, "gradient_checkpointing_kwargs")
+    if not isinstance(options, MappingNode) or options.item("use_reentrant") is None:
+        return []
+    return writing.put(reading.document.source, options, "use_reentrant", False)
 
 
 def _attention(reading: Reading, after: Workload) -> list[Edit]:

@@ -343,3 +343,26 @@ def test_axolotl_sets_the_allocator_up_itself(tmp_path: Path) -> None:
         expandable_segments=True, roundup_power2_divisions=(16,) * 16
     )
     assert reading.origins["allocator"].how == "default"
+
+
+def test_reentrant_checkpointing_is_read_from_its_options(tmp_path: Path) -> None:
+    text = "gradient_checkpointing: true\ngradient_checkpointing_kwargs:\n  use_reentrant: "
+    assert axolotl(tmp_path, text + "true").workload.checkpointing == Checkpointing(every=1, reentrant=True)
+    assert axolotl(tmp_path, text + "false").workload.checkpointing == Checkpointing(every=1)
+
+
+def test_decomposed_adapters_and_modules_trained_whole_are_counted(tmp_path: Path) -> None:
+    lora = "adapter: lora\nlora_r: 8\n"
+    adapter = axolotl(
+        tmp_path, lora + "peft_use_dora: true\nlora_modules_to_save: [model.embed_tokens, lm_head]"
+    ).workload.adapter
+    assert adapter is not None
+    assert (adapter.dora, adapter.modules_to_save) == (True, ("embed_tokens", "lm_head"))
+    plain = axolotl(tmp_path, lora).workload.adapter
+    assert plain is not None
+    assert (plain.dora, plain.modules_to_save) == (False, ())
+
+
+def test_a_module_that_memplan_does_not_copy_is_said_to_be_left_out(tmp_path: Path) -> None:
+    reading = axolotl(tmp_path, "adapter: lora\nlora_r: 8\nlora_modules_to_save: [norm]")
+    assert any("norm is not counted" in warning for warning in reading.warnings)
