@@ -87,7 +87,9 @@ def _mixes_dtypes(trace: Trace, block: int, workload: Workload) -> bool:
     _, scope, op, _, dtype = trace.tags[block]
     mixed = workload.precision.params.is_half and dtype is Dtype.FP32
     adapter = workload.adapter
-    adapted = adapter is not None and scope.rpartition(".")[2] in adapter.targets
+    if adapter is None or adapter.prepare_kbit:
+        return False
+    adapted = scope.rpartition(".")[2] in adapter.targets
     return adapted and mixed and op == "add"
 
 

@@ -42,11 +42,11 @@ def prepared(found: Any, workload: Workload, task: str | None = "CAUSAL_LM") -> 
         if workload.checkpointing.every:
             found.gradient_checkpointing_enable({"use_reentrant": workload.checkpointing.reentrant})
         if workload.adapter is not None:
-            found = peft.get_peft_model(found, _lora(workload.adapter, task))
+            found = peft.get_peft_model(found, lora(workload.adapter, task))
     return found.train()
 
 
-def _lora(adapter: Adapter, task: str | None) -> Any:
+def lora(adapter: Adapter, task: str | None) -> Any:
     return peft.LoraConfig(
         r=adapter.rank,
         target_modules=list(adapter.targets),

@@ -13,7 +13,7 @@ from memplan.dialects.reading import Reading
 from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import FieldError, MemplanError, UnknownNameError
-from memplan.domain.workload import Attention, Evaluation, Loss, Optimizer, Quantization, World
+from memplan.domain.workload import Attention, Checkpointing, Evaluation, Loss, Optimizer, Quantization, World
 from memplan.estimate import estimate
 from memplan.read import read
 
