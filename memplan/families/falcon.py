@@ -116,7 +116,10 @@ def build(tape: Tape, shape: Architecture, workload: Workload, kind: Attention) 
 
 
 class FalconLinear(Linear):
-    """``FalconLinear``: the bias is added in an op of its own."""
+    """``FalconLinear``: ``x @ weight.T``, and the bias is added in an op of its own.
+
+    The transposed weight is no leaf: autocast does not keep its copy for the next time.
+    """
 
     __slots__ = ()
 
@@ -124,7 +127,8 @@ class FalconLinear(Linear):
         if not isinstance(self.weight, Parameter):
             return super().__call__(x)
         x.tape.scope = self.name
-        hidden_states = linear(x, self.weight)
+        weight = self.weight if x.tape.autocast is None else shapes.view(self.weight, self.weight.shape)
+        hidden_states = linear(x, weight)
         return hidden_states if self.bias is None else ops.add(hidden_states, self.bias)
 
 

@@ -137,6 +137,7 @@ class Block:
             upcast=False,
             dropout=self.dropout.attention,
             contiguous=False,
+            recast=True,
         )
         output = shapes.contiguous(shapes.view(output, (batch, length, width)))
         output = self.linears["attn.c_proj"](output)

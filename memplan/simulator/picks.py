@@ -37,11 +37,10 @@ def pick(x: Tensor, axis: int) -> Tensor:
 def cat(a: Tensor, b: Tensor, axis: int) -> Tensor:
     """``torch.cat((a, b), axis)`` for a non-negative axis: a row-major copy; backward hands out views.
 
-    Autocast gives both the wider dtype first (``promote`` in aten/src/ATen/autocast_mode.h).
+    CUDA's kernel reads two dtypes as they are; only the CPU's autocast casts them first
+    (``AT_FORALL_PROMOTE`` in aten/src/ATen/autocast_mode.h).
     """
     dtype = ops.promote(a.dtype, b.dtype)
-    if a.tape.autocast is not None:
-        b, a = ops.to(b, dtype), ops.to(a, dtype)
     left, right = a.shape, b.shape
 
     def run(_: Node, gradient: Tensor) -> Gradients:

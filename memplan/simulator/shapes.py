@@ -5,7 +5,7 @@ from __future__ import annotations
 from memplan.simulator import layout
 from memplan.simulator.autograd import Gradients, Node, begin
 from memplan.simulator.layout import Shape
-from memplan.simulator.ops import clone, finish
+from memplan.simulator.ops import clone, finish, promote
 from memplan.simulator.tensor import Tensor
 
 
@@ -117,14 +117,14 @@ def first_keys(x: Tensor, length: int) -> Tensor:
 
 
 def cat_last(a: Tensor, b: Tensor) -> Tensor:
-    """``torch.cat((a, b), dim=-1)``: a row-major copy; backward hands out views."""
+    """``torch.cat((a, b), dim=-1)``: a row-major copy in the wider dtype; backward hands out views."""
     left, right = a.shape, b.shape
 
     def run(_: Node, gradient: Tensor) -> Gradients:
         return gradient.alias(left, gradient.strides), gradient.alias(right, gradient.strides)
 
     node = begin(run, a, b)
-    return finish(node, a.tape.empty((*left[:-1], left[-1] + right[-1]), a.dtype, "cat"))
+    return finish(node, a.tape.empty((*left[:-1], left[-1] + right[-1]), promote(a.dtype, b.dtype), "cat"))
 
 
 def pad_last(x: Tensor, width: int) -> Tensor:

@@ -17,26 +17,56 @@ import torch
 aten = torch.ops.aten
 
 FP32 = (
+    "acos",
+    "asin",
+    "cosh",
+    "erfinv",
     "exp",
+    "expm1",
     "log",
+    "log10",
+    "log2",
     "log1p",
     "reciprocal",
     "rsqrt",
+    "sinh",
+    "tan",
     "pow.Tensor_Scalar",
     "pow.Tensor_Tensor",
+    "pow.Scalar",
     "softplus",
     "layer_norm",
     "native_layer_norm",
-    "group_norm",
     "rms_norm",
+    "group_norm",
     "norm.Scalar",
     "norm.ScalarOpt_dim",
+    "cosine_similarity",
+    "kl_div",
+    "l1_loss",
+    "smooth_l1_loss",
+    "huber_loss",
+    "soft_margin_loss",
     "binary_cross_entropy_with_logits",
+    "dist",
     "logsumexp",
+    "upsample_nearest2d",
+    "upsample_bilinear2d",
+    "upsample_bicubic2d",
 )
 """Ops whose half arguments are copied to float32 first."""
 
-SET_DTYPE = ("softmax.int", "log_softmax.int", "cumsum", "cumprod", "sum", "sum.dim_IntList", "prod")
+SET_DTYPE = (
+    "prod",
+    "prod.dim_int",
+    "softmax.int",
+    "log_softmax.int",
+    "cumprod",
+    "cumsum",
+    "linalg_vector_norm",
+    "sum",
+    "sum.dim_IntList",
+)
 """Ops told to compute in float32 unless the call names a dtype."""
 
 UNTOUCHED = ("cat", "stack", "index_copy")
