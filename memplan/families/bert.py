@@ -148,13 +148,19 @@ class Bert(Encoder):
         """Blocks and head."""
         return self.blocks if self.head is None else [*self.blocks, self.head]
 
-    def inputs(self, tape: Tape) -> tuple[Tensor, Tensor]:
+    def inputs(self, tape: Tape, batch: int) -> tuple[Tensor, Tensor]:
         """Token ids (B, S); labels as many, but one a sequence where sequences are classified."""
         if self.shape.head != SEQUENCES:
-            return super().inputs(tape)
-        batch, length = self.workload.batch.micro, self.workload.sequence.length
-        ids = tape.empty((batch, length), Dtype.INT64, "input_ids")
+            return super().inputs(tape, batch)
+        ids = tape.empty((batch, self.workload.sequence.length), Dtype.INT64, "input_ids")
         return ids, tape.empty((batch,), Dtype.INT64, "labels")
+
+    def logit_sides(self) -> tuple[int, ...]:
+        """Words or classes, for every token or for the sequence."""
+        shape, length = self.shape, self.workload.sequence.length
+        if shape.head == SEQUENCES:
+            return (shape.classes,)
+        return length, shape.vocab_size if shape.head == MASKED else shape.classes
 
     def loss(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and logits of a batch."""

@@ -179,10 +179,14 @@ class Decoder:
             return masks.causal(hidden_states, length, keys)
         return None
 
-    def inputs(self, tape: Tape) -> tuple[Tensor, Tensor]:
+    def inputs(self, tape: Tape, batch: int) -> tuple[Tensor, Tensor]:
         """Token ids and labels (B, S)."""
-        size = (self.workload.batch.micro, self.workload.sequence.length)
+        size = (batch, self.workload.sequence.length)
         return tape.empty(size, Dtype.INT64, "input_ids"), tape.empty(size, Dtype.INT64, "labels")
+
+    def logit_sides(self) -> tuple[int, ...]:
+        """The sides of the logits of one sequence."""
+        return self.workload.sequence.length, self.shape.vocab_size
 
     def loss(self, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The causal language-model loss and the logits of a batch."""

@@ -14,10 +14,11 @@ from typing import Protocol
 
 from memplan.domain.architecture import Architecture, ParameterGroup
 from memplan.domain.dtype import Dtype
-from memplan.domain.workload import Attention, Workload
+from memplan.domain.errors import FieldError
+from memplan.domain.workload import Adapter, Attention, Workload
 from memplan.simulator import masks
 from memplan.simulator.adapters import LoraLinear, adapt
-from memplan.simulator.autograd import require_grad
+from memplan.simulator.autograd import Leaf, require_grad
 from memplan.simulator.blocks import Linear, Store
 from memplan.simulator.checkpoint import checkpoint
 from memplan.simulator.tensor import Tape, Tensor
@@ -59,7 +60,7 @@ class Encoder:
             adapters = Store(tape, adapter.dtype, trainable=True)
             for part in self.parts():
                 part.linears = adapt(part.linears, adapter, adapters)
-            self.leaves = adapters.leaves
+            self.leaves = [*adapters.leaves, *self.copies(adapters, adapter)]
 
     # What a family says.
 
@@ -75,11 +76,35 @@ class Encoder:
         """Loss and logits of a batch."""
         raise NotImplementedError
 
+    def logit_sides(self) -> tuple[int, ...]:
+        """The sides of the logits of one example."""
+        raise NotImplementedError
+
     # What all of them do.
 
-    def inputs(self, tape: Tape) -> tuple[Tensor, Tensor]:
+    def copies(self, store: Store, adapter: Adapter) -> list[Leaf]:
+        """The classifier as a trained copy (``ModulesToSaveWrapper``); the original stays, frozen.
+
+        Raises:
+            FieldError: the adapter asks for copies of other modules.
+        """
+        classifier = getattr(self, "classifier", None)
+        if not adapter.modules_to_save:
+            return []
+        if adapter.modules_to_save != ("classifier",) or classifier is None:
+            raise FieldError(
+                f"modules_to_save is {', '.join(adapter.modules_to_save)}",
+                expected=f"nothing but a classifier with a {self.shape.model_type}",
+            )
+        before = len(store.leaves)
+        self.originals = (classifier.weight, classifier.bias)
+        classifier.weight = store.copy(classifier.weight)
+        classifier.bias = store.copy(classifier.bias)
+        return [store.leaves.pop(before) for _ in range(2)]
+
+    def inputs(self, tape: Tape, batch: int) -> tuple[Tensor, Tensor]:
         """Token ids (B, S), and as many labels."""
-        size = (self.workload.batch.micro, self.workload.sequence.length)
+        size = (batch, self.workload.sequence.length)
         return tape.empty(size, Dtype.INT64, "input_ids"), tape.empty(size, Dtype.INT64, "labels")
 
     def attach(self, inputs_embeds: Tensor) -> Tensor:

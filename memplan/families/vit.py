@@ -201,11 +201,14 @@ class Vit(Encoder):
             store, "classifier", hidden, shape.classes, bias=True, component="decoder_matrix"
         )
 
-    def inputs(self, tape: Tape) -> tuple[Tensor, Tensor]:
+    def inputs(self, tape: Tape, batch: int) -> tuple[Tensor, Tensor]:
         """Pixels (B, channels, height, width) in fp32, and one label an image."""
-        batch = self.workload.batch.micro
         pixels = tape.empty((batch, self.shape.channels, *self.shape.image), Dtype.FP32, "pixel_values")
         return pixels, tape.empty((batch,), Dtype.INT64, "labels")
+
+    def logit_sides(self) -> tuple[int, ...]:
+        """Classes."""
+        return (self.shape.classes,)
 
     def loss(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and logits of a batch."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Phase
 from memplan.domain.workload import Workload
@@ -17,6 +16,12 @@ from memplan.simulator.tensor import Tape, Tensor
 
 class Model(Protocol):
     """What evaluation asks of a family."""
+
+    def inputs(self, tape: Tape, batch: int, /) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of a batch."""
+
+    def logit_sides(self) -> tuple[int, ...]:
+        """The sides of the logits of one example."""
 
     def loss(self, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and logits of a batch."""
@@ -40,24 +45,21 @@ def evaluate(tape: Tape, workload: Workload, model: Model) -> None:
     assert asked is not None
     tape.trace.enter(Phase.FORWARD)
     tape.grad_enabled = tape.training = False
-    held = _kept(tape, workload, asked.batch * (asked.kept - 1)) if asked.kept > 1 else None
+    held = _kept(tape, workload, model, asked.batch * (asked.kept - 1)) if asked.kept > 1 else None
     tape.component, tape.scope = "activations", "inputs"
-    size = (asked.batch, workload.sequence.length)
-    tokens, labels = tape.empty(size, Dtype.INT64, "input_ids"), tape.empty(size, Dtype.INT64, "labels")
+    tokens, labels = model.inputs(tape, asked.batch)
     tape.autocast = workload.precision.autocast
     loss, logits = model.loss(tokens, labels)
     tape.autocast = None
     tape.casts.clear()
     if held is not None:
-        held = _kept(tape, workload, asked.batch * asked.kept)
+        held = _kept(tape, workload, model, asked.batch * asked.kept)
     del loss, logits, held
     tape.grad_enabled = tape.training = True
 
 
-def _kept(tape: Tape, workload: Workload, sequences: int) -> Tensor:
+def _kept(tape: Tape, workload: Workload, model: Model, sequences: int) -> Tensor:
     """Logits of several batches, joined by ``torch.cat`` while the old ones are still there."""
-    shape = workload.model
-    assert isinstance(shape, Architecture)
     tape.component, tape.scope = "logits_and_loss", "predictions"
     dtype = Dtype.FP32 if workload.precision.autocast is not None else workload.precision.params
-    return tape.empty((sequences, workload.sequence.length, shape.vocab_size), dtype, "cat")
+    return tape.empty((sequences, *model.logit_sides()), dtype, "cat")

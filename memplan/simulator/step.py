@@ -22,8 +22,11 @@ class Model(Protocol):
 
     leaves: list[Leaf]
 
-    def inputs(self, tape: Tape, /) -> tuple[Tensor, Tensor]:
+    def inputs(self, tape: Tape, batch: int, /) -> tuple[Tensor, Tensor]:
         """Inputs and labels of a batch."""
+
+    def logit_sides(self) -> tuple[int, ...]:
+        """The sides of the logits of one example."""
 
     def loss(self, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and logits of a batch."""
@@ -70,7 +73,7 @@ def _step(tape: Tape, workload: Workload, model: Model, stepper: Stepper) -> Non
     """
     kept: tuple[Tensor, ...] = ()
     for _ in range(min(workload.batch.accumulation, MICRO_BATCHES)):
-        batch = _batch(tape, model)
+        batch = _batch(tape, model, workload.batch.micro)
         loss, logits = _forward(tape, workload, model, *batch)
         kept = (logits, loss) if workload.outputs_kept else ()
         del logits
@@ -84,11 +87,11 @@ def _step(tape: Tape, workload: Workload, model: Model, stepper: Stepper) -> Non
     del kept
 
 
-def _batch(tape: Tape, model: Model) -> tuple[Tensor, Tensor]:
+def _batch(tape: Tape, model: Model, size: int) -> tuple[Tensor, Tensor]:
     """Inputs and labels, alive until the next batch comes."""
     tape.trace.enter(Phase.FORWARD)
     tape.component, tape.scope = "activations", "inputs"
-    return model.inputs(tape)
+    return model.inputs(tape, size)
 
 
 def _forward(
