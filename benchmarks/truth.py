@@ -68,7 +68,7 @@ def as_markdown(found: Report) -> str:
     parts = [
         piped(_sizes(found.covered, lambda case: case.label)),
         piped(_summary(found)),
-        "Two runs on releases older than those simulated:\n",
+        "Runs on older releases:\n",
         piped(_sizes(found.other_stacks, lambda case: case.label)),
         f"Of {compared + len(found.left_out)} published rows {compared} are compared. The others:\n",
         piped([["rows", "left out because"]] + [[str(count), why] for why, count in reasons.most_common()]),

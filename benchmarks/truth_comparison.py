@@ -102,7 +102,7 @@ class Report:
 
 def _precision(row: Row) -> str:
     if row["quantization"] != "none":
-        return f"{truth_rows.QUANTIZATIONS[row['quantization']]} + {row['compute_dtype'].split()[0]}"
+        return f"nf4 + {row['compute_dtype'].split()[0]}"
     return str(row["param_dtype"]) + (" + autocast" if "torch.autocast" in row["compute_dtype"] else "")
 
 

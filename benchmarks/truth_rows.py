@@ -56,7 +56,11 @@ KERNELS = {
     "sdpa pinned to flash or memory-efficient kernels (math excluded)": Attention.SDPA,
 }
 
-QUANTIZATIONS = {"bnb nf4, blocksize 64, double_quant=False": "nf4"}
+QUANTIZATIONS = {
+    "bnb nf4, blocksize 64, double_quant=False": False,
+    "bnb nf4, double_quant=True": True,
+}
+"""Descriptions of NF4 weights, and whether their scales are quantized too."""
 
 _TRAINER_KEEPS_NO_OUTPUTS = ("fms",)
 """The Hugging Face Trainer drops a model's outputs with the local scope of ``compute_loss``."""
@@ -132,10 +136,12 @@ def _obstacles(row: Row) -> Iterator[str]:
     suite, loss = row["suite"], row["loss_impl"]
     if suite in _OWN_MODEL_CODE:
         yield f"{suite} has model code of its own, which is not simulated yet"
+    if row["quantization"] != "none" and row["quantization"] not in QUANTIZATIONS:
+        yield f"weights in {row['quantization']} are not simulated"
     if suite == "peft":
         yield "batches of varying length; reserved memory above a baseline is what was measured"
     if suite == "hf-docs":
-        yield "BERT with Adafactor or 8-bit Adam is not simulated yet"
+        yield "only what NVML shows of the whole process was measured"
     if loss is not None and not loss.startswith("HF default"):
         yield "fused loss and norm kernels are not simulated yet"
     if "model_type" not in (row.get("model_config") or {}) and _profile(row) is None:
@@ -159,8 +165,6 @@ def _no_training_size(row: Row) -> Iterator[str]:
         yield "a part of a run: loading, one operator, a context, an adapter"
     if row["world_size"] != 1:
         yield "several GPUs are not simulated yet"
-    if row["quantization"] != "none" and row["quantization"] not in QUANTIZATIONS:
-        yield "quantized weights other than plain NF4 on current releases are not compared yet"
     if row["seq_len"] is None:
         yield "no sequence length is declared"
 
@@ -178,8 +182,8 @@ def _params(row: Row) -> Dtype:
 
 
 def _quantization(row: Row) -> Quantization | None:
-    kind = QUANTIZATIONS.get(row["quantization"])
-    return Quantization(kind=kind, compute=_params(row)) if kind else None
+    double = QUANTIZATIONS.get(row["quantization"])
+    return None if double is None else Quantization(kind="nf4", double=double, compute=_params(row))
 
 
 def _adapter(row: Row, lora: Mapping[str, Any]) -> Adapter:
@@ -198,4 +202,5 @@ def _dtype(text: str) -> Dtype:
 
 
 def _autocast(compute: str) -> Dtype | None:
-    return _dtype(compute) if "torch.autocast on" in compute else None
+    on = "torch.autocast on" in compute or compute.endswith(" autocast")
+    return _dtype(compute) if on else None
