@@ -15,7 +15,7 @@ import torch
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import FieldError
-from memplan.domain.workload import Attention, Workload
+from memplan.domain.workload import Attention, Checkpointing, Workload
 from memplan.smoke.cuda import DTYPES
 
 TORCH = {dtype: found for found, dtype in DTYPES.items()}
@@ -73,18 +73,18 @@ def build(workload: Workload, written: Mapping[str, Any] | None = None) -> Any:
             raise FieldError(
                 f"transformers' {type(model).__name__} has {found:,} parameters, not {shape.parameters:,}"
             )
-        _checkpoint(model, workload.checkpointing.every)
+        _checkpoint(model, workload.checkpointing)
         return _adapt(model, workload).train()
 
 
-def _checkpoint(model: Any, every: int) -> None:
-    if not every:
+def _checkpoint(model: Any, wanted: Checkpointing) -> None:
+    if not wanted.every:
         return
     # The generator's state is kept in host memory; fake tensors cannot give it back.
-    model.gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
+    model.gradient_checkpointing_enable({"use_reentrant": wanted.reentrant, "preserve_rng_state": False})
     layers = [module for module in model.modules() if _is_layer(module)]
     for index, layer in enumerate(layers):
-        layer.gradient_checkpointing = index % every == 0
+        layer.gradient_checkpointing = index % wanted.every == 0
 
 
 def _is_layer(module: Any) -> bool:
@@ -103,7 +103,8 @@ def _adapt(model: Any, workload: Workload) -> Any:
         r=adapter.rank,
         target_modules=list(adapter.targets),
         lora_dropout=adapter.dropout,
-        use_dora=adapter.kind == "dora",
+        use_dora=adapter.dora,
+        modules_to_save=list(adapter.modules_to_save) or None,
         task_type="CAUSAL_LM",
     )
     adapted = get_peft_model(model, settings, autocast_adapter_dtype=adapter.dtype is Dtype.FP32)

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from memplan.domain.errors import FieldError
 from memplan.domain.trace import Phase
 from memplan.domain.workload import Workload
 from memplan.simulator.step import MICRO_BATCHES
@@ -83,6 +82,8 @@ class Run:
         recorder = self.recorder
         recorder.component, recorder.scope[-1] = "temporaries", "optimizer"
         recorder.host_scalars = self.workload.optimizer.implementation != "fused"
+        if self.workload.optimizer.clipping:
+            torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimizer.step()
         recorder.host_scalars = False
         for parameter, states in self.optimizer.state.items():
@@ -93,20 +94,9 @@ class Run:
 
 
 def _optimizer(trained: list[Any], workload: Workload) -> Any:
-    """PyTorch's own optimizers.
-
-    Raises:
-        FieldError: it is another one.
-    """
+    """PyTorch's own optimizers."""
     chosen = workload.optimizer
-    if chosen.name not in ("adamw", "adam", "sgd"):
-        raise FieldError(
-            f"optimizer {chosen.name} is not traced", expected="one of PyTorch's: adamw, adam, sgd"
-        )
     classes = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
-    return classes[chosen.name](
-        trained,
-        lr=1e-3,
-        foreach=chosen.implementation == "foreach",
-        fused=chosen.implementation == "fused",
-    )
+    momentum = {"momentum": chosen.momentum} if chosen.name == "sgd" else {}
+    foreach, fused = (chosen.implementation == name for name in ("foreach", "fused"))
+    return classes[chosen.name](trained, lr=1e-3, foreach=foreach, fused=fused, **momentum)

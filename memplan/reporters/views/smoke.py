@@ -1,0 +1,98 @@
+"""``memplan smoke``: what was predicted beside what was seen, as a report and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from memplan.dialects.reading import Reading
+from memplan.domain.measurement import Comparison, Measurement, error
+from memplan.reporters.blocks import Block, Bullets, Heading, Report, Table, Tone
+from memplan.reporters.words import size
+
+
+def report(reading: Reading, found: Comparison) -> Report:
+    """Headline, phases, components at the peak, and what the measurement rests on."""
+    return tuple(_blocks(reading, found))
+
+
+def _blocks(reading: Reading, found: Comparison) -> Iterator[Block]:
+    predicted, measured = found.predicted, found.measured
+    verdict = "as predicted" if found.passed else "not as predicted"
+    peaks = f"{size(measured.peak_allocated)} seen, {size(predicted.peak_allocated)} predicted"
+    yield Heading(f"{reading.path}: {verdict} ({peaks})", Tone.GOOD if found.passed else Tone.BAD)
+    totals = [("allocated", predicted.peak_allocated, measured.peak_allocated)]
+    totals.append(("reserved", predicted.peak_reserved, measured.peak_reserved))
+    phases = _paired(predicted.phases, measured.phases)
+    yield _table("peak", [*phases, *totals], strong=len(phases))
+    yield _table("alive at the peak", _paired(predicted.components, measured.components))
+    if found.notes:
+        yield Bullets(found.notes, "The measurement:")
+    if reading.warnings:
+        yield Bullets(reading.warnings, "Warnings:", Tone.CAUTION)
+
+
+Row = tuple[str, int, int]
+
+
+def _paired(predicted: Sequence[tuple[str, int]], measured: Sequence[tuple[str, int]]) -> list[Row]:
+    """Amounts of both sides under one name, as long as one of them is there."""
+    before, after = dict(predicted), dict(measured)
+    names = dict.fromkeys([*before, *after])
+    rows = [(str(name), before.get(name, 0), after.get(name, 0)) for name in names]
+    return [row for row in rows if row[1] or row[2]]
+
+
+def _table(title: str, rows: list[Row], strong: int | None = None) -> Table:
+    return Table(
+        columns=(title, "predicted", "seen", "error"),
+        align="<>>>",
+        rows=tuple((name, size(before), size(after), _error(before, after)) for name, before, after in rows),
+        strong=frozenset() if strong is None else frozenset(range(strong, len(rows))),
+    )
+
+
+def _error(predicted: int, measured: int) -> str:
+    found = error(predicted, measured)
+    return "-" if found is None else f"{found:+.3f} %"
+
+
+def payload(reading: Reading, found: Comparison) -> dict[str, Any]:
+    """``memplan.smoke/1``: bytes predicted and measured under the same keys, and errors in percent.
+
+    An error is null where something was predicted that did not occur.
+    """
+    predicted, measured = _measurement(found.predicted), _measurement(found.measured)
+    return {
+        "schema": "memplan.smoke/1",
+        "source": str(reading.path),
+        "device": found.device,
+        "passed": found.passed,
+        "predicted": predicted,
+        "measured": measured,
+        "error": _errors(predicted, measured),
+        "notes": list(found.notes),
+        "warnings": list(reading.warnings),
+    }
+
+
+def _measurement(found: Measurement) -> dict[str, Any]:
+    return {
+        "peak_allocated": int(found.peak_allocated),
+        "peak_reserved": int(found.peak_reserved),
+        "phases": {str(phase): int(peak) for phase, peak in found.phases},
+        "components": {name: int(amount) for name, amount in found.components},
+    }
+
+
+def _errors(predicted: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
+    """The error of every amount, in the shape of both."""
+    errors: dict[str, Any] = {}
+    for key in {**predicted, **measured}:
+        before, after = predicted.get(key, 0), measured.get(key, 0)
+        if isinstance(before, dict):
+            errors[key] = _errors(before, after)
+        else:
+            percent = error(before, after)
+            errors[key] = None if percent is None else round(percent, 4)
+    return errors

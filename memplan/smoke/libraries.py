@@ -1,0 +1,32 @@
+"""The libraries a smoke test needs, and what to do where they are missing."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from memplan.domain.errors import InputError
+from memplan.domain.workload import Framework, Workload
+
+HINT = "pip install 'memplan[smoke]'"
+
+
+def require(workload: Workload) -> Framework:
+    """The releases that are installed.
+
+    Raises:
+        InputError: torch, transformers or (for adapters) peft is not installed.
+    """
+    names = ["torch", "transformers"] + ["peft"] * (workload.adapter is not None)
+    found = {name: installed(name) for name in names}
+    missing = [name for name, release in found.items() if release is None]
+    if missing:
+        raise InputError(f"a smoke test needs {' and '.join(missing)}", hint=HINT)
+    return Framework(torch=str(found["torch"]), transformers=str(found["transformers"]))
+
+
+def installed(name: str) -> str | None:
+    """The installed release of a library, without a local part such as ``+cpu``."""
+    try:
+        return version(name).partition("+")[0]
+    except PackageNotFoundError:
+        return None
