@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from memplan.dialects.axolotl.keys import Keys
 from memplan.dialects.reading import Origin
 from memplan.domain.dtype import Dtype
@@ -71,7 +73,14 @@ def autocast(keys: Keys) -> Dtype | None:
 
 
 def optimizer(keys: Keys) -> Optimizer:
-    """The optimizer by name; one that memplan has no model of keeps its own name."""
+    """The optimizer by name; the Trainer clips gradients unless ``max_grad_norm`` is 0."""
+    limit = keys.get("max_grad_norm")
+    keys.note("optimizer.clipping", "max_grad_norm", "the Trainer's default: gradients are clipped")
+    return replace(_named(keys), clipping=limit is None or limit.written() not in ("0", "0.0"))
+
+
+def _named(keys: Keys) -> Optimizer:
+    """One that memplan has no model of keeps its own name."""
     keys.note("optimizer.name", "optimizer", f"axolotl's default: {DEFAULT}")
     keys.note("optimizer.implementation", "optimizer", f"axolotl's default: {DEFAULT}")
     value = keys.get("optimizer")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -165,7 +166,7 @@ def test_four_bit_weights_are_nf4_with_double_quantization(tmp_path: Path) -> No
 )
 def test_optimizers_go_by_what_they_keep(tmp_path: Path, name: str, optimizer: Optimizer) -> None:
     reading = axolotl(tmp_path, f"optimizer: {name}")
-    assert reading.workload.optimizer == optimizer
+    assert reading.workload.optimizer == replace(optimizer, clipping=True)
     assert any("not modelled" in warning for warning in reading.warnings) == (name == "came_pytorch")
 
 
@@ -366,3 +367,10 @@ def test_decomposed_adapters_and_modules_trained_whole_are_counted(tmp_path: Pat
 def test_a_module_that_memplan_does_not_copy_is_said_to_be_left_out(tmp_path: Path) -> None:
     reading = axolotl(tmp_path, "adapter: lora\nlora_r: 8\nlora_modules_to_save: [norm]")
     assert any("norm is not counted" in warning for warning in reading.warnings)
+
+
+@pytest.mark.parametrize(
+    ("limit", "clips"), [("", True), ("max_grad_norm: 0.5", True), ("max_grad_norm: 0.0", False)]
+)
+def test_gradients_are_clipped_unless_the_limit_is_zero(tmp_path: Path, limit: str, clips: bool) -> None:
+    assert axolotl(tmp_path, limit).workload.optimizer.clipping is clips
