@@ -5,6 +5,7 @@ from __future__ import annotations
 from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.dtype import Dtype
+from memplan.domain.errors import FieldError
 from memplan.domain.estimate import DeviceMemory, Estimate, Verdict
 from memplan.domain.target import ASSUMED_CAPABILITY, Target
 from memplan.domain.trace import Phase, Trace
@@ -38,7 +39,11 @@ def estimate(workload: Workload, target: Target | None = None) -> Estimate:
 
 
 def trace_of(workload: Workload, capability: tuple[int, int]) -> Trace:
-    """The allocations of a run on a GPU of this compute capability."""
+    """The allocations of a run on a GPU of this compute capability.
+
+    Raises:
+        FieldError: the model has no such task.
+    """
     if isinstance(workload.model, DeclaredModel):
         return _declared(workload.model)
     return _simulated(workload, workload.model, capability)
@@ -51,6 +56,8 @@ def _simulated(workload: Workload, shape: Architecture, capability: tuple[int, i
     from memplan.simulator.step import train
 
     kind = choose(shape, workload, capability)
+    if workload.task is Task.GENERATE and not shape.causal:
+        raise FieldError(f"a {shape.model_type} does not generate here", expected="task: train")
     if workload.task is Task.GENERATE:
         return generate(workload, lambda tape: build(tape, shape, workload, kind), capability)
     return train(workload, lambda tape: build(tape, shape, workload, kind), capability)

@@ -35,6 +35,7 @@ def gaps(workload: Workload, target: Target | None, parts: Sequence[Component]) 
         return
     sizes = {part.name: int(part.bytes) for part in parts}
     yield from _family(shape, sizes)
+    yield from _left_out(workload, shape)
     yield from _quantization(workload, sizes)
     yield from _optimizer(workload, sizes)
     yield from _loss(workload, sizes)
@@ -57,6 +58,12 @@ def _family(shape: Architecture, sizes: dict[str, int]) -> Iterator[Gap]:
             low=Bytes(sum(sizes.values()) - sizes["embeddings"]),
             unbounded=True,
         )
+
+
+def _left_out(workload: Workload, shape: Architecture) -> Iterator[Gap]:
+    """What a family says it leaves out."""
+    for reason, size in shape.unmodelled:
+        yield Gap(reason=reason, high=Bytes(size * workload.batch.micro))
 
 
 def _settings(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:

@@ -17,7 +17,7 @@ from memplan.simulator import attention, cache, inplace, ops, picks, shapes
 from memplan.simulator.activations import ACTIVATIONS
 from memplan.simulator.autograd import Gradients, Node, begin
 from memplan.simulator.blocks import Linear, Store, rotate
-from memplan.simulator.matmul import linear, matmul
+from memplan.simulator.matmul import cast, linear, matmul
 from memplan.simulator.norms import LayerNorm
 from memplan.simulator.tensor import Parameter, Tape, Tensor
 
@@ -211,10 +211,13 @@ class Block:
         scores: Tensor | None = None
         if self.kind is Attention.EAGER:
             heads = query.shape[1]
-            scores = _divide(matmul(query, attention.spread(shapes.transpose(key, 2, 3), heads)))
+            # Autocast casts what the products are given, before they broadcast it.
+            turned = cast(shapes.transpose(key, 2, 3))
+            scores = _divide(matmul(query, attention.spread(turned, heads)))
+            del turned
             assert mask is not None
             scores = attention.softmax(ops.add(scores, mask))
-            output = shapes.transpose(matmul(scores, attention.spread(value, heads)), 1, 2)
+            output = shapes.transpose(matmul(scores, attention.spread(cast(value), heads)), 1, 2)
         else:
             single = self.shape.broadcast
             kind = Attention.MATH if single and self.kind is Attention.SDPA else self.kind

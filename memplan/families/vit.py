@@ -44,6 +44,7 @@ DEFAULTS: dict[str, Mapping[str, object]] = {
 """Class defaults of transformers 5.x: ViTConfig."""
 
 HEAD = "ViTForImageClassification"
+WORKSPACE = "what cuDNN takes to cut patches is not known: up to every image unfolded once more in fp32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,7 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
     if patch[0] > image[0] or patch[1] > image[1]:
         raise read.wrong("patch_size", "no more than image_size")
     bias = read.flag("qkv_bias")
-    classes = read.labels()
+    classes, channels = read.labels(), read.size("num_channels")
     return VitShape(
         model_type="vit",
         hidden_size=hidden,
@@ -96,8 +97,9 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
         causal=False,
         image=image,
         patch=patch,
-        channels=read.size("num_channels"),
+        channels=channels,
         classes=classes,
+        unmodelled=((WORKSPACE, channels * image[0] * image[1] * Dtype.FP32.itemsize),),
     )
 
 

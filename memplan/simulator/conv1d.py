@@ -32,14 +32,17 @@ def conv1d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
     Source: ``Conv1D.forward`` in transformers src/transformers/pytorch_utils.py.
     """
-    flat = shapes.view(x, (prod(x.shape[:-1]), x.shape[-1]))
+    product = _product(shapes.view(x, (prod(x.shape[:-1]), x.shape[-1])), weight, bias)
+    return shapes.view(product, (*x.shape[:-1], weight.shape[1]))
+
+
+def _product(flat: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     weight, flat, bias = cast(weight), cast(flat), cast(bias)
     node = begin(_addmm, flat, weight, bias)
     if node is not None:
-        node.save(x.tape, flat if node.edges[1] else None, weight if node.edges[0] else None)
-    x.tape.take_workspace("cublaslt")
-    product = finish(node, x.tape.empty((flat.shape[0], weight.shape[1]), flat.dtype, "addmm"))
-    return shapes.view(product, (*x.shape[:-1], weight.shape[1]))
+        node.save(flat.tape, flat if node.edges[1] else None, weight if node.edges[0] else None)
+    flat.tape.take_workspace("cublaslt")
+    return finish(node, flat.tape.empty((flat.shape[0], weight.shape[1]), flat.dtype, "addmm"))
 
 
 class Conv1D(Linear):
