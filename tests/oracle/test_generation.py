@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,9 +51,7 @@ ONE_KEY_HEAD = ("gemma", "falcon")
 """Their keys are repeated within the product; a static cache changes the order of two frees there."""
 
 CASES |= {name: (config, {}) for name, config in FAMILIES.items()}
-CASES |= {
-    f"{name} static": (config, STATIC) for name, config in FAMILIES.items() if name not in ONE_KEY_HEAD
-}
+CASES |= {f"{name} static": (config, STATIC) for name, config in FAMILIES.items() if name not in ONE_KEY_HEAD}
 
 
 def workload(config: Mapping[str, Any], generate: Mapping[str, Any]) -> Workload:
@@ -63,7 +62,7 @@ def workload(config: Mapping[str, Any], generate: Mapping[str, Any]) -> Workload
         precision=Precision(params=Dtype.BF16),
         batch=Batch(micro=8),
         attention=Attention.EAGER,
-        generate=Generate(**({"prompt": 50, "new_tokens": 4, "logits": "last"} | dict(generate))),
+        generate=replace(Generate(prompt=50, new_tokens=4, logits="last"), **generate),
     )
 
 
