@@ -91,7 +91,8 @@ class Architecture:
     that rotates, when it is not all of it. ``causal`` is false where
     every position attends to every other. ``masked`` says that SDPA gets a mask even where none is needed,
     ``broadcast`` that it gets fewer key than query heads and no word of it. ``linears`` names the
-    linear layers of a block: what adapters may target. ``groups`` lists every parameter once (a tied LM head
+    linear layers of a block: what adapters may target. ``config`` is what all this was
+    read from. ``groups`` lists every parameter once (a tied LM head
     is not listed again), so that their sum is the published parameter count. ``unmodelled`` says what is
     left out of the model's own, and how many bytes that may add for each example of a batch.
     """
@@ -124,6 +125,7 @@ class Architecture:
     latent: Latent | None = None
     linears: tuple[str, ...] = LINEARS
     groups: tuple[ParameterGroup, ...] = ()
+    config: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
     unmodelled: tuple[tuple[str, int], ...] = ()
 
     @property

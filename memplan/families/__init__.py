@@ -62,7 +62,7 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
         shape = unknown.architecture(config, where, known())
     else:
         shape = family.architecture(config, where)
-    return replace(shape, groups=_groups(shape), linears=linear_names(shape.model_type))
+    return replace(shape, groups=_groups(shape), linears=linear_names(shape.model_type), config=dict(config))
 
 
 def _groups(shape: Architecture) -> tuple[ParameterGroup, ...]:

@@ -178,7 +178,7 @@ def value(found: Any) -> Any:
     if isinstance(found, Enum):
         return str(found)
     if isinstance(found, Architecture):
-        return _fields(found, without=("groups",)) | {"parameters": found.parameters}
+        return _fields(found, without=("groups", "config")) | {"parameters": found.parameters}
     if isinstance(found, DeclaredModel):
         sizes = found.sizes()
         return {

@@ -21,13 +21,13 @@ class Labels:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self.head = self.inner.get_output_embeddings()
+        self.head = _head(self.inner)
         self.names = {id(module): plain(name) for name, module in model.named_modules()}
 
     def parameters(self) -> Iterator[tuple[Any, str, str]]:
         """Every parameter with its component and its name, once."""
-        table = self.inner.get_input_embeddings().weight
-        matrix = getattr(self.head, "weight", None)
+        table = getattr(self.inner.get_input_embeddings(), "weight", None)
+        matrix = getattr(self.inner.get_output_embeddings(), "weight", None)
         for name, parameter in self.model.named_parameters():
             if parameter is table:
                 component = "embeddings"
@@ -36,6 +36,12 @@ class Labels:
             else:
                 component = "adapter" if ".lora_" in name else "blocks"
             yield parameter, component, plain(name)
+
+
+def _head(model: Any) -> Any:
+    """The module whose results are the logits."""
+    found = (getattr(model, name, None) for name in ("cls", "classifier"))
+    return next((module for module in found if module is not None), None) or model.get_output_embeddings()
 
 
 def plain(name: str) -> str:

@@ -6,8 +6,6 @@ It is built on the ``meta`` device, where nothing has bytes, and its tensors are
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -20,53 +18,58 @@ from memplan.smoke.cuda import DTYPES
 
 TORCH = {dtype: found for found, dtype in DTYPES.items()}
 
-_OURS = frozenset(("model_type", "groups"))
-"""Fields of an architecture that are no configuration keys."""
+HEADS = {
+    "bert": "BertForSequenceClassification",
+    "vit": "ViTForImageClassification",
+    "t5": "T5ForConditionalGeneration",
+}
+"""Classes of models that are no decoders, where ``architectures`` names none."""
 
 
-def configuration(shape: Architecture, written: Mapping[str, Any] | None = None) -> Any:
-    """transformers' configuration object: of a ``config.json`` where there is one, else of the shape.
+def configuration(shape: Architecture) -> Any:
+    """transformers' configuration object, from the ``config.json`` that the shape was read from.
 
     Raises:
         FieldError: this version of transformers does not know the model type.
     """
     from transformers import AutoConfig
 
+    settings = {key: value for key, value in shape.config.items() if key != "model_type"}
     try:
-        plain = AutoConfig.for_model(shape.model_type)
+        if hasattr(AutoConfig.for_model(shape.model_type), "use_cache"):
+            settings["use_cache"] = False
     except ValueError as error:
         raise FieldError(
             f"the installed transformers has no model_type {shape.model_type!r}",
             hint="install a newer one: pip install -U transformers",
         ) from error
-    if written is not None:
-        settings = {key: value for key, value in written.items() if key != "model_type"}
-    else:
-        named = [item.name for item in fields(shape) if item.name not in _OURS]
-        settings = {name: getattr(shape, name) for name in named if hasattr(plain, name)}
-        if hasattr(plain, "use_sliding_window"):
-            settings["use_sliding_window"] = shape.sliding_window is not None
-    if hasattr(plain, "use_cache"):
-        settings["use_cache"] = False
     return AutoConfig.for_model(shape.model_type, **settings)
 
 
-def build(workload: Workload, written: Mapping[str, Any] | None = None) -> Any:
+def _class(shape: Architecture, configuration: Any) -> Any:
+    """How to make the model: a decoder's class follows from the configuration, others are named."""
+    import transformers
+
+    if shape.model_type not in HEADS:
+        return transformers.AutoModelForCausalLM.from_config
+    named = configuration.architectures or (HEADS[shape.model_type],)
+    return getattr(transformers, named[0])._from_config
+
+
+def build(workload: Workload) -> Any:
     """The model in training mode, on the meta device, with its adapters and its checkpointing.
 
     Raises:
         FieldError: it has another number of parameters than the workload's.
     """
-    from transformers import AutoModelForCausalLM
-
-    shape = workload.model
-    assert isinstance(shape, Architecture)
+    shape = _shape(workload)
     # Left to itself, transformers takes SDPA where the model has it.
     kernel = {Attention.EAGER: "eager", Attention.SDPA: None}.get(workload.attention, "sdpa")
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")
-        model = AutoModelForCausalLM.from_config(
-            configuration(shape, written), dtype=TORCH[workload.precision.params], attn_implementation=kernel
+        settings = configuration(shape)
+        model = _class(shape, settings)(
+            settings, dtype=TORCH[workload.precision.params], attn_implementation=kernel
         )
         found = sum(parameter.numel() for parameter in model.parameters())
         if shape.groups and found != shape.parameters:
@@ -75,6 +78,11 @@ def build(workload: Workload, written: Mapping[str, Any] | None = None) -> Any:
             )
         _checkpoint(model, workload.checkpointing)
         return _adapt(model, workload).train()
+
+
+def _shape(workload: Workload) -> Architecture:
+    assert isinstance(workload.model, Architecture)
+    return workload.model
 
 
 def _checkpoint(model: Any, wanted: Checkpointing) -> None:
@@ -105,7 +113,7 @@ def _adapt(model: Any, workload: Workload) -> Any:
         lora_dropout=adapter.dropout,
         use_dora=adapter.dora,
         modules_to_save=list(adapter.modules_to_save) or None,
-        task_type="CAUSAL_LM",
+        task_type=None if _shape(workload).model_type in HEADS else "CAUSAL_LM",
     )
     adapted = get_peft_model(model, settings, autocast_adapter_dtype=adapter.dtype is Dtype.FP32)
     for parameter in adapted.parameters():

@@ -54,10 +54,9 @@ class Run:
     def _batch(self) -> dict[str, Any]:
         self.recorder.trace.enter(Phase.FORWARD)
         self.recorder.component, self.recorder.scope[-1] = "activations", "inputs"
-        size = (self.workload.batch.micro, self.workload.sequence.length)
-        found = {name: torch.empty(size, dtype=torch.int64) for name in ("input_ids", "labels")}
+        found = inputs(self.labels.inner, self.workload)
         if self.workload.causal_mask:
-            found["attention_mask"] = torch.empty(size, dtype=torch.int64)
+            found["attention_mask"] = torch.empty_like(found["input_ids"])
         return found
 
     def _forward(self, batch: dict[str, Any]) -> Any:
@@ -91,6 +90,24 @@ class Run:
                 if isinstance(state, torch.Tensor):
                     recorder.relabel(state, "optimizer_state", self.names[id(parameter)], key)
         self.optimizer.zero_grad(set_to_none=self.workload.optimizer.set_to_none)
+
+
+def inputs(model: Any, workload: Workload) -> dict[str, Any]:
+    """A batch of the model's kind: tokens or pixels, labels for each token or for each example."""
+    count, kind, settings = workload.batch.micro, type(model).__name__, model.config
+    size = (count, workload.sequence.length)
+    found = {}
+    if kind.endswith("ForImageClassification"):
+        found["pixel_values"] = torch.empty((count, settings.num_channels, *_sides(settings.image_size)))
+    else:
+        found["input_ids"] = torch.empty(size, dtype=torch.int64)
+    each = kind.endswith(("ForImageClassification", "ForSequenceClassification"))
+    found["labels"] = torch.empty(size[:1] if each else size, dtype=torch.int64)
+    return found
+
+
+def _sides(found: Any) -> tuple[int, ...]:
+    return (found, found) if isinstance(found, int) else tuple(found)
 
 
 def _optimizer(trained: list[Any], workload: Workload) -> Any:

@@ -30,8 +30,8 @@ class Traced:
     reads: Mapping[str, int]
 
 
-def trace(workload: Workload, capability: tuple[int, int], config: Mapping[str, Any] | None = None) -> Traced:
-    """Train for two steps without bytes. ``config`` is the model's ``config.json``, if there is one.
+def trace(workload: Workload, capability: tuple[int, int]) -> Traced:
+    """Train for two steps without bytes.
 
     Questions about data are answered as for a batch without padding, or with it where the workload says
     that a mask is made. Garbage collection is off meanwhile: lifetimes follow from references.
@@ -39,7 +39,7 @@ def trace(workload: Workload, capability: tuple[int, int], config: Mapping[str, 
     Raises:
         FieldError: the installed transformers does not know the model, or knows another one by its name.
     """
-    model = build(workload, config)
+    model = build(workload)
     recorder = Recorder(capability, answer=not workload.causal_mask)
     collecting = gc.isenabled()
     gc.disable()
