@@ -206,7 +206,7 @@ def _math(
         del ones
         mask = masks.additive(lower, Dtype.FP32)
         del lower
-    keys, values = repeat_kv(wide_key, groups), repeat_kv(wide_value, groups)
+    keys, values = _interleaved(wide_key, groups), _interleaved(wide_value, groups)
     # The mask is added to the scores in place.
     weights = matmul(scaled, spread(ops.mul_scalar(shapes.transpose(keys, 2, 3)), heads))
     weights = _safe_softmax(weights) if mask is not None else _normalized(weights, Dtype.FP32)
@@ -216,6 +216,15 @@ def _math(
     result = ops.to(matmul(weights, spread(values, heads)), dtype)
     del weights, values, keys, scaled, mask, wide_value, wide_key, wide_query, probabilities
     return result
+
+
+def _interleaved(x: Tensor, groups: int) -> Tensor:
+    """``repeat_interleave`` over the heads, which copies a single head too."""
+    if groups == 1:
+        return x
+    batch, heads, length, width = x.shape
+    expanded = shapes.expand(shapes.unsqueeze(x, 2), (batch, heads, groups, length, width))
+    return shapes.view(ops.clone(expanded), (batch, heads * groups, length, width))
 
 
 def _safe_softmax(x: Tensor) -> Tensor:
