@@ -9,6 +9,7 @@ from typing import Any
 
 from torch.nn.modules import module as hooks
 
+from memplan.domain.architecture import ParameterGroup
 from memplan.smoke.recorder import Recorder
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
@@ -18,8 +19,9 @@ _WRAPPERS = ("base_model.model.", "model.", "default.")
 class Labels:
     """The names of one model's modules and parameters."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, groups: tuple[ParameterGroup, ...]) -> None:
         self.model = model
+        self.groups = groups
         self.inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.head = _head(self.inner)
         self.names = {id(module): plain(name) for name, module in model.named_modules()}
@@ -34,8 +36,24 @@ class Labels:
             elif parameter is matrix:
                 component = "decoder_matrix"
             else:
-                component = "adapter" if ".lora_" in name else "blocks"
+                component = "adapter" if ".lora_" in name else self._component(plain(name), parameter)
             yield parameter, component, plain(name)
+
+    def buffers(self) -> Iterator[tuple[Any, str, str]]:
+        """Every buffer with the component of the parameters it lies beside, and its name."""
+        components = {name: component for _, component, name in self.parameters()}
+        for name, buffer in self.model.named_buffers():
+            short = plain(name)
+            beside = f"{short.rpartition('.')[0]}."
+            found = (part for parameter, part in components.items() if parameter.startswith(beside))
+            yield buffer, next(found, "blocks"), short
+
+    def _component(self, name: str, parameter: Any) -> str:
+        """The component that the simulated model counts a parameter to: by its name there, or its shape."""
+        named = [group for group in self.groups if f".{name}".endswith(f".{group.name}")]
+        alike = [group for group in self.groups if group.shape == tuple(parameter.shape)]
+        found = {group.component for group in named or alike}
+        return found.pop() if len(found) == 1 else "blocks"
 
 
 def _head(model: Any) -> Any:

@@ -11,12 +11,13 @@ from unittest import mock
 
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from memplan.domain.architecture import Architecture
 from memplan.domain.trace import Trace
 from memplan.domain.workload import Workload
 from memplan.smoke import engine
 from memplan.smoke.autocast import cuda_lists
 from memplan.smoke.functions import cuda_functions
-from memplan.smoke.labels import Labels, plain, scopes
+from memplan.smoke.labels import Labels, scopes
 from memplan.smoke.model import build, load
 from memplan.smoke.recorder import Recorder
 from memplan.smoke.run import Run
@@ -57,11 +58,12 @@ def trace(workload: Workload, capability: tuple[int, int]) -> Traced:
 def _train(recorder: Recorder, workload: Workload, model: Any) -> Traced:
     recorder.start()
     load(model)
-    labels = Labels(model)
+    assert isinstance(workload.model, Architecture)
+    labels = Labels(model, workload.model.groups)
     for tensor, component, name in labels.parameters():
         recorder.relabel(tensor, component, name, "parameter")
-    for name, buffer in model.named_buffers():
-        recorder.relabel(buffer, "blocks", plain(name), "buffer")
+    for tensor, component, name in labels.buffers():
+        recorder.relabel(tensor, component, name, "buffer")
 
     run = Run(recorder, workload, model, labels)
     with scopes(recorder, labels):
