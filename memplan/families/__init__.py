@@ -36,6 +36,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "falcon": ("falcon",),
     "bert": ("bert",),
     "vit": ("vit",),
+    "t5": ("t5",),
 }
 """The ``model_type`` values of each module of this package that is a family."""
 

@@ -14,7 +14,7 @@ from memplan.domain.trace import Phase
 from memplan.domain.workload import Attention, Workload
 from memplan.families.bert_block import BertShape, Block, dropped
 from memplan.families.config import Config, Where
-from memplan.families.encoder import Encoder, Part, Projection
+from memplan.families.encoder import Encoder, Part, Projection, attached
 from memplan.simulator import ops, picks
 from memplan.simulator.activations import ACTIVATIONS, tanh
 from memplan.simulator.blocks import Linear, Store
@@ -189,7 +189,7 @@ class Bert(Encoder):
         position_ids = self.buffers[0].alias((1, length), self.buffers[0].strides)
         types = tape.empty((1, length), Dtype.INT64, "gather")
         token_type_ids = types.alias(inputs.shape, (0, 1))
-        inputs_embeds = self.attach(ops.embedding(self.words, inputs))
+        inputs_embeds = attached(ops.embedding(self.words, inputs), self.workload)
         token_type_embeddings = ops.embedding(self.types, token_type_ids)
         embeddings = ops.add(inputs_embeds, token_type_embeddings)
         position_embeddings = ops.embedding(self.places, position_ids)

@@ -38,6 +38,13 @@ class Block(Part, Protocol):
     def __call__(self, hidden_states: Tensor, mask: Tensor | None, /) -> Tensor: ...
 
 
+def attached(inputs_embeds: Tensor, workload: Workload) -> Tensor:
+    """With adapters under checkpointing, PEFT makes the embeddings need a gradient."""
+    if workload.adapter is not None and workload.checkpointing.every:
+        require_grad(inputs_embeds, "embeddings")
+    return inputs_embeds
+
+
 class Encoder:
     """A model in the simulator; ``leaves`` are its trainable parameters."""
 
@@ -106,12 +113,6 @@ class Encoder:
         """Token ids (B, S), and as many labels."""
         size = (batch, self.workload.sequence.length)
         return tape.empty(size, Dtype.INT64, "input_ids"), tape.empty(size, Dtype.INT64, "labels")
-
-    def attach(self, inputs_embeds: Tensor) -> Tensor:
-        """With adapters under checkpointing, PEFT makes the embeddings need a gradient."""
-        if self.workload.adapter is not None and self.workload.checkpointing.every:
-            require_grad(inputs_embeds, "embeddings")
-        return inputs_embeds
 
     def mask(self, hidden_states: Tensor) -> Tensor | None:
         """``create_bidirectional_mask``: none without padding; as large as a causal one with it."""

@@ -14,7 +14,7 @@ from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Phase
 from memplan.domain.workload import Attention, Workload
 from memplan.families.config import Config, Where
-from memplan.families.encoder import Encoder, Projection
+from memplan.families.encoder import Encoder, Projection, attached
 from memplan.simulator import eager, ops, picks, shapes
 from memplan.simulator.activations import ACTIVATIONS
 from memplan.simulator.blocks import Linear, Store
@@ -236,7 +236,7 @@ class Vit(Encoder):
     def embeddings(self, pixel_values: Tensor) -> Tensor:
         """``ViTEmbeddings``."""
         pixel_values.tape.scope = "embeddings"
-        embeddings = self.attach(self.cut(pixel_values))
+        embeddings = attached(self.cut(pixel_values), self.workload)
         batch, _, width = embeddings.shape
         cls_tokens = shapes.expand(self.cls_token, (batch, 1, width))
         embeddings = picks.cat(cls_tokens, embeddings, 1)

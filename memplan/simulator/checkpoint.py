@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from weakref import ref
 
 if TYPE_CHECKING:
     from memplan.simulator.tensor import Tape, Tensor
 
+Result = TypeVar("Result")
 Saved = tuple["Tensor | None", ...]
 
 
@@ -34,7 +35,7 @@ class Region:
     __slots__ = ("arguments", "autocast", "function", "receipts", "recomputed", "recomputing", "tape")
 
     def __init__(
-        self, tape: Tape, function: Callable[..., Tensor], arguments: tuple[Tensor | None, ...]
+        self, tape: Tape, function: Callable[..., object], arguments: tuple[Tensor | None, ...]
     ) -> None:
         self.tape = tape
         self.function = function
@@ -90,7 +91,7 @@ class Packed:
         return saved
 
 
-def checkpoint(function: Callable[..., Tensor], hidden_states: Tensor, *others: Tensor | None) -> Tensor:
+def checkpoint(function: Callable[..., Result], hidden_states: Tensor, *others: Tensor | None) -> Result:
     """``function(hidden_states, *others)``, keeping only the arguments until backward."""
     tape = hidden_states.tape
     if not tape.grad_enabled or tape.region is not None:

@@ -6,13 +6,14 @@ Shapes: query (B, H, S, D), key and value (B, K, S, D); the efficient kernel tak
 from __future__ import annotations
 
 from memplan.domain.dtype import Dtype
-from memplan.simulator import masks
+from memplan.simulator import masks, shapes
 from memplan.simulator.autograd import Gradients, Node, begin
 from memplan.simulator.ops import finish, like
 from memplan.simulator.tensor import Tensor
 
 _WIDEST_IN_REGISTERS = 128
 _ALIGNED = 8
+_BIAS_ROWS = 16
 
 
 def _inputs(saved: tuple[Tensor | None, ...]) -> tuple[Tensor, Tensor, Tensor]:
@@ -72,11 +73,19 @@ def _efficient_backward(node: Node, _: Tensor) -> Gradients:
     of_query = _rows_by_head(query, "efficient_backward")
     of_key = _rows_by_head(key, "efficient_backward")
     of_value = _rows_by_head(value, "efficient_backward")
+    of_bias: Gradients = ()
+    if len(node.edges) > 3:
+        bias = saved[5]
+        assert bias is not None
+        padded = (*bias.shape[:-1], -(-bias.shape[-1] // _BIAS_ROWS) * _BIAS_ROWS)
+        made = tape.empty(padded, query.dtype, "efficient_backward")
+        of_bias = (made.alias(bias.shape, made.strides),)
+        del made
     delta = tape.empty(query.shape[:3], Dtype.FP32, "delta")
     if query.dtype.is_half:
         tape.empty((_accumulated(query, value),), Dtype.FP32, "workspace")
     del delta
-    return of_query, of_key, of_value
+    return of_query, of_key, of_value, *of_bias
 
 
 def _accumulated(query: Tensor, value: Tensor) -> int:
@@ -100,13 +109,17 @@ def efficient(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) ->
     A boolean mask is converted to the query's dtype by every call, and that copy is what is saved; one whose
     rows are no multiple of 8 is copied once more (``preprocess_mask`` in transformers/attention.cpp).
     Half heads wider than 128 are summed up in fp32 outside of registers (``kNeedsOutputAccumulatorBuffer`` in
-    aten/.../cuda/mem_eff_attention/kernel_forward.h). The log-sum-exp is made for backward only.
+    aten/.../cuda/mem_eff_attention/kernel_forward.h). The log-sum-exp is made for backward only. A mask that
+    learns gets its gradient for every sequence, rows padded to 16 (``_efficient_attention_backward``).
     """
     tape = query.tape
     bias = masks.additive(mask, query.dtype) if mask is not None and mask.dtype is Dtype.BOOL else mask
     if bias is not None and bias.shape[-1] % _ALIGNED:
-        bias = tape.empty((*bias.shape[:-1], -(-bias.shape[-1] // _ALIGNED) * _ALIGNED), bias.dtype, "pad")
-    node = begin(_efficient_backward, query, key, value)
+        bias = shapes.pad_last(bias, -(-bias.shape[-1] // _ALIGNED) * _ALIGNED)
+    if bias is not None and bias.node is not None:
+        bias = shapes.expand(bias, (*query.shape[:3], bias.shape[-1]))
+    learned = () if bias is None or bias.node is None else (bias,)
+    node = begin(_efficient_backward, query, key, value, *learned)
     batch, heads, length, width = query.shape
     wide = value.shape[3]
     strides = (length * heads * wide, wide, heads * wide, 1)

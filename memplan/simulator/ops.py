@@ -211,9 +211,13 @@ def embedding(weight: Parameter, tokens: Tensor) -> Tensor:
     def run(node: Node, gradient: Tensor) -> Gradients:
         ids = node.saved_tensor()
         tape = gradient.tape
+        row_major = None
+        if not layout.is_contiguous(gradient.shape, gradient.strides):
+            row_major = tape.empty(gradient.shape, gradient.dtype, "contiguous")
         table = tape.empty(rows, gradient.dtype, "embedding_dense_backward")
         if gradient.shape[0] * gradient.shape[1] > 3072:
             _ = like(ids, "sorted_indices"), like(ids, "orig_indices")
+        del row_major
         return (table,)
 
     node = begin(run, weight)

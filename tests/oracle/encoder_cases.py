@@ -1,4 +1,4 @@
-"""Encoders in tiny: BERT with each of its heads, and ViT."""
+"""Encoders in tiny: BERT with each of its heads, ViT, and T5 with its decoder."""
 
 from __future__ import annotations
 
@@ -20,12 +20,28 @@ VIT = (
     | {"image_size": 42, "patch_size": 6}
     | SIZES
 )
+T5 = {
+    "model_type": "t5",
+    "architectures": ["T5ForConditionalGeneration"],
+    "d_model": 64,
+    "d_kv": 16,
+    "d_ff": 160,
+    "num_layers": 2,
+    "num_heads": 4,
+    "vocab_size": 500,
+    "dropout_rate": 0.0,
+    "decoder_start_token_id": 0,
+    "use_cache": False,
+}
+GATED_T5 = T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "num_decoder_layers": 3}
 
 MODELS: dict[str, dict[str, Any]] = {
     "bert words": MASKED,
     "bert sequences": SEQUENCES,
     "bert tokens": TOKENS,
     "vit": VIT,
+    "t5": T5,
+    "gated t5": GATED_T5,
 }
 
 
@@ -49,5 +65,7 @@ ENCODER_CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "bert attention adapted": (TOKENS, {"adapter": Adapter(rank=8, targets=("query", "value"))}),
     "vit without biases": (VIT | {"qkv_bias": False}, TWICE),
     "vit accumulated": (VIT, TWICE | KEPT | CHECKPOINTED),
+    "t5 accumulated": (T5, TWICE | KEPT),
+    "gated t5 accumulated": (GATED_T5, TWICE | CHECKPOINTED),
 }
 """Model and settings of each case, by its name."""
