@@ -36,9 +36,10 @@ truth: $(VENV)/.torch
 peers: $(VENV)/.installed
 	$(BIN)/python benchmarks/peers.py
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.torch
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/simulator.py
+	$(BIN)/python benchmarks/oracle.py
 
 docs: $(VENV)/.installed
 	$(BIN)/python examples/transcripts.py --update
