@@ -7,7 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # The CPU build is enough: no test needs a GPU. Pinned, so that pip never resolves it on its own.
 TORCH ?= torch==2.13.0
-TRANSFORMERS ?= transformers>=4.57
+TRANSFORMERS ?= transformers>=5.23
+PEFT ?= peft>=0.21
 WORKERS ?= 2
 
 BIN := $(VENV)/bin
@@ -67,5 +68,5 @@ $(VENV)/.dev: $(VENV)/.installed
 
 $(VENV)/.torch: $(VENV)/.dev
 	$(BIN)/python -m pip install -qq "$(TORCH)"
-	$(BIN)/python -m pip install -qq "$(TORCH)" "$(TRANSFORMERS)"
+	$(BIN)/python -m pip install -qq "$(TORCH)" "$(TRANSFORMERS)" "$(PEFT)"
 	@touch $@
