@@ -206,9 +206,9 @@ class T5(Encoder):
         decoder_input_ids = _shifted(labels)
         decoder_outputs = self.decoder(self.shared, decoder_input_ids, hidden_states)
         sequence_output = decoder_outputs
-        tape.component, tape.scope = "logits_and_loss", "lm_head"
         if self.shape.scaled:
             sequence_output = ops.mul_scalar(sequence_output)
+        tape.component, tape.scope = "logits_and_loss", "lm_head"
         logits = linear(sequence_output, self.shared)
         tape.trace.enter(Phase.LOSS)
         tape.scope = "loss"

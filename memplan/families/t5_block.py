@@ -13,7 +13,7 @@ from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Attention
 from memplan.families.encoder import Part, Projection
-from memplan.simulator import attention, eager, ops, shapes
+from memplan.simulator import attention, eager, layout, ops, shapes
 from memplan.simulator.activations import ACTIVATIONS
 from memplan.simulator.adapters import LoraLinear
 from memplan.simulator.autograd import Gradients, Node, begin, require_grad
@@ -54,7 +54,8 @@ def _causal(bias: Tensor) -> Tensor:
     node = begin(_where, bias)
     if node is not None:
         node.save(bias.tape, mask)
-    return ops.finish(node, bias.tape.empty(bias.shape, bias.dtype, "where"))
+    shape, strides = layout.elementwise((mask.shape, mask.strides), (bias.shape, bias.strides))
+    return ops.finish(node, bias.tape.empty(shape, bias.dtype, "where", strides))
 
 
 class Crossing:

@@ -73,14 +73,11 @@ OTHER_ORDER = {
     "qwen3_moe": "routers see the tokens through a view of their own",
     "deepseek_v3": "routers see the tokens through a view of their own",
     "falcon": "one key head is cast before it is spread, and gradients of the two products swap places",
-    "t5": "biases of positions are copied once more, and their gradients are made row-major on a GPU",
-    "gated t5": "biases of positions are copied once more, and their gradients are made row-major on a GPU",
+    "t5": "gradients of position biases are made row-major on a GPU, which fake tensors do not show",
+    "gated t5": "gradients of position biases are made row-major on a GPU, which fake tensors do not show",
     "vit": "cuDNN makes the gradient of the patches row-major, which fake tensors do not show",
 }
 """Models whose peaks are equal though some events come in another order in one setting or other, and why."""
-
-OTHER_SHARES = {"t5": "states scaled for a tied head are counted to the logits"}
-"""Models whose components are drawn at another line, and why."""
 
 LARGER = {"gemma3 with a vision tower": "adapters named for the language model also adapt the vision tower"}
 """Models with LoRA that hold more than is simulated, and why."""
@@ -128,7 +125,7 @@ def test_every_phase_peaks_where_the_real_classes_do(name: str) -> None:
     } == {}
 
 
-@pytest.mark.parametrize("name", [name for name, (model, _) in CASES.items() if model not in OTHER_SHARES])
+@pytest.mark.parametrize("name", CASES)
 def test_components_at_the_peak_are_those_of_the_real_classes(name: str) -> None:
     found, real, simulated = both(name)
     measured = fake_artefacts.shares(found.workload, real)

@@ -55,8 +55,8 @@ def test_under_sdpa_every_t5_block_copies_the_bias_and_gets_a_gradient_for_each_
     made = [tag for tag in trace.tags if tag[1].endswith("SelfAttention") and tag[3][1:] == (8, 32, 32)]
     copies = [tag for tag in made if tag[2] in ("clone", "where") and tag[3][0] == 1]
     gradients = [tag for tag in made if tag[2] == "efficient_backward"]
-    # The encoder's six views are made row-major, the decoder's six are masked; six masks pass back.
-    assert len(copies) == 6 + 6 + 6
+    # Each of six views is made row-major in the encoder; in the decoder masked before, and passed back.
+    assert len(copies) == 6 + 2 * 6 + 6
     assert len(gradients) == 12
     assert {tag[3][0] for tag in gradients} == {2}
 
