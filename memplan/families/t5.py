@@ -223,9 +223,7 @@ class Output(Tensor):
     __slots__ = ("encoder_last_hidden_state",)
 
     def __init__(self, logits: Tensor, encoder_last_hidden_state: Tensor) -> None:
-        super().__init__(
-            logits.tape, logits.storage, logits.shape, logits.strides, logits.dtype, logits.base
-        )
+        super().__init__(logits.tape, logits.storage, logits.shape, logits.strides, logits.dtype, logits.base)
         self.node = logits.node
         self.encoder_last_hidden_state = encoder_last_hidden_state
 
