@@ -6,6 +6,8 @@ It is built on the ``meta`` device, where nothing has bytes, and its tensors are
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -65,8 +67,7 @@ def build(workload: Workload) -> Any:
     shape = _shape(workload)
     # Left to itself, transformers takes SDPA where the model has it.
     kernel = {Attention.EAGER: "eager", Attention.SDPA: None}.get(workload.attention, "sdpa")
-    with warnings.catch_warnings(), torch.device("meta"):
-        warnings.simplefilter("ignore")
+    with _quietly(), torch.device("meta"):
         settings = configuration(shape)
         model = _class(shape, settings)(
             settings, dtype=TORCH[workload.precision.params], attn_implementation=kernel
@@ -78,6 +79,21 @@ def build(workload: Workload) -> Any:
             )
         _checkpoint(model, workload.checkpointing)
         return _adapt(model, workload).train()
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """What the libraries remark on a config has no place in a report on memory."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def _shape(workload: Workload) -> Architecture:

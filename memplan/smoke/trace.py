@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses import fake_tensor
 
 from memplan.domain.architecture import Architecture
 from memplan.domain.trace import Trace
@@ -21,6 +21,9 @@ from memplan.smoke.labels import Labels, scopes
 from memplan.smoke.model import build, load
 from memplan.smoke.recorder import Recorder
 from memplan.smoke.run import Run
+
+UNTRACEABLE = (fake_tensor.DataDependentOutputException, fake_tensor.DynamicOutputShapeException)
+"""What fake tensors raise where a size depends on a value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +48,7 @@ def trace(workload: Workload, capability: tuple[int, int]) -> Traced:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        with FakeTensorMode(), recorder, _cuda(recorder, workload), _values_are_read():
+        with fake_tensor.FakeTensorMode(), recorder, _cuda(recorder, workload), _values_are_read():
             recorder.in_backward = True
             engine.sum_of_two()
             recorder.in_backward = False
