@@ -93,8 +93,13 @@ def _efficient_backward(args: Any, _: Any, capability: Capability) -> Iterator[T
 
 
 def _embedding_backward(args: Any, __: Any, _: Capability) -> Iterator[Temporary]:
-    """Beyond 3,072 tokens the ids are sorted (``embedding_dense_backward_cuda`` in cuda/Embedding.cu)."""
-    ids = args[1]
+    """The gradient row-major, and beyond 3,072 tokens sorted ids (``embedding_dense_backward_cuda``).
+
+    Source: aten/src/ATen/native/cuda/Embedding.cu.
+    """
+    gradient, ids = args[:2]
+    if not gradient.is_contiguous():
+        yield "contiguous", tuple(gradient.shape), dtype_of(gradient)
     if ids.numel() > 3072:
         yield "sorted_indices", tuple(ids.shape), Dtype.INT64
         yield "orig_indices", tuple(ids.shape), Dtype.INT64
