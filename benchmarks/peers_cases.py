@@ -137,7 +137,7 @@ def _native(case: Case) -> dict[str, Any]:
             "torch": workload.framework.torch,
             "transformers": workload.framework.transformers,
         },
-        "loop": {"outputs": "kept" if workload.outputs_kept else "dropped"},
+        "loop": {"outputs": str(workload.outputs)},
     }
     if workload.precision.autocast:
         written["precision"]["autocast"] = workload.precision.autocast.label

@@ -27,6 +27,7 @@ from memplan.domain.workload import (
     Framework,
     Generate,
     Optimizer,
+    Outputs,
     Precision,
     Quantization,
     Sequence,
@@ -62,8 +63,12 @@ QUANTIZATIONS = {
 }
 """Descriptions of NF4 weights, and whether their scales are quantized too."""
 
-_TRAINER_KEEPS_NO_OUTPUTS = ("fms",)
-"""The Hugging Face Trainer drops a model's outputs with the local scope of ``compute_loss``."""
+_OUTPUTS = {"fms": Outputs.DROPPED, "vramcalc": Outputs.UNTIL_STEP}
+"""How long a suite's loop holds a model's outputs, if not for good.
+
+The Hugging Face Trainer drops them with the local scope of ``compute_loss``; vramcalc's loop deletes them
+between backward and the optimizer's step (``del out, loss`` in src/vramcalc/bench.py of 0.1.2).
+"""
 
 _PREFILL = ("vramcalc",)
 """Suites whose rows of inference are one pass over a prompt of declared length."""
@@ -111,7 +116,7 @@ def workload(row: Row) -> Workload:
         quantization=_quantization(row),
         attention=KERNELS[row["attention"]],
         checkpointing=Checkpointing(every=int(row["activation_checkpointing"].startswith("full"))),
-        outputs_kept=row["suite"] not in _TRAINER_KEEPS_NO_OUTPUTS,
+        outputs=_OUTPUTS.get(row["suite"], Outputs.KEPT),
         framework=_framework(row["stack"]),
     )
 

@@ -13,7 +13,7 @@ from memplan.dialects.reading import Document, FieldChange, Intake, Origin, Read
 from memplan.documents.tree import Language, MappingNode
 from memplan.domain.dtype import Dtype
 from memplan.domain.edit import Advice, Edit
-from memplan.domain.workload import Batch, Precision, Workload
+from memplan.domain.workload import Batch, Outputs, Precision, Workload
 from memplan.domain.workload import Sequence as Tokens
 
 NAME = "hf_config"
@@ -44,7 +44,7 @@ def read(document: Document, intake: Intake) -> Reading:
         precision=Precision(params=params),
         batch=Batch(micro=1),
         sequence=Tokens(length=length),
-        outputs_kept=True,
+        outputs=Outputs.KEPT,
     )
     origins = {"model": Origin(location=root.location, how="written"), "precision.params": origin}
     for field, why in _assumptions(length).items():
@@ -90,6 +90,6 @@ def _assumptions(length: int) -> dict[str, str]:
         "quantization": "weights as loaded",
         "checkpointing": "transformers' default",
         "loss": "transformers' default",
-        "outputs_kept": "a plain loop, which holds the model's outputs while backward runs",
+        "outputs": "a plain loop, which holds the model's outputs while backward runs",
         "precision.autocast": "pure training in the dtype of the weights",
     }

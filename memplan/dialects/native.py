@@ -18,7 +18,7 @@ from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import EditRefusedError
-from memplan.domain.workload import Adapter, Checkpointing, Evaluation, Loss, Quantization, Workload
+from memplan.domain.workload import Adapter, Checkpointing, Evaluation, Loss, Outputs, Quantization, Workload
 
 NAME = "native"
 KEYS = (*HEADER_KEYS, "model", *SINGLES, *SECTIONS)
@@ -75,7 +75,7 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
             for unit in units:
                 if unit not in done:
                     done.add(unit)
-                    written += _written(reading, unit, _spelling(unit, after), missing)
+                    written += _written(reading, unit, spelling(unit, after), missing)
         except EditRefusedError as error:
             advice.append(writing.refused(change, error))
     source, root = reading.document.source, reading.document.root
@@ -103,7 +103,7 @@ def _workload(
     architecture: Architecture, entries: Mapping[str, Value], origins: dict[str, Origin]
 ) -> Workload:
     # A plain training loop, unlike the Trainer, still holds the outputs while backward runs.
-    workload = Workload(model=architecture, outputs_kept=True)
+    workload = Workload(model=architecture, outputs=Outputs.KEPT)
     for name, leaf in SINGLES.items():
         workload = _leaf(workload, leaf.field, leaf.read, entries.get(name), origins)
     for section, leaves in SECTIONS.items():
@@ -161,15 +161,13 @@ def _written(reading: Reading, unit: str, value: Any, missing: dict[str, dict[st
     return writing.put(source, inner, leaf, value)
 
 
-def _spelling(unit: str, workload: Workload) -> Any:
+def spelling(unit: str, workload: Workload) -> Any:
     """How the native dialect writes a unit of the workload."""
     leaf = SINGLES.get(unit)
     if leaf is None:
         section, _, name = unit.partition(".")
         leaf = SECTIONS[section][name]
     value = workload.at(leaf.field)
-    if unit == "loop.outputs":
-        return "kept" if value else "dropped"
     if value is None:
         return {
             "precision.autocast": None,

@@ -1,7 +1,7 @@
 """Native names of everything a workload holds, and how each value is read.
 
 One table serves the native dialect and ``--set``: every leaf has a path as written
-(``loop.outputs``), a path in the workload (``outputs_kept``) and a reader.
+(``loop.outputs``), a path in the workload (``outputs``) and a reader.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from memplan.domain.workload import (
     Checkpointing,
     Evaluation,
     Loss,
+    Outputs,
     Quantization,
     Task,
 )
@@ -217,7 +218,7 @@ SECTIONS: Mapping[str, Mapping[str, Leaf]] = {
         "transformers": Leaf(field="framework.transformers", read=Value.version),
     },
     "loop": {
-        "outputs": Leaf(field="outputs_kept", read=lambda value: value.choice(("kept", "dropped")) == "kept"),
+        "outputs": Leaf(field="outputs", read=lambda value: value.member(Outputs)),
     },
 }
 SINGLES: Mapping[str, Leaf] = {
@@ -249,5 +250,5 @@ def leaves() -> dict[str, Leaf]:
 
 
 def spelled(field: str) -> str:
-    """The path as written of a workload field: ``loop.outputs`` for ``outputs_kept``."""
+    """The path as written of a workload field: ``loop.outputs`` for ``outputs``."""
     return next((path for path, leaf in leaves().items() if leaf.field == field), field)

@@ -28,6 +28,18 @@ class Attention(StrEnum):
     FLASH_ATTENTION_2 = "flash_attention_2"
 
 
+class Outputs(StrEnum):
+    """How long a training loop holds what the model returned, and with it the logits.
+
+    The Hugging Face Trainer drops it before backward (``dropped``). A loop that deletes it after backward
+    holds it ``until_step``; one that only rebinds the name has it ``kept`` over the next forward pass too.
+    """
+
+    DROPPED = "dropped"
+    UNTIL_STEP = "until_step"
+    KEPT = "kept"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Precision:
     """Element types. ``None`` for gradients or optimizer state means: as the parameters.
@@ -184,8 +196,6 @@ class Unmodelled:
 class Workload:
     """One run: a model, and how it is trained or used.
 
-    ``outputs_kept`` says whether the training loop still holds the model's output object (and
-    with it the logits) during backward: a plain loop does, the Hugging Face Trainer does not.
     ``causal_mask`` says whether attention is given a materialised mask, as happens with padding.
     """
 
@@ -205,7 +215,7 @@ class Workload:
     world: World = field(default_factory=World)
     framework: Framework = field(default_factory=Framework)
     allocator: AllocatorOptions = field(default_factory=AllocatorOptions)
-    outputs_kept: bool = False
+    outputs: Outputs = Outputs.DROPPED
     causal_mask: bool = False
     unmodelled: tuple[Unmodelled, ...] = ()
 

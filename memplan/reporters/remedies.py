@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Phase
-from memplan.domain.workload import Attention, Task, Workload
+from memplan.domain.workload import Attention, Outputs, Task, Workload
 
 WEIGHTS = ("embeddings", "decoder_matrix", "blocks")
 PER_TOKEN = ("activations", "logits_and_loss", "temporaries")
@@ -57,7 +57,7 @@ REMEDIES = (
         setting="loop.outputs=dropped",
         frees=("logits_and_loss",),
         effect="the training loop does not hold logits while backward runs",
-        applies=lambda workload, _: _trains(workload) and workload.outputs_kept,
+        applies=lambda workload, _: _trains(workload) and workload.outputs is not Outputs.DROPPED,
     ),
     Remedy(
         setting="batch.micro=1",

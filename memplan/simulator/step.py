@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from memplan.domain.trace import Phase, Trace
-from memplan.domain.workload import Workload
+from memplan.domain.workload import Outputs, Workload
 from memplan.simulator.autograd import Leaf, backward
 from memplan.simulator.evaluation import evaluate, matters
 from memplan.simulator.optimizer import Stepper
@@ -68,17 +68,19 @@ def _steps(tape: Tape, workload: Workload, model: Model) -> Trace:
 def _step(tape: Tape, workload: Workload, model: Model, stepper: Stepper) -> None:
     """One optimizer step.
 
-    A loop that keeps ``outputs`` holds its loss and logits until it has the next ones. The Hugging Face
-    Trainer's ``training_step`` returns after each backward pass and keeps neither.
+    A loop that keeps ``outputs`` holds its loss and logits until it has the next ones, or until backward is
+    over. The Hugging Face Trainer's ``training_step`` returns after each backward pass and keeps neither.
     """
     kept: tuple[Tensor, ...] = ()
     for _ in range(min(workload.batch.accumulation, MICRO_BATCHES)):
         batch = _batch(tape, model, workload.batch.micro)
         loss, logits = _forward(tape, workload, model, *batch)
-        kept = (logits, loss) if workload.outputs_kept else ()
+        kept = () if workload.outputs is Outputs.DROPPED else (logits, loss)
         del logits
         tape.trace.enter(Phase.BACKWARD)
         backward(loss)
+        if workload.outputs is not Outputs.KEPT:
+            kept = ()
         del loss
     tape.trace.enter(Phase.OPTIMIZER)
     tape.component, tape.scope = "temporaries", "optimizer"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from memplan.domain.trace import Phase
-from memplan.domain.workload import Workload
+from memplan.domain.workload import Outputs, Workload
 from memplan.simulator.step import MICRO_BATCHES
 from memplan.smoke.labels import Labels
 from memplan.smoke.model import TORCH
@@ -43,9 +43,11 @@ class Run:
             batch = self._batch()
             outputs = self._forward(batch)
             loss = outputs["loss"]
-            kept = outputs if self.workload.outputs_kept else None
+            kept = None if self.workload.outputs is Outputs.DROPPED else outputs
             del outputs
             self._backward(loss)
+            if self.workload.outputs is not Outputs.KEPT:
+                kept = None
             del loss
         trace.enter(Phase.OPTIMIZER)
         self._update()

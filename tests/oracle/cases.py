@@ -12,6 +12,7 @@ from memplan.domain.workload import (
     Batch,
     Checkpointing,
     Optimizer,
+    Outputs,
     Precision,
     Sequence,
     Workload,
@@ -35,7 +36,8 @@ FP32 = {"precision": Precision(params=Dtype.FP32)}
 CHECKPOINTED = {"checkpointing": Checkpointing(every=1)}
 REENTRANT = {"checkpointing": Checkpointing(every=1, reentrant=True)}
 TWICE = {"batch": Batch(micro=2, accumulation=2)}
-KEPT = {"outputs_kept": True}
+KEPT = {"outputs": Outputs.KEPT}
+UNTIL_STEP = {"outputs": Outputs.UNTIL_STEP}
 ATTENTION_ONLY = {"adapter": Adapter(rank=8, targets=PROJECTIONS[:4])}
 DORA = {"adapter": Adapter(rank=8, targets=PROJECTIONS, dora=True)}
 SAVED = {"adapter": Adapter(rank=8, targets=PROJECTIONS[:4], modules_to_save=("embed_tokens", "lm_head"))}
@@ -48,6 +50,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "llama": ({}, {}),
     "llama fp32": ({}, FP32),
     "llama outputs kept": ({}, KEPT),
+    "llama outputs until the step": ({}, FP32 | UNTIL_STEP | TWICE),
     "llama tied": (TIED, {}),
     "llama tied accumulated": (TIED, TWICE | KEPT),
     "llama checkpointed": ({}, CHECKPOINTED),

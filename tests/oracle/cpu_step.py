@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from memplan.domain.dtype import Dtype
-from memplan.domain.workload import Adapter, Workload
+from memplan.domain.workload import Adapter, Outputs, Workload
 from tests.oracle.libraries import library
 
 torch = library("torch")
@@ -74,7 +74,9 @@ def second_step_of(trained: Any, workload: Workload, batch: Batches = words) -> 
         [parameter for parameter in trained.parameters() if parameter.requires_grad],
         foreach=workload.optimizer.implementation == "foreach",
     )
-    step = _step_keeping_outputs if workload.outputs_kept else _step
+    step = {Outputs.DROPPED: _step, Outputs.UNTIL_STEP: _step_deleting_outputs}.get(
+        workload.outputs, _step_keeping_outputs
+    )
     step(trained, optimizer, workload, batch)
     return recorded(lambda: step(trained, optimizer, workload, batch))
 
@@ -107,6 +109,16 @@ def _step_keeping_outputs(trained: Any, optimizer: Any, workload: Workload, batc
         inputs = batch(workload)
         outputs = trained(**inputs)
         outputs.loss.backward()
+    _update(optimizer, workload)
+
+
+def _step_deleting_outputs(trained: Any, optimizer: Any, workload: Workload, batch: Batches) -> None:
+    """A loop that deletes its ``outputs`` once backward is over."""
+    for _ in range(workload.batch.accumulation):
+        inputs = batch(workload)
+        outputs = trained(**inputs)
+        outputs.loss.backward()
+        del outputs
     _update(optimizer, workload)
 
 

@@ -12,7 +12,7 @@ import pytest
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import InputError
 from memplan.domain.trace import Trace
-from memplan.domain.workload import Attention, Batch, Optimizer, Precision
+from memplan.domain.workload import Attention, Batch, Optimizer, Outputs, Precision
 from memplan.estimate import trace_of
 from tests.oracle import fake_artefacts
 from tests.oracle.fake_cases import MATRIX, MODELS, PRECISIONS, Case, case
@@ -56,7 +56,7 @@ SPECIAL: dict[str, tuple[str, dict[str, Any]]] = {
     "on hopper": ("llama", {"capability": HOPPER}),
     "accumulated with outputs kept": (
         "llama",
-        {"batch": Batch(micro=2, accumulation=3), "outputs_kept": True},
+        {"batch": Batch(micro=2, accumulation=3), "outputs": Outputs.KEPT},
     ),
     "accumulated under autocast": (
         "qwen2",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import FieldError, FileAccessError, InputError, MemplanError, UnknownNameError
-from memplan.domain.workload import Adapter, Attention, Checkpointing, Loss, Task
+from memplan.domain.workload import Adapter, Attention, Checkpointing, Loss, Outputs, Task
 from memplan.read import locate, read, reread
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -125,7 +125,7 @@ OVERRIDES = [
     ("precision.autocast=none", "precision.autocast", None),
     ("precision.params=fp32", "precision.params", Dtype.FP32),
     ("framework.torch=2.10", "framework.torch", "2.10"),
-    ("loop.outputs=kept", "outputs_kept", True),
+    ("loop.outputs=until_step", "outputs", Outputs.UNTIL_STEP),
     ("attention_mask=true", "causal_mask", True),
 ]
 

@@ -15,7 +15,7 @@ from memplan.documents import yaml
 from memplan.documents.source import Source
 from memplan.documents.tree import plain
 from memplan.domain.errors import MemplanError
-from memplan.domain.workload import Adapter, Attention, Checkpointing, Loss, World
+from memplan.domain.workload import Adapter, Attention, Checkpointing, Loss, Outputs, World
 from memplan.read import read, reread
 
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -53,7 +53,7 @@ NATIVE_ONLY: dict[str, st.SearchStrategy[Any]] = {
     "checkpointing": st.integers(0, 4).map(lambda every: Checkpointing(every=every)),
     "loss": st.sampled_from([Loss(), Loss(kind="fused_linear"), Loss(kind="chunked", chunks=8)]),
     "world": st.builds(World, data_parallel=st.integers(1, 8), sharding=st.sampled_from(["none", "zero2"])),
-    "outputs_kept": st.booleans(),
+    "outputs": st.sampled_from(list(Outputs)),
     "causal_mask": st.booleans(),
     "optimizer.implementation": st.sampled_from(["foreach", "fused"]),
 }

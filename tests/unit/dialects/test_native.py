@@ -17,6 +17,7 @@ from memplan.domain.workload import (
     Checkpointing,
     Evaluation,
     Loss,
+    Outputs,
     Quantization,
     Task,
 )
@@ -127,7 +128,7 @@ def test_every_key_reaches_its_field(tmp_path: Path) -> None:
     assert work.allocator.expandable_segments
     assert (work.world.data_parallel, work.world.sharding) == (4, "zero3")
     assert (work.framework.torch, work.framework.transformers) == ("2.10", "5.17")
-    assert work.outputs_kept
+    assert work.outputs is Outputs.KEPT
     assert work.causal_mask
     assert (reading.gpu, reading.margin, reading.profile) == ("t4", "10%", "balanced")
 

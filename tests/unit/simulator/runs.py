@@ -9,7 +9,7 @@ from typing import Any
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Phase, Tag, Trace
-from memplan.domain.workload import Attention, Batch, Precision, Sequence, Workload
+from memplan.domain.workload import Attention, Batch, Outputs, Precision, Sequence, Workload
 from memplan.estimate import trace_of
 from memplan.families import architecture, build
 from memplan.simulator.autograd import backward
@@ -89,10 +89,12 @@ def _step(tape: Tape, case: Workload, model: Model, stepper: Stepper) -> None:
         loss, logits = model.loss(*batch)
         tape.autocast = None
         tape.casts.clear()
-        kept = (loss, logits) if case.outputs_kept else ()
+        kept = () if case.outputs is Outputs.DROPPED else (loss, logits)
         del logits
         tape.trace.enter(Phase.BACKWARD)
         backward(loss)
+        if case.outputs is Outputs.UNTIL_STEP:
+            kept = ()
         del loss
     tape.trace.enter(Phase.OPTIMIZER)
     tape.component, tape.scope = "temporaries", "optimizer"

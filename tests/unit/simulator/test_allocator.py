@@ -4,7 +4,7 @@ import pytest
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Phase, Trace
-from memplan.domain.workload import Adapter, Attention, Batch, Checkpointing, Optimizer, Workload
+from memplan.domain.workload import Adapter, Attention, Batch, Checkpointing, Optimizer, Outputs, Workload
 from memplan.simulator.allocator import Allocator
 from memplan.simulator.replay import alive, replay
 from tests.unit.simulator.runs import by_hand, run, shape, workload
@@ -148,7 +148,7 @@ def test_a_trace_without_steps_is_replayed_once() -> None:
 LARGER = shape(hidden_size=256, intermediate_size=1024, vocab_size=4096)
 REPEATED: dict[str, Workload] = {
     "full": workload(LARGER),
-    "eager, outputs kept": workload(LARGER, attention=Attention.EAGER, outputs_kept=True),
+    "eager, outputs kept": workload(LARGER, attention=Attention.EAGER, outputs=Outputs.KEPT),
     "checkpointed": workload(LARGER, checkpointing=Checkpointing(every=1)),
     "lora": workload(LARGER, adapter=Adapter(rank=64)),
     "accumulated": workload(LARGER, batch=Batch(micro=1, accumulation=2)),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from memplan.domain.dtype import Dtype
-from memplan.domain.workload import Adapter, Attention, Batch, Checkpointing, Workload
+from memplan.domain.workload import Adapter, Attention, Batch, Checkpointing, Outputs, Workload
 from memplan.simulator import ops, shapes
 from memplan.simulator.autograd import Leaf, backward, require_grad
 from memplan.simulator.blocks import Store
@@ -30,7 +30,7 @@ RUNS: dict[str, Workload] = {
     "lora": workload(adapter=Adapter()),
     "lora checkpointed": workload(adapter=Adapter(dropout=0.1), **CHECKPOINTED),
     "accumulated": workload(batch=Batch(micro=1, accumulation=2)),
-    "outputs kept": workload(outputs_kept=True, **EAGER),
+    "outputs kept": workload(outputs=Outputs.KEPT, **EAGER),
 }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 
 from memplan.domain.trace import Phase, Tag
-from memplan.domain.workload import Precision, Workload
+from memplan.domain.workload import Outputs, Precision, Workload
 from tests.unit.simulator.runs import AMP, BF16, FP32, at_start, peak, run, shape, workload
 
 T, V = 32, 1000
@@ -23,7 +23,7 @@ def vocabulary_wide(tag: Tag) -> bool:
 
 
 def case(precision: Precision, *, kept: bool) -> Workload:
-    return workload(MODEL, precision=precision, outputs_kept=kept)
+    return workload(MODEL, precision=precision, outputs=Outputs.KEPT if kept else Outputs.DROPPED)
 
 
 @pytest.mark.parametrize(
