@@ -93,9 +93,12 @@ class Node(_Connected):
 
 
 class Leaf(Node):
-    """Gradient accumulation into a tensor no op made: a parameter, or an input told to need a gradient."""
+    """Gradient accumulation into a tensor no op made: a parameter, or an input told to need a gradient.
 
-    __slots__ = ("grad", "held", "strides")
+    ``after`` is called whenever a gradient has been accumulated.
+    """
+
+    __slots__ = ("after", "grad", "held", "strides")
 
     def __init__(self, tensor: Tensor, name: str, *, hold: bool = False) -> None:
         super().__init__(tensor.tape, _accumulate, ())
@@ -105,6 +108,7 @@ class Leaf(Node):
         self.strides = tensor.strides
         self.dtype = tensor.dtype
         self.grad: Tensor | None = None
+        self.after: Callable[[Leaf], None] | None = None
         self.held = tensor.detach() if hold else None
 
 
@@ -153,6 +157,8 @@ def run_graph(root: Node, first: Tensor) -> None:
         tape.scope = node.scope
         tape.component = "temporaries" if node.component == "activations" else node.component
         gradient = buffers.pop(node)
+        if tape.before and node in tape.before:
+            tape.before.pop(node)()
         if node.flattens and not layout.has_rows(gradient.shape, gradient.strides):
             gradient = tape.empty(gradient.shape, gradient.dtype, "clone")
         outputs = _conform(node.edges, node.run(node, gradient))
@@ -226,16 +232,17 @@ def _deliver(buffers: dict[Node, Tensor], edge: Node, gradient: Tensor) -> None:
 def _accumulate(node: Node, gradient: Tensor) -> Gradients:
     """Keep the first gradient of a leaf, by stealing or copying it; add later ones in place."""
     assert isinstance(node, Leaf)
-    if node.grad is not None:
-        return ()
-    tape = gradient.tape
-    # The engine holds one reference of its own while a node runs.
-    if getrefcount(gradient) > SOLE + 1 or gradient.strides != node.strides:
-        gradient = tape.empty(node.shape, gradient.dtype, "clone")
-    if node.held is None:
-        if tape.gradients not in (None, gradient.dtype):
-            gradient = tape.empty(node.shape, tape.gradients or gradient.dtype, "to")
-        tag = ("gradients", node.scope, "grad", node.shape, gradient.dtype)
-        tape.trace.tags[gradient.storage.block] = tag
-    node.grad = gradient.detach()
+    if node.grad is None:
+        tape = gradient.tape
+        # The engine holds one reference of its own while a node runs.
+        if getrefcount(gradient) > SOLE + 1 or gradient.strides != node.strides:
+            gradient = tape.empty(node.shape, gradient.dtype, "clone")
+        if node.held is None:
+            if tape.gradients not in (None, gradient.dtype):
+                gradient = tape.empty(node.shape, tape.gradients or gradient.dtype, "to")
+            tag = ("gradients", node.scope, "grad", node.shape, gradient.dtype)
+            tape.trace.tags[gradient.storage.block] = tag
+        node.grad = gradient.detach()
+    if node.after is not None:
+        node.after(node)
     return ()

@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from typing import Protocol
 
 from memplan.domain.trace import Phase, Trace
 from memplan.domain.workload import Outputs, Workload
-from memplan.simulator.autograd import Leaf, backward
 from memplan.simulator.evaluation import evaluate, matters
 from memplan.simulator.optimizer import Stepper
+from memplan.simulator.sharding import Model, Whole, wrap
 from memplan.simulator.tensor import Tape, Tensor
+
+__all__ = ["MICRO_BATCHES", "Model", "train"]
 
 MICRO_BATCHES = 2
 """With accumulation, the first micro-batch makes the gradients and all others are alike."""
-
-
-class Model(Protocol):
-    """What a family gives the step: the leaves that train, and a loss."""
-
-    leaves: list[Leaf]
-
-    def inputs(self, tape: Tape, batch: int, /) -> tuple[Tensor, Tensor]:
-        """Inputs and labels of a batch."""
-
-    def logit_sides(self) -> tuple[int, ...]:
-        """The sides of the logits of one example."""
-
-    def loss(self, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and logits of a batch."""
 
 
 def train(workload: Workload, build: Callable[[Tape], Model], capability: tuple[int, int]) -> Trace:
@@ -46,7 +32,7 @@ def train(workload: Workload, build: Callable[[Tape], Model], capability: tuple[
     gc.disable()
     try:
         tape.trace.enter(Phase.LOAD)
-        model = build(tape)
+        model = wrap(tape, workload, build(tape))
         tape.gradients = workload.precision.gradients
         trace = _steps(tape, workload, model)
     finally:
@@ -55,9 +41,9 @@ def train(workload: Workload, build: Callable[[Tape], Model], capability: tuple[
     return trace
 
 
-def _steps(tape: Tape, workload: Workload, model: Model) -> Trace:
-    stepper = Stepper(tape, workload.optimizer, model.leaves, workload.precision)
-    for _ in range(1 if workload.optimizer.set_to_none else 2):
+def _steps(tape: Tape, workload: Workload, model: Whole) -> Trace:
+    stepper = model.stepper()
+    for _ in range(model.settling if workload.optimizer.set_to_none else 2):
         tape.trace.cycles.append(len(tape.trace.events))
         _step(tape, workload, model, stepper)
         if matters(workload):
@@ -65,31 +51,31 @@ def _steps(tape: Tape, workload: Workload, model: Model) -> Trace:
     return tape.trace.closed()
 
 
-def _step(tape: Tape, workload: Workload, model: Model, stepper: Stepper) -> None:
+def _step(tape: Tape, workload: Workload, model: Whole, stepper: Stepper) -> None:
     """One optimizer step.
 
     A loop that keeps ``outputs`` holds its loss and logits until it has the next ones, or until backward is
     over. The Hugging Face Trainer's ``training_step`` returns after each backward pass and keeps neither.
     """
     kept: tuple[Tensor, ...] = ()
-    for _ in range(min(workload.batch.accumulation, MICRO_BATCHES)):
+    count = min(workload.batch.accumulation, MICRO_BATCHES)
+    for index in range(count):
         batch = _batch(tape, model, workload.batch.micro)
         loss, logits = _forward(tape, workload, model, *batch)
         kept = () if workload.outputs is Outputs.DROPPED else (logits, loss)
         del logits
         tape.trace.enter(Phase.BACKWARD)
-        backward(loss)
+        model.backward(loss, last=index == count - 1)
         if workload.outputs is not Outputs.KEPT:
             kept = ()
         del loss
     tape.trace.enter(Phase.OPTIMIZER)
     tape.component, tape.scope = "temporaries", "optimizer"
-    stepper.step()
-    stepper.zero_grad()
+    model.update(stepper)
     del kept
 
 
-def _batch(tape: Tape, model: Model, size: int) -> tuple[Tensor, Tensor]:
+def _batch(tape: Tape, model: Whole, size: int) -> tuple[Tensor, Tensor]:
     """Inputs and labels, alive until the next batch comes."""
     tape.trace.enter(Phase.FORWARD)
     tape.component, tape.scope = "activations", "inputs"
@@ -97,7 +83,7 @@ def _batch(tape: Tape, model: Model, size: int) -> tuple[Tensor, Tensor]:
 
 
 def _forward(
-    tape: Tape, workload: Workload, model: Model, tokens: Tensor, labels: Tensor
+    tape: Tape, workload: Workload, model: Whole, tokens: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Loss and logits, within an autocast region if the precision asks for one."""
     tape.autocast = workload.precision.autocast

@@ -12,6 +12,8 @@ from memplan.simulator import layout
 from memplan.simulator.layout import Shape
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from memplan.simulator.autograd import Node
     from memplan.simulator.cache import Cache
     from memplan.simulator.checkpoint import Region
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 CUBLASLT_WORKSPACE = 2**20
 """Bytes of a cublasLt workspace, by default."""
+
+RELEASED = -1
+"""Stands for the block of a storage whose memory is released."""
 
 
 def cublas_workspace(capability: tuple[int, int]) -> int:
@@ -36,12 +41,14 @@ class Tape:
     products are cast to, ``casts`` its weight cache. ``in_backward`` says that the autograd engine's
     thread is running, ``training`` that modules are in training mode. ``capability`` is the GPU's compute
     capability, ``framework`` the libraries whose habits count. ``region`` is the checkpointed region being
-    run, ``cache`` the key/value cache in use, if any. ``gradients`` is the dtype parameters' gradients are
+    run, ``cache`` the key/value cache in use, if any. ``before`` holds what to call when the gradient of a
+    node is there, before it runs (tensor hooks). ``gradients`` is the dtype parameters' gradients are
     kept in, if not their own.
     """
 
     __slots__ = (
         "autocast",
+        "before",
         "cache",
         "capability",
         "casts",
@@ -74,6 +81,7 @@ class Tape:
         self.region: Region | None = None
         self.cache: Cache | None = None
         self.workspaces: dict[tuple[str, bool], Storage] = {}
+        self.before: dict[Node, Callable[[], None]] = {}
 
     def empty(self, shape: Shape, dtype: Dtype, op: str, strides: Shape | None = None) -> Tensor:
         """Allocate a tensor; row-major unless strides are given."""
@@ -110,6 +118,36 @@ class Storage:
 
     def __del__(self) -> None:
         self.trace.free(self.block)
+
+
+class Resizable(Storage):
+    """A storage whose memory can be released and taken again while tensors still point at it.
+
+    ``untyped_storage().resize_(0)`` and back, as FSDP2 and ZeRO-3 do with gathered parameters. It begins
+    without memory. ``stream`` is the CUDA stream it is taken on.
+    """
+
+    __slots__ = ("size", "tag")
+
+    def __init__(self, trace: Trace, size: int, tag: Tag) -> None:
+        self.trace = trace
+        self.size = size
+        self.tag = tag
+        self.block = RELEASED
+
+    def take(self) -> None:
+        """Have the memory, anew unless it is there."""
+        if self.block == RELEASED:
+            self.block = self.trace.allocate(self.size, self.tag)
+
+    def release(self) -> None:
+        """Give the memory back if it is there."""
+        if self.block != RELEASED:
+            self.trace.free(self.block)
+            self.block = RELEASED
+
+    def __del__(self) -> None:
+        self.release()
 
 
 class Tensor:
