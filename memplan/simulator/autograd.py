@@ -12,11 +12,12 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from sys import getrefcount
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from memplan.domain.dtype import Dtype
 from memplan.simulator import layout
 from memplan.simulator.layout import Shape
-from memplan.simulator.tensor import Tape, Tensor
+from memplan.simulator.tensor import Parameter, Tape, Tensor
 
 if TYPE_CHECKING:
     from memplan.simulator.checkpoint import Packed
@@ -95,10 +96,11 @@ class Node(_Connected):
 class Leaf(Node):
     """Gradient accumulation into a tensor no op made: a parameter, or an input told to need a gradient.
 
-    ``after`` is called whenever a gradient has been accumulated.
+    ``after`` is called whenever a gradient has been accumulated. ``parameter`` is the parameter it belongs to, if
+    any, as long as that lives.
     """
 
-    __slots__ = ("after", "grad", "held", "strides")
+    __slots__ = ("after", "grad", "held", "parameter", "strides")
 
     def __init__(self, tensor: Tensor, name: str, *, hold: bool = False) -> None:
         super().__init__(tensor.tape, _accumulate, ())
@@ -110,6 +112,7 @@ class Leaf(Node):
         self.grad: Tensor | None = None
         self.after: Callable[[Leaf], None] | None = None
         self.held = tensor.detach() if hold else None
+        self.parameter = ref(tensor) if isinstance(tensor, Parameter) else None
 
 
 def require_grad(x: Tensor, name: str) -> Tensor:

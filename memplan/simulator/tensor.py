@@ -188,7 +188,7 @@ class Tensor:
 class Parameter(Tensor):
     """A tensor of the model itself, under its name."""
 
-    __slots__ = ("component", "name")
+    __slots__ = ("__weakref__", "component", "name")
 
     def __init__(self, tape: Tape, shape: Shape, dtype: Dtype, component: str, name: str) -> None:
         storage = Storage(
