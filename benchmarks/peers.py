@@ -15,26 +15,22 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from benchmarks import peers_cases, truth_rows
+from benchmarks import peers_cases, truth_cases
 from benchmarks.peers_cases import Case
 from benchmarks.peers_results import Result, ask
 from benchmarks.peers_tables import markdown, quoted, text
 from benchmarks.peers_tools import TOOLS, Tool, install
-from benchmarks.truth_comparison import report
+from benchmarks.truth_facts import ALLOCATED
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the tables or write them to the README; 2 when there are no measurements."""
+    """Print the tables or write them to the README."""
     parser = argparse.ArgumentParser(description="Published measurements through several estimators.")
     parser.add_argument("--update", action="store_true", help="write the README's tables")
     options = parser.parse_args(arguments)
-    try:
-        cases = covered()
-    except FileNotFoundError as error:
-        print(error, file=sys.stderr)
-        return 2
+    cases = covered()
     results = [_result(tool, cases) for tool in TOOLS]
     if options.update:
         content = README.read_text(encoding="utf-8")
@@ -45,9 +41,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def covered() -> list[Case]:
-    """The rows that ``truth.py`` compares, on current releases and on older ones."""
-    found = report(truth_rows.load())
-    return [peers_cases.of(compared) for compared in (*found.covered, *found.other_stacks)]
+    """The rows of one GPU whose peak of tensors was measured."""
+    measured = [row for row in truth_cases.load() if row.operator is None and ALLOCATED in row.measured]
+    return [peers_cases.of(row) for row in measured if row.workload.world.data_parallel == 1]
 
 
 def _result(tool: Tool, cases: Sequence[Case]) -> Result:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.peers_cases import PROCESS, Case
+from benchmarks.peers_cases import Case
 from benchmarks.peers_tools import Call, Figures, Tool
-from benchmarks.truth_comparison import ALLOCATED
+from benchmarks.truth_facts import ALLOCATED, PROCESS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,9 +84,8 @@ def install(tool: Tool) -> Path:
     return environment / "bin"
 
 
-def _memplan(case: Case, programs: Path, folder: Path) -> Call:
-    path = peers_cases.write_native(case, folder)
-    command = (str(programs / "python"), "-m", "memplan", "estimate", str(path), "--gpu", case.gpu)
+def _memplan(case: Case, programs: Path, _: Path) -> Call:
+    command = (str(programs / "python"), "-m", "memplan", "estimate", str(case.row.path))
     return Call(arguments=(*command, "--format", "json"), variables={"PYTHONPATH": str(HERE.parent)})
 
 

@@ -5,28 +5,35 @@ Errors are signed: an estimate above the measurement is positive.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 
-from benchmarks import truth_rows
-from benchmarks.truth_rows import Row
-from memplan.domain.estimate import DeviceMemory
+from benchmarks.truth_cases import Case
+from benchmarks.truth_facts import (
+    AFTER_LOAD,
+    ALLOCATED,
+    BACKWARD,
+    FORWARD,
+    PROCESS,
+    RESERVED,
+    RESIDENT,
+    STATES,
+    STEP,
+)
+from memplan.domain.estimate import DeviceMemory, Verdict
 from memplan.domain.trace import Phase, Trace
 from memplan.estimate import estimate, trace_of
 from memplan.simulator.allocator import Allocator
 
 MIB = 2**20
-ALLOCATED, RESERVED = "max_memory_allocated", "max_memory_reserved"
 
-AFTER_LOAD = "after_load"
-
-PHASES = {
-    "forward_peak": (Phase.FORWARD, Phase.LOSS),
-    "backward_peak": (Phase.BACKWARD,),
-    "optimizer_step_peak": (Phase.OPTIMIZER,),
+PHASES: Mapping[str, tuple[Phase, ...]] = {
+    FORWARD: (Phase.FORWARD, Phase.LOSS),
+    BACKWARD: (Phase.BACKWARD,),
+    STEP: (Phase.OPTIMIZER,),
 }
-"""Phases as the fitcheck rows name them, and ours: their forward pass computes the loss as well."""
+"""Phases as the rows name them, and ours: their forward pass computes the loss as well."""
 
 STAGES = (AFTER_LOAD, *PHASES)
 
@@ -52,105 +59,115 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A measured run and its estimate, metric by metric."""
+    """A measured run and its estimate, metric by metric, or the verdict where only an outcome is known."""
 
-    row: Row
-    figures: tuple[Figure, ...]
+    case: Case
+    figures: tuple[Figure, ...] = ()
+    verdict: Verdict | None = None
 
     def figure(self, metric: str) -> Figure | None:
         """One metric; None where the row does not have it."""
         return next((figure for figure in self.figures if figure.metric == metric), None)
 
     @property
-    def label(self) -> str:
-        """What ran, for people: model, task, dtype, batch × sequence, attention, checkpointing."""
-        row = self.row
-        words = (
-            str(row["model"]).rsplit("/", 1)[-1],
-            row["task"],
-            _precision(row),
-            f"{row['micro_batch']}×{row['seq_len']}",
-            str(truth_rows.KERNELS[row["attention"]]),
-        )
-        checkpointed = row["activation_checkpointing"].startswith("full")
-        return ", ".join(words) + (", checkpointing" if checkpointed else "")
+    def decision(self) -> str | None:
+        """``right``, ``wrong`` or ``undecided``, of a row whose outcome is known."""
+        if self.case.outcome is None or self.verdict is None:
+            return None
+        if self.verdict is Verdict.UNDECIDED:
+            return "undecided"
+        return "right" if (self.verdict is Verdict.FITS) == (self.case.outcome == "ran") else "wrong"
 
-    @property
-    def card(self) -> str:
-        """The GPU's name without its size and capability."""
-        return next(name for name in truth_rows.GPUS if self.row["gpu"].startswith(name))
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Absolute errors in percent: how many, and their median, mean and worst."""
+
+    rows: int
+    median: float
+    mean: float
+    worst: float
+
+    @classmethod
+    def of(cls, errors: Iterable[float]) -> Spread:
+        """The spread of errors, at least one."""
+        found = [abs(error) for error in errors]
+        return cls(rows=len(found), median=median(found), mean=fmean(found), worst=max(found))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Every row of the file: compared, compared on another stack, or left out with a reason."""
+    """Every row: compared, or left out with a reason."""
 
-    covered: tuple[Comparison, ...]
-    other_stacks: tuple[Comparison, ...]
-    left_out: tuple[tuple[Row, str], ...]
+    compared: tuple[Comparison, ...]
+    left_out: Mapping[str, str]
 
-    def figures(self, metric: str) -> list[Figure]:
-        """One metric over the covered rows that have it."""
-        return [figure for case in self.covered if (figure := case.figure(metric))]
+    @property
+    def decided(self) -> tuple[Comparison, ...]:
+        """The rows whose outcome was published."""
+        return tuple(found for found in self.compared if found.decision)
 
-    def summary(self) -> dict[str, tuple[float, float]]:
-        """Median and worst absolute error of the covered rows in percent, by metric."""
-        names = dict.fromkeys(figure.metric for case in self.covered for figure in case.figures)
-        errors = {name: [abs(figure.error) for figure in self.figures(name)] for name in names}
-        return {name: (median(found), max(found)) for name, found in errors.items()}
+    def errors(self, metric: str, chosen: Callable[[Case], bool] = lambda _: True) -> dict[str, float]:
+        """Signed errors of a metric in percent, by row, over the rows that have it."""
+        return {
+            found.case.id: figure.error
+            for found in self.compared
+            if chosen(found.case) and (figure := found.figure(metric))
+        }
 
+    def spread(self, metric: str, chosen: Callable[[Case], bool] = lambda _: True) -> Spread | None:
+        """How far off a metric is over the rows that have it; None where none has."""
+        found = self.errors(metric, chosen)
+        return Spread.of(found.values()) if found else None
 
-def _precision(row: Row) -> str:
-    if row["quantization"] != "none":
-        return f"nf4 + {row['compute_dtype'].split()[0]}"
-    return str(row["param_dtype"]) + (" + autocast" if "torch.autocast" in row["compute_dtype"] else "")
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric that some row has."""
+        return tuple(dict.fromkeys(figure.metric for found in self.compared for figure in found.figures))
 
-
-def compare(row: Row) -> Comparison:
-    """Estimate what a covered row measured."""
-    workload, target = truth_rows.workload(row), truth_rows.target(row)
-    figures = list(_figures(row, estimate(workload, target).device))
-    for entry in row["measured"]:
-        if entry["metric"] == "allocated" and entry.get("phase") == AFTER_LOAD:
-            held = _loaded(trace_of(workload, target.compute_capability))
-            figures.append(Figure(metric=AFTER_LOAD, measured=entry["bytes"], estimated=held))
-    return Comparison(row=row, figures=tuple(figures))
+    def suites(self) -> tuple[str, ...]:
+        """Every suite, in the order of the rows."""
+        return tuple(dict.fromkeys(found.case.suite for found in self.compared))
 
 
-def _loaded(trace: Trace) -> int:
-    """Bytes that loading leaves on the GPU, as the allocator counts them."""
+def report(cases: Iterable[Case], left_out: Mapping[str, str]) -> Report:
+    """Compare every row."""
+    return Report(compared=tuple(map(compare, cases)), left_out=left_out)
+
+
+def compare(case: Case) -> Comparison:
+    """Estimate what a row measured."""
+    found = estimate(case.workload, case.target)
+    figures = tuple(
+        Figure(metric=metric, measured=measured, estimated=estimated)
+        for metric, estimated in _estimated(case, found.device)
+        if (measured := case.measured.get(metric)) is not None
+    )
+    return Comparison(case=case, figures=figures, verdict=found.verdict if case.outcome else None)
+
+
+def _estimated(case: Case, device: DeviceMemory) -> Iterator[tuple[str, int]]:
+    """Every metric of an estimate, as measurements call them."""
+    yield ALLOCATED, device.peak_allocated
+    yield RESERVED, device.peak_reserved
+    yield PROCESS, device.process
+    phases = dict(device.phases)
+    for metric, names in PHASES.items():
+        if all(name in phases for name in names):
+            yield metric, max(phases[name] for name in names)
+    if {AFTER_LOAD, RESIDENT, STATES} & case.measured.keys():
+        trace = trace_of(case.workload, case.target.compute_capability)
+        loaded = trace.cycles[0] if trace.cycles else trace.phases[1][0]
+        before, after = (held(trace, end) for end in (loaded, len(trace.events)))
+        yield from ((AFTER_LOAD, before), (RESIDENT, after), (STATES, after - before))
+
+
+def held(trace: Trace, end: int) -> int:
+    """Bytes in use after the first ``end`` events, as the allocator counts them."""
     allocator = Allocator()
     addresses: dict[int, int] = {}
-    for event in trace.events[: trace.cycles[0]]:
+    for event in trace.events[:end]:
         if event < 0:
             allocator.release(addresses.pop(~event))
         else:
             addresses[event] = allocator.allocate(trace.sizes[event])
     return allocator.allocated
-
-
-def report(rows: Iterable[Row]) -> Report:
-    """Compare every covered row, and say of every other one why it is not."""
-    covered: list[Comparison] = []
-    others: list[Comparison] = []
-    without: list[tuple[Row, str]] = []
-    for row in rows:
-        reason = truth_rows.left_out(row)
-        if reason is not None:
-            without.append((row, reason))
-        else:
-            (covered if row["suite"] in truth_rows.SUITES else others).append(compare(row))
-    return Report(covered=tuple(covered), other_stacks=tuple(others), left_out=tuple(without))
-
-
-def _figures(row: Row, device: DeviceMemory) -> Iterator[Figure]:
-    """The metrics of a row that the estimate has too."""
-    phases = dict(device.phases)
-    estimates = {ALLOCATED: device.peak_allocated, RESERVED: device.peak_reserved}
-    for entry in row["measured"]:
-        metric, phase, measured = entry["metric"], entry.get("phase"), entry["bytes"]
-        if metric in estimates:
-            yield Figure(metric=metric, measured=measured, estimated=estimates[metric])
-        elif metric == "allocated" and phase in PHASES:
-            highest = max(phases[name] for name in PHASES[phase])
-            yield Figure(metric=phase, measured=measured, estimated=highest)

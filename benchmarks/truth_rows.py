@@ -18,7 +18,6 @@ from typing import Any
 from memplan import profiles
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
-from memplan.domain.target import Target
 from memplan.domain.workload import (
     Adapter,
     Attention,
@@ -82,13 +81,13 @@ def folder() -> Path:
     return Path(os.environ.get("MEMPLAN_SHARED") or beside) / "truth"
 
 
-def load() -> list[Row]:
-    """Every measured row.
+def load(source: Path | None = None) -> list[Row]:
+    """Every measured row of ``folder()`` or another.
 
     Raises:
         FileNotFoundError: the file is not there; the message says where it was looked for.
     """
-    path = folder() / "measured.jsonl"
+    path = (source or folder()) / "measured.jsonl"
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}: set MEMPLAN_SHARED to the folder that holds truth/")
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -101,29 +100,44 @@ def left_out(row: Row) -> str | None:
 
 def workload(row: Row) -> Workload:
     """What a covered row says was run."""
-    lora = row["lora"]
-    generates = row["task"] == "generate"
-    return Workload(
+    common = Workload(
         model=shape(row),
-        task=Task.GENERATE if generates else Task.TRAIN,
-        # One forward pass over a whole prompt, with a cache.
-        generate=Generate(prompt=row["seq_len"], new_tokens=1, logits="all") if generates else Generate(),
         precision=Precision(params=_params(row), autocast=_autocast(row["compute_dtype"])),
+        batch=Batch(micro=row["micro_batch"]),
+        attention=KERNELS[row["attention"]],
+        quantization=_quantization(row),
+        framework=_framework(row["stack"] or ""),
+        outputs=_OUTPUTS.get(row["suite"], Outputs.KEPT),
+    )
+    return (_generating if row["task"] == "generate" else _training)(row, common)
+
+
+def _generating(row: Row, common: Workload) -> Workload:
+    """One forward pass over a whole prompt, with a cache."""
+    generate = Generate(prompt=row["seq_len"], new_tokens=1, logits="all")
+    return replace(common, task=Task.GENERATE, generate=generate, outputs=Outputs.KEPT)
+
+
+def _training(row: Row, common: Workload) -> Workload:
+    lora = row["lora"]
+    return replace(
+        common,
         batch=Batch(micro=row["micro_batch"], accumulation=row["grad_accum"]),
         sequence=Sequence(length=row["seq_len"]),
         optimizer=Optimizer(set_to_none="set_to_none=False" not in row["notes"]),
         adapter=_adapter(row, lora) if lora else None,
-        quantization=_quantization(row),
-        attention=KERNELS[row["attention"]],
         checkpointing=Checkpointing(every=int(row["activation_checkpointing"].startswith("full"))),
-        outputs=_OUTPUTS.get(row["suite"], Outputs.KEPT),
-        framework=_framework(row["stack"]),
     )
 
 
-def target(row: Row) -> Target:
-    """The GPU of a covered row."""
-    return profiles.target(next(gpu for name, gpu in GPUS.items() if row["gpu"].startswith(name)))
+def gpu(row: Row) -> str:
+    """memplan's name of the GPU of a covered row."""
+    return next(gpu for name, gpu in GPUS.items() if row["gpu"].startswith(name))
+
+
+def hub_id(row: Row) -> str:
+    """The hub's name of a model."""
+    return MODELS.get(str(row["model"]), str(row["model"]))
 
 
 def shape(row: Row) -> Architecture:
@@ -156,8 +170,7 @@ def _obstacles(row: Row) -> Iterator[str]:
 
 
 def _profile(row: Row) -> profiles.ModelProfile | None:
-    name = str(row["model"])
-    return profiles.model(MODELS.get(name, name))
+    return profiles.model(hub_id(row))
 
 
 def _no_training_size(row: Row) -> Iterator[str]:

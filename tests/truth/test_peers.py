@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,37 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import peers, peers_cases
+from benchmarks import peers
 from benchmarks.peers_cases import Case
 from benchmarks.peers_results import Answer, Result, run
 from benchmarks.peers_tables import markdown, quoted
 from benchmarks.peers_tools import TOOLS, Call, Figures
-from memplan.domain.workload import Workload
-from memplan.read import read
 
 
 @pytest.fixture(scope="module")
 def cases() -> list[Case]:
-    from benchmarks import truth_comparison, truth_rows
-
-    try:
-        rows = truth_rows.load()
-    except FileNotFoundError as error:
-        if os.environ.get("CI", "").lower() not in ("", "0", "false"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
-    covered = [row for row in rows if truth_rows.left_out(row) is None]
-    return [peers_cases.of(truth_comparison.Comparison(row=row, figures=())) for row in covered]
-
-
-def test_a_row_written_as_a_config_of_ours_reads_back_as_the_workload_it_is(
-    cases: list[Case], tmp_path: Path
-) -> None:
-    for case in cases:
-        found = read(peers_cases.write_native(case, tmp_path)).workload
-        assert isinstance(found, Workload)
-        assert found.model == case.workload.model
-        assert found.changed("model", case.workload.model) == case.workload
+    return peers.covered()
 
 
 def test_every_tool_is_asked_about_some_rows_with_what_the_row_declares(
