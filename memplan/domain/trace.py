@@ -11,6 +11,10 @@ Tag = tuple[str, str, str, tuple[int, ...], Dtype]
 """What a block is: component, module it was made in, op that made it, shape, element type."""
 
 
+OUTSIDE = -1
+"""The layer of what belongs to none."""
+
+
 class Phase(StrEnum):
     """The part of a run in which an event happens."""
 
@@ -32,22 +36,26 @@ class Trace:
     event index of each phase, in order; a phase may occur several times (forward, backward, forward, …
     with accumulation). ``cycles`` gives the first event index of each optimizer step: the last one repeats
     for as long as the run lasts, without the allocations of the blocks in ``once`` (optimizer states and
-    workspaces, made the first time they are needed). Parallel lists rather than objects: a step of an 8B
+    workspaces, made the first time they are needed). ``layers[b]`` is the layer a block belongs to, or
+    ``OUTSIDE``; ``layer`` is that of the next allocations. Parallel lists rather than objects: a step of an 8B
     model has some ten thousand events.
     """
 
     events: list[int] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     tags: list[Tag] = field(default_factory=list)
+    layers: list[int] = field(default_factory=list)
     phases: list[tuple[int, Phase]] = field(default_factory=list)
     cycles: list[int] = field(default_factory=list)
     once: set[int] = field(default_factory=set)
+    layer: int = OUTSIDE
 
     def allocate(self, size: int, tag: Tag) -> int:
         """Record an allocation of ``size`` bytes; returns the block's number."""
         block = len(self.sizes)
         self.sizes.append(size)
         self.tags.append(tag)
+        self.layers.append(self.layer)
         self.events.append(block)
         return block
 
@@ -65,6 +73,7 @@ class Trace:
             list(self.events),
             list(self.sizes),
             list(self.tags),
+            list(self.layers),
             list(self.phases),
             list(self.cycles),
             set(self.once),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.dtype import Dtype
@@ -11,6 +13,7 @@ from memplan.domain.target import ASSUMED_CAPABILITY, Target
 from memplan.domain.trace import Phase, Trace
 from memplan.domain.workload import Task, Workload
 from memplan.estimate.capacity import first_failure
+from memplan.estimate.depth import folded
 from memplan.estimate.device import device
 from memplan.estimate.host import disk, host
 
@@ -53,14 +56,19 @@ def _simulated(workload: Workload, shape: Architecture, capability: tuple[int, i
     from memplan.families import build
     from memplan.simulator.generation import generate
     from memplan.simulator.kernels import choose
+    from memplan.simulator.repetition import IrregularError, unfold
     from memplan.simulator.step import train
 
     kind = choose(shape, workload, capability)
+    run = generate if workload.task is Task.GENERATE else train
     if workload.task is Task.GENERATE and not shape.causal:
         raise FieldError(f"a {shape.model_type} does not generate here", expected="task: train")
-    if workload.task is Task.GENERATE:
-        return generate(workload, lambda tape: build(tape, shape, workload, kind), capability)
-    return train(workload, lambda tape: build(tape, shape, workload, kind), capability)
+    part = folded(workload, shape)
+    if part is not None:
+        trace = run(workload, lambda tape: build(tape, shape, workload, kind), capability, part)
+        with suppress(IrregularError):
+            return unfold(trace, part)
+    return run(workload, lambda tape: build(tape, shape, workload, kind), capability)
 
 
 def _declared(model: DeclaredModel) -> Trace:

@@ -131,7 +131,7 @@ class Bert(Encoder):
             Parameter(tape, (1, rows), Dtype.INT64, "embeddings", f"embeddings.{name}")
             for name in ("position_ids", "token_type_ids")
         ]
-        self.blocks = [Block(store, shape, self.kind) for _ in range(shape.num_hidden_layers)]
+        self.blocks = [Block(store, shape, self.kind) for _ in self.layers()]
         self.head: Head | None = None
         if shape.head == MASKED:
             self.bias = store.parameter("cls.predictions.bias", (shape.vocab_size,), "decoder_matrix")

@@ -10,6 +10,7 @@ Shapes: token ids (B, S), hidden states (B, S, h), logits (B, S, V).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Protocol
 
 from memplan.domain.architecture import Architecture, ParameterGroup
@@ -60,7 +61,7 @@ class Decoder:
         table = (shape.vocab_size, self.embedding_width())
         self.embed_tokens = store.parameter("embed_tokens.weight", table, "embeddings")
         self.make_positions(store)
-        self.blocks = [self.make_block(store, index) for index in range(shape.num_hidden_layers)]
+        self.blocks = [self.make_block(store, index) for index in self.layers()]
         self.norm = self.make_norm(store)
         self.make_buffers(store)
         tied = shape.tie_word_embeddings
@@ -156,6 +157,10 @@ class Decoder:
             self.head = store.copy(self.head)
         return first
 
+    def layers(self) -> Iterator[int]:
+        """The depths of the blocks that are simulated; allocations belong to the current one."""
+        return self.store.tape.layers(self.shape.num_hidden_layers)
+
     def kernel(self, index: int) -> Attention:
         """The attention kernel of the block at a depth: what SDPA leads to may differ by type of layer."""
         if self.workload.attention is not Attention.SDPA:
@@ -213,7 +218,7 @@ class Decoder:
 
     def windows(self) -> list[int | None]:
         """The sliding windows of all layers that keep keys and values."""
-        return [self.window(self.shape.layer_type(index)) for index in range(self.shape.num_hidden_layers)]
+        return [self.window(self.shape.layer_type(index)) for index in self.layers()]
 
     def logits(self, tokens: Tensor, *, last: bool) -> Tensor:
         """Logits of all positions, or of the last one (``logits_to_keep=1``)."""
@@ -244,7 +249,7 @@ class Decoder:
         hidden_states = self.enter((added or held or embeds.copy()).pop())
         positions = self.positions(hidden_states)
         run = reentrant if self.workload.checkpointing.reentrant else checkpoint
-        for index, block in enumerate(self.blocks):
+        for index, block in zip(self.layers(), self.blocks, strict=True):
             name, place = self.layer_type(index), self.layer_positions(positions, index)
             if every and index % every == 0:
                 hidden_states = run(block, hidden_states, attention_masks[name], *place)

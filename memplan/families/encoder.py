@@ -9,7 +9,7 @@ Shapes: token ids (B, S), hidden states (B, S, h).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from memplan.domain.architecture import Architecture, ParameterGroup
@@ -123,10 +123,14 @@ class Encoder:
         mask = masks.causal(hidden_states, length, length)
         return masks.additive(mask, hidden_states.dtype) if self.kind is Attention.EAGER else mask
 
+    def layers(self) -> Iterator[int]:
+        """The depths of the blocks that are simulated; allocations belong to the current one."""
+        return self.store.tape.layers(self.shape.num_hidden_layers)
+
     def encode(self, hidden_states: Tensor, mask: Tensor | None) -> Tensor:
         """All blocks, one after the other."""
         every = self.workload.checkpointing.every
-        for index, block in enumerate(self.blocks):
+        for index, block in zip(self.layers(), self.blocks, strict=True):
             if every and index % every == 0:
                 hidden_states = checkpoint(block, hidden_states, mask)
             else:

@@ -197,7 +197,7 @@ class Vit(Encoder):
         kernel = (hidden, shape.channels, *shape.patch)
         self.projection = store.parameter(f"{name}.weight", kernel, "embeddings")
         self.projection_bias = store.parameter(f"{name}.bias", (hidden,), "embeddings")
-        self.blocks = [Block(store, shape, self.kind) for _ in range(shape.num_hidden_layers)]
+        self.blocks = [Block(store, shape, self.kind) for _ in self.layers()]
         self.layernorm = LayerNorm(store, "layernorm", hidden)
         self.classifier = Linear(
             store, "classifier", hidden, shape.classes, bias=True, component="decoder_matrix"

@@ -23,12 +23,15 @@ class LoraLinear:
 
     def __init__(self, base: Linear, adapter: Adapter, adapters: Store) -> None:
         self.base = base
+        trace = adapters.tape.trace
+        outside, trace.layer = trace.layer, base.layer
         self.dropout = adapter.dropout
         outputs, inputs = base.sides
         self.down = adapters.parameter(f"{base.name}.lora_A.weight", (adapter.rank, inputs), "adapter")
         self.up = adapters.parameter(f"{base.name}.lora_B.weight", (outputs, adapter.rank), "adapter")
         name = f"{base.name}.lora_magnitude_vector.weight"
         self.magnitude = adapters.parameter(name, (outputs,), "adapter") if adapter.dora else None
+        trace.layer = outside
 
     def __call__(self, x: Tensor) -> Tensor:
         # The caller's frame holds the input until this one is gone, also when recomputation stops within.

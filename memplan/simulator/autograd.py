@@ -8,13 +8,14 @@ ran, and gradients that meet are added in place when nobody else holds them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush
 from sys import getrefcount
 from typing import TYPE_CHECKING
 from weakref import ref
 
 from memplan.domain.dtype import Dtype
+from memplan.domain.trace import OUTSIDE, Trace
 from memplan.simulator import layout
 from memplan.simulator.layout import Shape
 from memplan.simulator.tensor import Parameter, Tape, Tensor
@@ -56,7 +57,7 @@ class Node(_Connected):
     ``flattens`` says that the op ran on rows: a gradient whose strides do not allow that view is copied.
     """
 
-    __slots__ = ("component", "dtype", "flattens", "order", "run", "saved", "scope", "shape")
+    __slots__ = ("component", "dtype", "flattens", "layer", "order", "run", "saved", "scope", "shape")
 
     def __init__(self, tape: Tape, run: Run, edges: tuple[Node | None, ...]) -> None:
         self.run = run
@@ -64,6 +65,7 @@ class Node(_Connected):
         self.saved: tuple[Tensor | None, ...] | Packed = ()
         self.component = tape.component
         self.scope = tape.scope
+        self.layer = tape.trace.layer
         self.shape: Shape = ()
         self.dtype = Dtype.FP32
         self.flattens = False
@@ -100,11 +102,12 @@ class Leaf(Node):
     any, as long as that lives.
     """
 
-    __slots__ = ("after", "grad", "held", "parameter", "strides")
+    __slots__ = ("after", "grad", "held", "parameter", "strides", "trace")
 
     def __init__(self, tensor: Tensor, name: str, *, hold: bool = False) -> None:
         super().__init__(tensor.tape, _accumulate, ())
         self.order += _RUNS_AT_ONCE
+        self.trace: Trace = tensor.tape.trace
         self.scope = name
         self.shape = tensor.shape
         self.strides = tensor.strides
@@ -113,6 +116,14 @@ class Leaf(Node):
         self.after: Callable[[Leaf], None] | None = None
         self.held = tensor.detach() if hold else None
         self.parameter = ref(tensor) if isinstance(tensor, Parameter) else None
+
+
+def each(leaves: Iterable[Leaf]) -> Iterator[Leaf]:
+    """Leaves one by one; what is allocated for each belongs to its layer."""
+    for leaf in leaves:
+        leaf.trace.layer = leaf.layer
+        yield leaf
+        leaf.trace.layer = OUTSIDE
 
 
 def require_grad(x: Tensor, name: str) -> Tensor:
@@ -149,7 +160,8 @@ def backward(loss: Tensor) -> None:
 def run_graph(root: Node, first: Tensor) -> None:
     """Run a graph from its root, whose gradient is ``first``. A node may call this from its own run."""
     tape = first.tape
-    scope, component = tape.scope, tape.component
+    trace = tape.trace
+    scope, component, layer = tape.scope, tape.component, trace.layer
     state = tape.grad_enabled, tape.in_backward
     tape.grad_enabled, tape.in_backward = False, True
     waiting = _dependencies(root)
@@ -158,6 +170,7 @@ def run_graph(root: Node, first: Tensor) -> None:
     while ready:
         node = heappop(ready)[1]
         tape.scope = node.scope
+        trace.layer = node.layer
         tape.component = "temporaries" if node.component == "activations" else node.component
         gradient = buffers.pop(node)
         if tape.before and node in tape.before:
@@ -178,7 +191,7 @@ def run_graph(root: Node, first: Tensor) -> None:
             if not waiting[edge] and edge in buffers:
                 heappush(ready, (-edge.order, edge))
         del outputs, node
-    tape.scope, tape.component = scope, component
+    tape.scope, tape.component, trace.layer = scope, component, layer
     tape.grad_enabled, tape.in_backward = state
 
 

@@ -41,7 +41,8 @@ class Store:
         start = len(self.tape.trace.events)
         parameter = Parameter(self.tape, shape, dtype or self.dtype, component, name)
         if self.recorder is not None:
-            self.recorder.add(name, component, start, prod(shape) * parameter.dtype.itemsize)
+            needed = prod(shape) * parameter.dtype.itemsize
+            self.recorder.add(name, component, start, needed * self.tape.alike(self.tape.trace.layer))
         self.parameters.append(parameter)
         if self.trainable:
             leaf = Leaf(parameter, name)
@@ -61,7 +62,8 @@ class Store:
         start = len(self.tape.trace.events)
         matrix = Matrix(self.tape, name, shape, self.dtype, self.quantized)
         if self.recorder is not None:
-            self.recorder.add(name, component, start, matrix.packed_size)
+            needed = matrix.packed_size * self.tape.alike(self.tape.trace.layer)
+            self.recorder.add(name, component, start, needed)
         return matrix
 
     def loaded(self) -> None:
@@ -85,9 +87,9 @@ class Store:
 
 
 class Linear:
-    """``nn.Linear``: weight (out, in) and an optional bias (out)."""
+    """``nn.Linear``: weight (out, in) and an optional bias (out), in a layer of the model."""
 
-    __slots__ = ("bias", "name", "weight")
+    __slots__ = ("bias", "layer", "name", "weight")
 
     def __init__(
         self,
@@ -100,6 +102,7 @@ class Linear:
         component: str = "blocks",
     ) -> None:
         self.name = name
+        self.layer = store.tape.trace.layer
         self.weight = store.matrix(f"{name}.weight", (outputs, inputs), component)
         self.bias = store.parameter(f"{name}.bias", (outputs,), component) if bias else None
         if self.bias is not None and isinstance(self.weight, Matrix):

@@ -101,9 +101,11 @@ def _joined(old: Tensor | None, new: Tensor, length: int | None = None) -> Tenso
     tape = new.tape
     batch, heads, added, width = new.shape
     length = (old.shape[2] if old is not None else 0) + added if length is None else length
-    component, tape.component = tape.component, COMPONENT
+    trace = tape.trace
+    component, layer = tape.component, trace.layer
+    tape.component, trace.layer = COMPONENT, trace.layers[new.storage.block]
     result = tape.empty((batch, heads, length, width), new.dtype, "cat")
-    tape.component = component
+    tape.component, trace.layer = component, layer
     return result
 
 

@@ -14,6 +14,7 @@ from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Phase, Trace
 from memplan.domain.workload import Workload
 from memplan.simulator.cache import Cache
+from memplan.simulator.folding import Fold
 from memplan.simulator.tensor import Tape, Tensor
 
 FIRST_STEPS = 2
@@ -31,13 +32,19 @@ class Model(Protocol):
         """The sliding windows of the layers that keep keys and values."""
 
 
-def generate(workload: Workload, build: Callable[[Tape], Model], capability: tuple[int, int]) -> Trace:
+def generate(
+    workload: Workload,
+    build: Callable[[Tape], Model],
+    capability: tuple[int, int],
+    fold: Fold | None = None,
+) -> Trace:
     """The trace of loading a model and generating ``new_tokens`` tokens after a prompt, for all sequences.
 
     The prefill yields the first new token, so there are ``new_tokens - 1`` decode steps. ``capability`` is
-    the GPU's compute capability. Garbage collection is off meanwhile: lifetimes follow from references.
+    the GPU's compute capability; ``fold`` picks the layers to simulate, if not all. Garbage collection is
+    off meanwhile: lifetimes follow from references.
     """
-    tape = Tape(capability)
+    tape = Tape(capability, fold=fold)
     collecting = gc.isenabled()
     gc.disable()
     try:

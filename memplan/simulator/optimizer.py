@@ -6,7 +6,7 @@ from math import prod
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Optimizer, Precision
-from memplan.simulator.autograd import Leaf
+from memplan.simulator.autograd import Leaf, each
 from memplan.simulator.optimizers import OPTIMIZERS, adamw
 from memplan.simulator.optimizers.states import States
 from memplan.simulator.tensor import Parameter, Tape, Tensor
@@ -46,7 +46,7 @@ class Stepper:
             run(self.optimizer, self.states, updated)
             return
         masters = [self.masters[id(leaf)] for leaf in updated]
-        for leaf, master in zip(updated, masters, strict=True):
+        for leaf, master in zip(each(updated), masters, strict=True):
             master.grad = self._as_master(leaf, master)
         run(self.optimizer, self.states, masters)
         for leaf, master in zip(updated, masters, strict=True):
@@ -62,7 +62,7 @@ class Stepper:
     def _copies(self, dtype: Dtype) -> dict[int, Leaf]:
         """A master for each parameter of another dtype; the others are their own."""
         found = {}
-        for leaf in self.leaves:
+        for leaf in each(self.leaves):
             found[id(leaf)] = leaf
             if leaf.dtype is not dtype:
                 copy = Parameter(self.tape, leaf.shape, dtype, "optimizer_state", leaf.scope)
@@ -83,12 +83,15 @@ class Stepper:
         (``foreach_tensor_norm_cuda`` in aten/src/ATen/native/cuda/ForeachReduceOp.cu, ``_get_total_norm`` in
         torch/nn/utils/clip_grad.py).
         """
-        gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
+        sizes: dict[Dtype, list[int]] = {}
+        for leaf in leaves:
+            if leaf.grad is not None:
+                same = [prod(leaf.shape)] * self.tape.alike(leaf.layer)
+                sizes.setdefault(leaf.grad.dtype, []).extend(same)
         norms = []
-        for dtype in dict.fromkeys(gradient.dtype for gradient in gradients):
-            sizes = [prod(gradient.shape) for gradient in gradients if gradient.dtype is dtype]
-            partial = self.tape.empty((len(sizes) * -(-max(sizes) // CHUNK),), Dtype.FP32, "partial_norms")
-            norms.append(self.tape.empty((len(sizes),), dtype, "norms"))
+        for dtype, found in sizes.items():
+            partial = self.tape.empty((len(found) * -(-max(found) // CHUNK),), Dtype.FP32, "partial_norms")
+            norms.append(self.tape.empty((len(found),), dtype, "norms"))
             del partial
-        _stacked = self.tape.empty((len(gradients),), Dtype.FP32, "stack")
+        _stacked = self.tape.empty((sum(map(len, sizes.values())),), Dtype.FP32, "stack")
         _total = self.tape.empty((), Dtype.FP32, "norm")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from memplan.domain.trace import Phase, Trace
 from memplan.domain.workload import Outputs, Workload
 from memplan.simulator.evaluation import evaluate, matters
+from memplan.simulator.folding import Fold
 from memplan.simulator.optimizer import Stepper
 from memplan.simulator.sharding import Model, Whole, wrap
 from memplan.simulator.tensor import Tape, Tensor
@@ -18,16 +19,21 @@ MICRO_BATCHES = 2
 """With accumulation, the first micro-batch makes the gradients and all others are alike."""
 
 
-def train(workload: Workload, build: Callable[[Tape], Model], capability: tuple[int, int]) -> Trace:
+def train(
+    workload: Workload,
+    build: Callable[[Tape], Model],
+    capability: tuple[int, int],
+    fold: Fold | None = None,
+) -> Trace:
     """The trace of loading a model and training it until its steps repeat.
 
     One step is enough when gradients are freed between steps: what the first one makes for good is marked
     as made once. Gradients that stay make the second step differ from the first.
 
-    ``capability`` is the GPU's compute capability. Garbage collection is off meanwhile:
-    lifetimes must follow from references alone.
+    ``capability`` is the GPU's compute capability; ``fold`` picks the layers to simulate, if not all. Garbage
+    collection is off meanwhile: lifetimes must follow from references alone.
     """
-    tape = Tape(capability, workload.framework)
+    tape = Tape(capability, workload.framework, fold)
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING
 
 from memplan.domain.dtype import Dtype
-from memplan.domain.trace import Tag, Trace
+from memplan.domain.trace import OUTSIDE, Tag, Trace
 from memplan.domain.workload import Framework
 from memplan.simulator import layout
+from memplan.simulator.folding import Fold
 from memplan.simulator.layout import Shape
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ class Tape:
     capability, ``framework`` the libraries whose habits count. ``region`` is the checkpointed region being
     run, ``cache`` the key/value cache in use, if any. ``before`` holds what to call when the gradient of a
     node is there, before it runs (tensor hooks). ``gradients`` is the dtype parameters' gradients are
-    kept in, if not their own.
+    kept in, if not their own. ``fold`` says which layers are simulated, and which of them stands for more.
     """
 
     __slots__ = (
@@ -53,6 +55,7 @@ class Tape:
         "capability",
         "casts",
         "component",
+        "fold",
         "framework",
         "grad_enabled",
         "gradients",
@@ -65,9 +68,15 @@ class Tape:
         "workspaces",
     )
 
-    def __init__(self, capability: tuple[int, int], framework: Framework | None = None) -> None:
+    def __init__(
+        self,
+        capability: tuple[int, int],
+        framework: Framework | None = None,
+        fold: Fold | None = None,
+    ) -> None:
         self.trace = Trace()
         self.capability = capability
+        self.fold = fold
         self.framework = framework or Framework()
         self.component = "activations"
         self.scope = ""
@@ -89,6 +98,18 @@ class Tape:
             self.trace, prod(shape) * dtype.itemsize, (self.component, self.scope, op, shape, dtype)
         )
         return Tensor(self, storage, shape, strides or layout.contiguous(shape), dtype)
+
+    def layers(self, count: int) -> Iterator[int]:
+        """The indices of those of ``count`` layers that are simulated; allocations belong to the current."""
+        kept = enumerate(range(count)) if self.fold is None else self.fold.layers
+        for layer, index in kept:
+            self.trace.layer = layer
+            yield index
+        self.trace.layer = OUTSIDE
+
+    def alike(self, layer: int) -> int:
+        """How many layers of the model a simulated layer stands for."""
+        return self.fold.repeats + 1 if self.fold is not None and layer == self.fold.layer else 1
 
     def take_workspace(self, library: str = "cublas") -> None:
         """Give the running thread a workspace of a library, taken at its first matrix product and kept.
@@ -201,6 +222,9 @@ class Parameter(Tensor):
     def convert(self, dtype: Dtype) -> None:
         """``parameter.data = parameter.data.to(dtype)``: the old memory goes when the new is there."""
         if dtype is not self.dtype:
+            trace = self.tape.trace
+            layer, trace.layer = trace.layer, trace.layers[self.storage.block]
             tag = (self.component, self.name, "parameter", self.shape, dtype)
-            self.storage = Storage(self.tape.trace, prod(self.shape) * dtype.itemsize, tag)
+            self.storage = Storage(trace, prod(self.shape) * dtype.itemsize, tag)
             self.dtype = dtype
+            trace.layer = layer

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Optimizer
-from memplan.simulator.autograd import Leaf
+from memplan.simulator.autograd import Leaf, each
 from memplan.simulator.layout import Shape
 from memplan.simulator.optimizers.states import States
 from memplan.simulator.tensor import Tape, Tensor
@@ -20,7 +20,7 @@ def update(_: Optimizer, states: States, leaves: list[Leaf]) -> None:
     gradient: Tensor | None = None
     values: Tensor | None = None
     change: Tensor | None = None
-    for leaf in leaves:
+    for leaf in each(leaves):
         gradient = leaf.grad
         assert gradient is not None
         if gradient.dtype.is_half:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Optimizer
-from memplan.simulator.autograd import Leaf
+from memplan.simulator.autograd import Leaf, each
 from memplan.simulator.optimizers.states import States
 from memplan.simulator.tensor import Tensor
 
@@ -17,7 +17,7 @@ def update(optimizer: Optimizer, states: States, leaves: list[Leaf]) -> None:
     Source: ``_multi_tensor_adam``, ``_single_tensor_adam`` and ``_init_group`` in torch/optim/adam.py.
     """
     tape = states.tape
-    for leaf in leaves:
+    for leaf in each(leaves):
         dtype = states.dtype or leaf.dtype
         if optimizer.implementation == "fused":
             states.keep(id(leaf), leaf.scope, "step", (), Dtype.FP32)
@@ -26,11 +26,11 @@ def update(optimizer: Optimizer, states: States, leaves: list[Leaf]) -> None:
     if optimizer.implementation == "foreach":
         roots: list[Tensor] = []
         for group in _groups(leaves):
-            roots = [tape.empty(leaf.shape, states.dtype or leaf.dtype, "sqrt") for leaf in group]
+            roots = [tape.empty(leaf.shape, states.dtype or leaf.dtype, "sqrt") for leaf in each(group)]
         del roots
     elif optimizer.implementation == "for_loop":
         denominator = None
-        for leaf in leaves:
+        for leaf in each(leaves):
             denominator = _denominator(states, leaf)
         del denominator
 

@@ -11,7 +11,7 @@ from math import prod
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Optimizer
-from memplan.simulator.autograd import Leaf
+from memplan.simulator.autograd import Leaf, each
 from memplan.simulator.optimizers.states import States
 
 SMALLEST_8BIT = 4096
@@ -22,7 +22,7 @@ BLOCK = 256
 def update(optimizer: Optimizer, states: States, leaves: list[Leaf]) -> None:
     """Make the states of each parameter that has none; the update itself runs in place."""
     moments = 1 if "lion" in optimizer.name else 2
-    for leaf in leaves:
+    for leaf in each(leaves):
         size = prod(leaf.shape)
         small = "8bit" in optimizer.name and size >= SMALLEST_8BIT
         paged = optimizer.name.startswith("paged") and size >= SMALLEST_PAGED

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Optimizer
-from memplan.simulator.autograd import Leaf
+from memplan.simulator.autograd import Leaf, each
 from memplan.simulator.optimizers import adamw
 from memplan.simulator.optimizers.states import States
 from memplan.simulator.tensor import Tape, Tensor
@@ -19,10 +19,10 @@ ITERATIONS = 5
 def update(optimizer: Optimizer, states: States, leaves: list[Leaf]) -> None:
     """Matrices of the blocks first, then everything else."""
     matrices = [leaf for leaf in leaves if is_hidden_matrix(leaf)]
-    for leaf in matrices:
+    for leaf in each(matrices):
         states.keep(id(leaf), leaf.scope, "momentum_buffer", leaf.shape, states.dtype or leaf.dtype)
     change: Tensor | None = None
-    for leaf in matrices:
+    for leaf in each(matrices):
         change = states.tape.empty(leaf.shape, leaf.dtype, "lerp")
         change = _orthogonal(states.tape, change)
     del change
