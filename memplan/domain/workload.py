@@ -9,6 +9,7 @@ from typing import Any
 from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.dtype import Dtype
+from memplan.domain.zero import Zero
 
 
 class Task(StrEnum):
@@ -159,10 +160,11 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """Number of data-parallel GPUs and how states are sharded over them."""
+    """Number of data-parallel GPUs and how states are sharded over them; ``zero`` holds DeepSpeed's settings."""
 
     data_parallel: int = 1
     sharding: str = "none"
+    zero: Zero = field(default_factory=Zero)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
