@@ -21,6 +21,7 @@ from memplan.simulator.tensor import Tape
 FAMILIES: dict[str, tuple[str, ...]] = {
     "llama": ("llama", "mistral", "qwen2"),
     "qwen3": ("qwen3",),
+    "granite": ("granite",),
     "gemma": ("gemma",),
     "gemma2": ("gemma2",),
     "gemma3": ("gemma3_text",),

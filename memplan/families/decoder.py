@@ -101,6 +101,10 @@ class Decoder:
         """The input embeddings."""
         return ops.embedding(self.embed_tokens, tokens)
 
+    def scale(self, inputs_embeds: Tensor) -> Tensor:
+        """What takes the place of the embeddings before anything else is made of them."""
+        return inputs_embeds
+
     def place(self, _: Tensor, /) -> list[Tensor]:
         """What is made of the embeddings before the masks: the last of these enters, the others are held."""
         return []
@@ -242,6 +246,7 @@ class Decoder:
         every = self.workload.checkpointing.every
         if self.workload.adapter is not None and every and embeds[0].node is None:
             require_grad(embeds[0], "embed_tokens")
+        embeds[0] = self.scale(embeds[0])
         held = self.place(embeds[0])
         attention_masks = self.masks(embeds[0])
         _mask_arguments = self.mask_arguments(embeds[0])

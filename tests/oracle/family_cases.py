@@ -22,6 +22,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "sliding_window": 16,
         "max_window_layers": 1,
     },
+    "granite": {"model_type": "granite"},
     "gemma": {"model_type": "gemma", "head_dim": 32, "num_key_value_heads": 1},
     "gemma2": {"model_type": "gemma2", "head_dim": 32, "sliding_window": 16},
     "gemma3": {
