@@ -172,6 +172,7 @@ def spelling(unit: str, workload: Workload) -> Any:
         return {
             "precision.autocast": None,
             "precision.master": None,
+            "world.bucket_cap_mb": None,
             "adapter": "none",
             "evaluation": "none",
             "quantization": "none",

@@ -64,6 +64,10 @@ def _whole(value: Value) -> int:
     return value.whole()
 
 
+def _optional_whole(value: Value) -> int | None:
+    return None if value.is_null else value.whole()
+
+
 def _optional_dtype(value: Value) -> Dtype | None:
     return None if value.is_null or value.written() == "none" else value.dtype()
 
@@ -212,6 +216,12 @@ SECTIONS: Mapping[str, Mapping[str, Leaf]] = {
     "world": {
         "data_parallel": Leaf(field="world.data_parallel", read=lambda value: value.whole(1, 2**20)),
         "sharding": Leaf(field="world.sharding", read=_one_of(*SHARDINGS)),
+        "no_sync": Leaf(field="world.no_sync", read=Value.flag),
+        "bucket_cap_mb": Leaf(field="world.bucket_cap_mb", read=_optional_whole),
+        "gradient_as_bucket_view": Leaf(field="world.gradient_as_bucket_view", read=Value.flag),
+        "reshard_after_forward": Leaf(field="world.reshard_after_forward", read=Value.flag),
+        "param_dtype": Leaf(field="world.param_dtype", read=_dtype_or_params),
+        "reduce_dtype": Leaf(field="world.reduce_dtype", read=_dtype_or_params),
     },
     "framework": {
         "torch": Leaf(field="framework.torch", read=Value.version),

@@ -160,10 +160,23 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """Number of data-parallel GPUs and how states are sharded over them; ``zero`` holds DeepSpeed's settings."""
+    """Number of data-parallel GPUs and how states are sharded over them.
+
+    Of ``DistributedDataParallel`` (``none``): ``bucket_cap_mb`` (``None``: its default) and
+    ``gradient_as_bucket_view``. Of FSDP2: whether blocks let go of their parameters after the forward
+    pass, and the dtypes of its mixed precision policy (``None``: the parameters' own). ``no_sync`` says
+    that with accumulation gradients are reduced in the last micro-batch only. ``zero`` holds DeepSpeed's
+    settings.
+    """
 
     data_parallel: int = 1
     sharding: str = "none"
+    no_sync: bool = True
+    bucket_cap_mb: int | None = None
+    gradient_as_bucket_view: bool = False
+    reshard_after_forward: bool = True
+    param_dtype: Dtype | None = None
+    reduce_dtype: Dtype | None = None
     zero: Zero = field(default_factory=Zero)
 
 

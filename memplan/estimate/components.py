@@ -27,6 +27,9 @@ NAMES = (
 )
 """Components of a language model, in the order of reports."""
 
+COMMUNICATION = "communication"
+"""Buffers of collectives, reported where there are any."""
+
 ROUNDING = "rounding"
 """What the allocator's blocks hold beyond what was asked for, so that components sum to the peak."""
 
@@ -42,7 +45,8 @@ def components(workload: Workload, trace: Trace, replayed: Replay) -> tuple[Comp
         counted[tag] += 1
         sizes[tag[0]] = sizes.get(tag[0], 0) + trace.sizes[block]
     declared = isinstance(workload.model, DeclaredModel)
-    names = tuple(sizes) if declared else NAMES
+    shared = (COMMUNICATION,) if COMMUNICATION in sizes else ()
+    names = tuple(sizes) if declared else (*NAMES, *shared)
     found = [
         Component(
             name=name,

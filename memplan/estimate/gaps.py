@@ -10,6 +10,7 @@ from memplan.domain.estimate import Component, Gap
 from memplan.domain.target import Target
 from memplan.domain.workload import Attention, Workload
 from memplan.estimate.mixture_gaps import mixture_gaps
+from memplan.estimate.world_gaps import world_gaps
 from memplan.simulator.fused_loss import FUSED
 from memplan.simulator.kernels import in_use
 from memplan.simulator.optimizer import SIMULATED
@@ -39,7 +40,7 @@ def gaps(workload: Workload, target: Target | None, parts: Sequence[Component]) 
     yield from _quantization(workload, sizes)
     yield from _optimizer(workload, sizes)
     yield from _loss(workload, sizes)
-    yield from _sharding(workload, sizes)
+    yield from world_gaps(workload, sizes)
     yield from _adapter(workload, sizes)
     yield from _settings(workload, sizes)
     yield from mixture_gaps(workload, shape, sizes)
@@ -100,23 +101,6 @@ def _loss(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
     if workload.loss.kind not in ("cross_entropy", "chunked", *FUSED):
         reason = f"{workload.loss.kind} loss is not simulated: counted as plain cross-entropy"
         yield Gap(reason=reason, low=Bytes(sizes["logits_and_loss"]))
-
-
-def _sharding(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
-    world = workload.world
-    if world.data_parallel == 1 and world.sharding == "none":
-        return
-    if world.sharding == "none":
-        reason = "data parallelism is not simulated: gradient buckets may hold the gradients a second time"
-        yield Gap(reason=reason, high=Bytes(sizes["gradients"]))
-        return
-    resident = ("embeddings", "decoder_matrix", "blocks", "adapter", "gradients", "optimizer_state")
-    # Without the number of GPUs nothing bounds the share of one of them from below.
-    count = world.data_parallel if world.data_parallel > 1 else 0
-    held = sum(sizes[name] for name in resident)
-    kept = held // count if count else 0
-    reason = f"{world.sharding} sharding is not simulated: one GPU is counted as holding everything"
-    yield Gap(reason=reason, low=Bytes(held - kept))
 
 
 def _adapter(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:

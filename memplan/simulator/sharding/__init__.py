@@ -11,19 +11,24 @@ from memplan.domain.workload import Workload
 from memplan.simulator.sharding.whole import Model, Whole
 from memplan.simulator.tensor import Tape
 
-__all__ = ["SHARDINGS", "Model", "Whole", "wrap"]
+__all__ = ["SHARDINGS", "Model", "Whole", "simulated", "wrap"]
 
-SHARDINGS: dict[str, str] = {}
+SHARDINGS: dict[str, str] = {"none": "ddp"} | {"zero1": "zero", "zero2": "zero"}
 """The module of each ``world.sharding``."""
+
+
+def simulated(workload: Workload) -> bool:
+    """Whether what the workload's world asks for is simulated."""
+    return workload.world.sharding in SHARDINGS
 
 
 def wrap(tape: Tape, workload: Workload, model: Model) -> Whole:
     """The model as one GPU of the workload's world runs it; called when it has been loaded.
 
-    On a single GPU frameworks wrap nothing.
+    On a single GPU frameworks wrap nothing, but for DeepSpeed.
     """
     name = SHARDINGS.get(workload.world.sharding)
-    if name is None or workload.world.data_parallel == 1:
+    if name is None or (workload.world.data_parallel == 1 and name != "zero"):
         return Whole(tape, workload, model)
     found: Whole = import_module(f"memplan.simulator.sharding.{name}").wrap(tape, workload, model)
     return found

@@ -1,0 +1,39 @@
+"""What is not simulated of training on several GPUs: named, with its bytes per GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from memplan.domain.bytes import Bytes
+from memplan.domain.estimate import Gap
+from memplan.domain.workload import Task, Workload
+from memplan.simulator import sharding
+
+CHANNELS = 32
+"""The most channels NCCL opens between GPUs (``MAXCHANNELS`` in its src/include/device.h)."""
+
+CONNECTIONS = 5
+"""Of one channel: the ring's, and those of a tree to its parent and to three children at most."""
+
+CONNECTION = 4 * 2**20 + 120 * 640 * 8 * 8 + 8 * 512 * 8 * 16
+"""Bytes of a connection: buffers for Simple, LL128 and LL (``computeBuffSizes`` in NCCL's src/init.cc)."""
+
+RESIDENT = ("embeddings", "decoder_matrix", "blocks", "adapter", "gradients", "optimizer_state")
+
+
+def world_gaps(workload: Workload, sizes: Mapping[str, int]) -> Iterator[Gap]:
+    """The memory of the collectives' library, and shardings that are asked for but not simulated."""
+    world = workload.world
+    if workload.task is not Task.TRAIN or (world.data_parallel == 1 and world.sharding == "none"):
+        return
+    held = sum(sizes[name] for name in RESIDENT)
+    if world.data_parallel == 1:
+        # Without the number of GPUs nothing bounds the share of one of them from below.
+        reason = f"{world.sharding} sharding over how many GPUs is not said: counted as one, holding all"
+        yield Gap(reason=reason, low=Bytes(held))
+        return
+    reason = "NCCL's buffers between GPUs are outside PyTorch's allocator"
+    yield Gap(reason=reason, high=Bytes(CHANNELS * CONNECTIONS * CONNECTION))
+    if not sharding.simulated(workload):
+        reason = f"{world.sharding} sharding is not simulated here: one GPU is counted as holding everything"
+        yield Gap(reason=reason, low=Bytes(held - held // world.data_parallel))
