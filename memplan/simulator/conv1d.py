@@ -59,6 +59,7 @@ class Conv1D(Linear):
             super().__init__(store, name, inputs, outputs, bias=True)
             return
         self.name = name
+        self.layer = store.tape.trace.layer
         self.weight = store.parameter(f"{name}.weight", (inputs, outputs))
         self.bias = store.parameter(f"{name}.bias", (outputs,))
 
