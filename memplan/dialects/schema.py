@@ -13,6 +13,7 @@ from typing import Any
 from memplan.dialects.fields import Value
 from memplan.domain.allocator import SMALLEST_SPLIT_LIMIT, AllocatorOptions, divisions
 from memplan.domain.dtype import Dtype
+from memplan.domain.host import LOADINGS
 from memplan.domain.workload import (
     Adapter,
     Attention,
@@ -226,6 +227,17 @@ SECTIONS: Mapping[str, Mapping[str, Leaf]] = {
     "framework": {
         "torch": Leaf(field="framework.torch", read=Value.version),
         "transformers": Leaf(field="framework.transformers", read=Value.version),
+    },
+    "host": {
+        "loading": Leaf(field="host.loading", read=_one_of(*LOADINGS)),
+        "published": Leaf(field="host.published", read=_dtype_or_params),
+        "workers": Leaf(field="host.workers", read=lambda value: value.whole(0, 1024)),
+        "prefetch": Leaf(field="host.prefetch", read=lambda value: value.whole(1, 1024)),
+        "pinned": Leaf(field="host.pinned", read=Value.flag),
+    },
+    "saving": {
+        "kept": Leaf(field="saving.kept", read=lambda value: value.whole(0, 2**20)),
+        "optimizer": Leaf(field="saving.optimizer", read=Value.flag),
     },
     "loop": {
         "outputs": Leaf(field="outputs", read=lambda value: value.member(Outputs)),

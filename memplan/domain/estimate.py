@@ -95,15 +95,30 @@ class DeviceMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostMemory:
-    """Host RAM of the process at its peak."""
+    """Host RAM of the run's processes on one machine, at its peak and in every phase.
+
+    ``low`` and ``high`` bound ``peak``. ``mapped`` are files in the page cache, which come on top but which
+    the kernel takes back when memory runs short.
+    """
 
     peak: Bytes
     components: tuple[Component, ...]
+    phases: tuple[tuple[str, Bytes], ...] = ()
+    peak_phase: str = "load"
+    mapped: Bytes = NOTHING
+    low: Bytes = NOTHING
+    high: Bytes = NOTHING
+
+    def verdict(self, ram: int) -> Verdict:
+        """Whether it fits so much RAM."""
+        if self.high <= ram:
+            return Verdict.FITS
+        return Verdict.DOES_NOT_FIT if self.low > ram else Verdict.UNDECIDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Memory of one workload on one target."""
+    """Memory of one workload on one target. ``disk`` is the sum of ``disk_parts``."""
 
     workload: Workload
     target: Target | None
@@ -112,6 +127,7 @@ class Estimate:
     disk: Bytes
     verdict: Verdict | None
     headroom: Bytes
+    disk_parts: tuple[Component, ...] = ()
 
     def component(self, name: str) -> Bytes:
         """Bytes of a component at the peak; zero when it is not there."""

@@ -9,6 +9,7 @@ from typing import Any
 from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.dtype import Dtype
+from memplan.domain.host import HostUse, Saving
 from memplan.domain.zero import Zero
 
 
@@ -230,6 +231,8 @@ class Workload:
     world: World = field(default_factory=World)
     framework: Framework = field(default_factory=Framework)
     allocator: AllocatorOptions = field(default_factory=AllocatorOptions)
+    host: HostUse = field(default_factory=HostUse)
+    saving: Saving = field(default_factory=Saving)
     outputs: Outputs = Outputs.DROPPED
     causal_mask: bool = False
     unmodelled: tuple[Unmodelled, ...] = ()

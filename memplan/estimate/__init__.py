@@ -8,14 +8,16 @@ from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import FieldError
-from memplan.domain.estimate import DeviceMemory, Estimate, Verdict
+from memplan.domain.estimate import DeviceMemory, Estimate, HostMemory, Verdict
 from memplan.domain.target import ASSUMED_CAPABILITY, Target
 from memplan.domain.trace import Phase, Trace
 from memplan.domain.workload import Task, Workload
 from memplan.estimate.capacity import first_failure
 from memplan.estimate.depth import folded
 from memplan.estimate.device import device
-from memplan.estimate.host import disk, host
+from memplan.estimate.disk import disk
+from memplan.estimate.host import host
+from memplan.estimate.kept import kept
 
 __all__ = ["estimate", "first_failure", "trace_of"]
 
@@ -30,13 +32,16 @@ def estimate(workload: Workload, target: Target | None = None) -> Estimate:
     """
     trace = trace_of(workload, target.compute_capability if target else ASSUMED_CAPABILITY)
     memory = device(workload, target, trace)
+    outlasting = kept(trace)
+    around, stored = host(workload, outlasting), disk(workload, outlasting)
     return Estimate(
         workload=workload,
         target=target,
         device=memory,
-        host=host(workload),
-        disk=disk(workload),
-        verdict=_verdict(memory, target) if target else None,
+        host=around,
+        disk=Bytes(sum(part.bytes for part in stored)),
+        disk_parts=stored,
+        verdict=_verdict(memory, around, target) if target else None,
         headroom=Bytes(target.limit - memory.process) if target else Bytes(0),
     )
 
@@ -81,7 +86,16 @@ def _declared(model: DeclaredModel) -> Trace:
     return trace
 
 
-def _verdict(memory: DeviceMemory, target: Target) -> Verdict:
+def _verdict(memory: DeviceMemory, around: HostMemory, target: Target) -> Verdict:
+    """It fits when it fits both the GPU and the host's RAM, as far as that is known."""
+    both = {_on_gpu(memory, target)}
+    if target.ram is not None:
+        both.add(around.verdict(target.ram))
+    worst = (Verdict.DOES_NOT_FIT, Verdict.UNDECIDED)
+    return next((verdict for verdict in worst if verdict in both), Verdict.FITS)
+
+
+def _on_gpu(memory: DeviceMemory, target: Target) -> Verdict:
     """It fits when even the upper bound does, and does not when the lower one does not or it surely dies."""
     if memory.stays_within(target.limit):
         return Verdict.FITS

@@ -18,7 +18,21 @@ COMPONENTS = {
     "workspace": "Scratch memory that libraries such as cuBLAS hold for their kernels.",
 }
 
+HOST = {
+    "libraries": "The interpreter with torch and transformers imported.",
+    "cuda_runtime": "What CUDA and its libraries keep in host memory once a GPU is in use.",
+    "weights_in_loading": "Weights in RAM on their way to the GPU; files that are only mapped do not count.",
+    "loader_workers": "DataLoader worker processes with what they have written to of their own.",
+    "batches": "Batches that loader workers have under way.",
+    "pinned_batches": "Page-locked copies of batches, in blocks of a power of two.",
+    "offloaded_activations": "Activations that wait in page-locked memory, in blocks of a power of two.",
+    "paged_optimizer_states": "Optimizer states in unified memory: in RAM when the GPU has no room for them.",
+    "checkpoint_in_saving": "Copies of the weights of one file, or of one optimizer state.",
+    "evaluation_logits": "Logits of evaluation batches that metrics are computed from.",
+}
+
 CONTEXT = "CUDA context: the driver's state and the loaded kernels, outside PyTorch's allocator."
+MAPPED = "the kernel keeps them in its page cache and takes them back when memory runs short."
 CACHED = "Reserved by PyTorch's caching allocator from the driver but not handed out at the peak."
 
 

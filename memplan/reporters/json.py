@@ -55,8 +55,16 @@ def estimate(reading: Reading, found: Estimate) -> dict[str, Any]:
             "returned": device.returned,
             "out_of_memory": _failure(found),
         },
-        "host": {"peak": int(found.host.peak), "components": _components(found.host.components)},
-        "disk": {"bytes": int(found.disk)},
+        "host": {
+            "peak": int(found.host.peak),
+            "components": _components(found.host.components),
+            "peak_phase": found.host.peak_phase,
+            "phases": {phase: int(peak) for phase, peak in found.host.phases},
+            "mapped": int(found.host.mapped),
+            "low": int(found.host.low),
+            "high": int(found.host.high),
+        },
+        "disk": {"bytes": int(found.disk), "components": _components(found.disk_parts)},
         "target": _target(found),
         "verdict": found.verdict and str(found.verdict),
         "headroom": int(found.headroom) if found.target else None,
@@ -149,6 +157,8 @@ def explanation(
             }
             for part in chosen
         ],
+        "host": _components(found.host.components),
+        "disk": _components(found.disk_parts),
         "origins": {name: _origin(origin) for name, origin in reading.origins.items()},
         "gaps": _gaps(found),
         "held": [_held(item) for item in (story.held if story else ()) if component in (None, item.tag[0])],

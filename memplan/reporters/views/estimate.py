@@ -20,6 +20,7 @@ def _blocks(reading: Reading, estimate: Estimate) -> Iterator[Block]:
     yield memory.breakdown(estimate)
     if len(estimate.device.phases) > 1:
         yield memory.phases(estimate)
+    yield from memory.machine(estimate)
     yield from memory.failure(estimate)
     yield from memory.uncertainty(estimate)
     if reading.warnings:

@@ -51,6 +51,7 @@ def _everything(reading: Reading, estimate: Estimate, story: Story | None) -> It
     )
     if len(estimate.device.phases) > 1:
         yield memory.phases(estimate)
+    yield from _machine(estimate)
     yield Heading("Where the values come from")
     yield origins(reading)
     yield from memory.uncertainty(estimate)
@@ -75,6 +76,19 @@ def _component(
         rows = tuple((item.tag, str(item.count), size(item.bytes)) for item in part.parts)
         yield Table(columns=("tensors", "count", "size"), align="<>>", rows=rows)
     yield from peak.freeing(part.name, estimate)
+
+
+def _machine(estimate: Estimate) -> Iterator[Block]:
+    """Host RAM at its peak, share by share."""
+    host = estimate.host
+    if host.phases:
+        lines = [
+            f"{part.name}, {size(part.bytes)} ({part.basis}): {glossary.HOST[part.name]}"
+            for part in host.components
+            if part.bytes
+        ]
+        lines += [f"{size(host.mapped)} of files are mapped beside: {glossary.MAPPED}"] if host.mapped else []
+        yield Bullets(tuple(lines), f"Host RAM, {size(host.peak)} in phase {host.peak_phase}:")
 
 
 def origins(reading: Reading) -> Table:

@@ -53,12 +53,13 @@ def breakdown(estimate: Estimate) -> Table:
         ("  CUDA context", size(device.context), share(device.context, device.process), _context(estimate))
     )
     strong.add(len(rows))
-    rows.append(("host RAM", size(estimate.host.peak), "", ""))
+    rows.append((f"host RAM ({estimate.host.peak_phase})", size(estimate.host.peak), "", ""))
     rows += [
         (name, amount, "", basis) for name, amount, _, basis in _parts(estimate.host.components, 0, "  ")
     ]
     strong.add(len(rows))
     rows.append(("disk", size(estimate.disk), "", ""))
+    rows += [(name, amount, "", basis) for name, amount, _, basis in _parts(estimate.disk_parts, 0, "  ")]
     return Table(
         columns=("memory", "size", "share", "basis"), align="<>><", rows=tuple(rows), strong=frozenset(strong)
     )
@@ -81,6 +82,17 @@ def uncertainty(estimate: Estimate) -> tuple[Bullets, ...]:
     unbounded = any(gap.unbounded for gap in estimate.device.gaps)
     needs = f"at least {low}" if unbounded else f"{low} to {high}"
     return (Bullets(lines, f"Uncertain; the whole process needs {needs}:", Tone.CAUTION),)
+
+
+def machine(estimate: Estimate) -> tuple[Paragraph, ...]:
+    """Whether host RAM is enough, if it is known how much there is."""
+    host, target = estimate.host, estimate.target
+    if target is None or target.ram is None or not host.phases:
+        return ()
+    verdict = host.verdict(target.ram)
+    needs = f"{size(host.peak)}, between {size(host.low)} and {size(host.high)}"
+    text = f"Host RAM of {size(target.ram)}: {VERDICTS[verdict]} ({needs}; most in phase {host.peak_phase})."
+    return (Paragraph(text, TONES[verdict]),)
 
 
 def failure(estimate: Estimate) -> tuple[Paragraph, ...]:

@@ -1,0 +1,59 @@
+"""What a checkpoint of the Hugging Face Trainer holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from memplan.domain.architecture import Architecture, ParameterGroup
+from memplan.domain.dtype import Dtype
+from memplan.domain.workload import Workload
+from memplan.estimate.disk.archive import optimizer_bytes
+from memplan.estimate.disk.safetensors import Entry, file_bytes
+from memplan.estimate.kept import Kept
+from memplan.estimate.paging import paged
+
+REST = 64 * 1024
+"""scheduler.pt, rng_state.pth, trainer_state.json, training_args.bin and the configs (assumed: they grow with
+every logged step)."""
+
+_STEP = 4
+_COUNTED = ("adam", "adamw")
+"""Optimizers of PyTorch that keep a step counter for each parameter; only fused ones keep it on the GPU."""
+
+
+def checkpoint_bytes(workload: Workload, found: Kept) -> int:
+    """Size in bytes of one checkpoint: weights or adapters, the optimizer's state if saved, the rest."""
+    total = file_bytes(weights(workload, found)) + REST
+    if workload.saving.optimizer:
+        total += optimizer_bytes(states(workload, found))
+    return total
+
+
+def weights(workload: Workload, found: Kept) -> list[Entry]:
+    """Tensors of the file: the adapters if there are any, else all weights."""
+    if workload.adapter is not None:
+        return [Entry(name=scope, dtype=dtype, shape=shape) for _, scope, _, shape, dtype in found.adapters]
+    shape = workload.model
+    assert isinstance(shape, Architecture)
+    return list(published(shape, workload.precision.params))
+
+
+def published(shape: Architecture, dtype: Dtype) -> Iterator[Entry]:
+    """All weights of a model by the names they have in its files, in one dtype."""
+    for group in shape.groups:
+        for index in range(group.copies):
+            yield Entry(name=_name(group, index), dtype=dtype, shape=group.shape)
+
+
+def _name(group: ParameterGroup, index: int) -> str:
+    name = group.name.replace("*", str(index), 1)
+    return name if name.startswith("lm_head") else f"model.{name}"
+
+
+def states(workload: Workload, found: Kept) -> list[int]:
+    """Bytes of each tensor in the optimizer's state dict, the paged ones and step counters included."""
+    optimizer = workload.optimizer
+    sizes = [*found.states, *paged(optimizer, found.trained)]
+    if optimizer.name in _COUNTED and optimizer.implementation != "fused":
+        sizes += [_STEP] * len(found.trained)
+    return sizes

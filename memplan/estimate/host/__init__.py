@@ -1,0 +1,63 @@
+"""Host RAM of a run, phase by phase, for all its processes on one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import chain
+
+from memplan.domain.architecture import Architecture
+from memplan.domain.bytes import Bytes
+from memplan.domain.estimate import Basis, Component, HostMemory
+from memplan.domain.workload import Task, Workload
+from memplan.estimate.host.batches import batches
+from memplan.estimate.host.evaluation import evaluation
+from memplan.estimate.host.libraries import libraries, workers
+from memplan.estimate.host.loading import NAME, loading, mapped
+from memplan.estimate.host.offload import offloaded
+from memplan.estimate.host.saving import saving
+from memplan.estimate.host.share import Share
+from memplan.estimate.kept import Kept
+
+PER_MACHINE = 8
+"""Processes on one machine at most: as many as it has GPUs, which is taken to be no more than this."""
+
+
+def host(workload: Workload, found: Kept) -> HostMemory:
+    """The phase that takes most, with its shares; of declared models nothing is known.
+
+    Counted is what the process cannot do without: anonymous, shared and pinned memory. ``mapped`` are files
+    in the page cache, which the kernel takes back when memory runs short.
+    """
+    if not isinstance(workload.model, Architecture):
+        nothing = Component(name=NAME, bytes=Bytes(0), basis=Basis.ASSUMED)
+        return HostMemory(peak=Bytes(0), components=(nothing,))
+    phases = _phases(workload, workload.model, found)
+    sums = {name: sum(share.bytes for share in shares) for name, shares in phases.items()}
+    peak = max(sums, key=lambda name: sums[name])
+    return HostMemory(
+        peak=Bytes(sums[peak]),
+        components=tuple(share.component() for share in phases[peak]),
+        phases=tuple((name, Bytes(size)) for name, size in sums.items()),
+        peak_phase=peak,
+        mapped=Bytes(mapped(workload, workload.model)),
+        low=Bytes(max(sum(share.low for share in shares) for shares in phases.values())),
+        high=Bytes(max(sum(share.high for share in shares) for shares in phases.values())),
+    )
+
+
+def _phases(workload: Workload, shape: Architecture, found: Kept) -> Mapping[str, tuple[Share, ...]]:
+    """The shares of all processes in each phase."""
+    processes = min(workload.world.data_parallel, PER_MACHINE)
+    base = [*libraries()]
+    phases: dict[str, list[Share]] = {"load": [*base, *loading(workload, shape)]}
+    if workload.task is Task.GENERATE:
+        phases["generate"] = base
+    else:
+        running = [*base, *workers(workload.host.workers), *batches(workload), *offloaded(workload, found)]
+        phases["train"] = running
+        if workload.evaluation is not None and workload.evaluation.kept:
+            phases["evaluate"] = [*running, *evaluation(workload, shape)]
+    shares = {name: [share.times(processes) for share in mine] for name, mine in phases.items()}
+    if "train" in shares:
+        shares["save"] = [*shares["train"], *saving(workload, found)]
+    return {name: tuple(chain(found)) for name, found in shares.items()}
