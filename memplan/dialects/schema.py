@@ -12,6 +12,7 @@ from typing import Any
 
 from memplan.dialects.fields import Value
 from memplan.domain.allocator import SMALLEST_SPLIT_LIMIT, AllocatorOptions, divisions
+from memplan.domain.architecture import EXPERT_PARAMETERS
 from memplan.domain.dtype import Dtype
 from memplan.domain.host import LOADINGS
 from memplan.domain.workload import (
@@ -88,6 +89,16 @@ def _names(value: Value) -> tuple[str, ...]:
 
 def _modules(value: Value) -> tuple[str, ...]:
     return tuple(item.choice(COPIED) for item in value.items())
+
+
+def parameters(value: Value) -> tuple[str, ...]:
+    """Paths of parameters that hold experts: ``[mlp.experts.gate_up_proj]``."""
+    found = []
+    for item in value.items():
+        if item.word().rpartition(".")[2] not in EXPERT_PARAMETERS:
+            raise item.fail("names no parameter of experts", expected=", ".join(EXPERT_PARAMETERS))
+        found.append(item.word())
+    return tuple(found)
 
 
 def _one_of(*names: str) -> Callable[[Value], str]:
@@ -181,6 +192,7 @@ ADAPTER: Mapping[str, Callable[[Value], Any]] = {
     "prepare_kbit": Value.flag,
     "dora": Value.flag,
     "modules_to_save": _modules,
+    "parameters": parameters,
 }
 QUANTIZATION: Mapping[str, Callable[[Value], Any]] = {
     "kind": _one_of(*QUANTIZATIONS),

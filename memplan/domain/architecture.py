@@ -13,6 +13,9 @@ from memplan.domain.dtype import Dtype
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Linear layers of a Llama-like block."""
 
+EXPERT_PARAMETERS = ("gate_up_proj", "down_proj")
+"""Parameters that hold the matrices of all experts of a layer."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterGroup:
@@ -91,7 +94,8 @@ class Architecture:
     that rotates, when it is not all of it. ``causal`` is false where
     every position attends to every other. ``masked`` says that SDPA gets a mask even where none is needed,
     ``broadcast`` that it gets fewer key than query heads and no word of it. ``linears`` names the
-    linear layers of a block: what adapters may target. ``config`` is what all this was
+    linear layers of a block: what adapters may target. ``expert_layers`` names what else they may:
+    layers that experts once had, and whose place parameters took. ``config`` is what all this was
     read from. ``groups`` lists every parameter once (a tied LM head
     is not listed again), so that their sum is the published parameter count. ``unmodelled`` says what is
     left out of the model's own, and how many bytes that may add for each example of a batch.
@@ -124,6 +128,7 @@ class Architecture:
     mixture: Mixture | None = None
     latent: Latent | None = None
     linears: tuple[str, ...] = LINEARS
+    expert_layers: tuple[str, ...] = ()
     groups: tuple[ParameterGroup, ...] = ()
     config: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
     unmodelled: tuple[tuple[str, int], ...] = ()

@@ -89,6 +89,8 @@ class Optimizer:
 class Adapter:
     """Low-rank adapters as PEFT builds them; ``dtype`` is the adapters' own (fp32 by default in PEFT).
 
+    ``targets`` names linear layers, ``parameters`` names parameters that hold the matrices of all experts.
+
     ``dora`` decomposes weights into magnitude and direction; ``modules_to_save`` names modules that
     are copied and trained whole (``embed_tokens``, ``lm_head``).
     """
@@ -101,6 +103,7 @@ class Adapter:
     prepare_kbit: bool = False
     dora: bool = False
     modules_to_save: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

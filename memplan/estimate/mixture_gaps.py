@@ -12,13 +12,13 @@ from memplan.domain.architecture import Architecture, Mixture, ParameterGroup
 from memplan.domain.bytes import Bytes
 from memplan.domain.dtype import Dtype
 from memplan.domain.estimate import Gap
-from memplan.domain.workload import Adapter, Attention, Task, Workload
+from memplan.domain.workload import Attention, Task, Workload
 
 MXFP4_BITS = 4.25
 """Four-bit numbers and an 8-bit scale for 32 of them (OCP Microscaling Formats 1.0, §5)."""
 
-_EXPERT_LAYERS = {"gate_proj", "up_proj", "down_proj"}
-_ADAPTED_AS_PARAMETERS = ("qwen3_moe", "deepseek_v3")
+_ROUTER = "gate"
+_MADE_OF_A_ROUTER = 3
 _COPIES_TRAINED = 4
 
 
@@ -30,7 +30,8 @@ def mixture_gaps(workload: Workload, shape: Architecture, sizes: dict[str, int])
     yield from _packed(workload, shape, mixture)
     if workload.task is Task.TRAIN:
         yield from _balance(workload, shape, mixture)
-        yield from _adapted(workload, shape, sizes)
+        yield from _adapted(workload, shape)
+        yield from _old(workload, sizes)
     if shape.sinks and workload.attention is Attention.FLASH_ATTENTION_2:
         yield Gap(reason="FlashAttention with sinks is counted as FlashAttention-2 without")
 
@@ -64,39 +65,35 @@ def _balance(workload: Workload, shape: Architecture, mixture: Mixture) -> Itera
     yield Gap(reason="the routers' balance loss is not simulated", high=Bytes(kept + made))
 
 
-def _adapted(workload: Workload, shape: Architecture, sizes: dict[str, int]) -> Iterator[Gap]:
-    """``peft`` adapts experts as parameters: every pass adds the update to a copy of a layer's experts.
+def _old(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
+    """Before transformers 5 every expert was a module with linear layers, and ran over its own tokens.
 
-    The copy is saved for backward, and gets a gradient as large (``ParamWrapper`` in peft
-    src/peft/tuners/lora/layer.py; which names mean experts: utils/transformers_weight_conversion.py).
+    What it keeps of them adds up to no more than once more what grouped products keep; adapters of its layers
+    have half the numbers of adapters of fused ones.
     """
+    if not workload.framework.transformers_before(5, 0):
+        return
     adapter = workload.adapter
-    if adapter is None or shape.model_type not in _ADAPTED_AS_PARAMETERS:
-        return
-    if _EXPERT_LAYERS.isdisjoint(adapter.targets):
-        return
-    width = workload.precision.params.itemsize
-    groups = experts_of(shape)
-    layer = max((group.parameters // group.copies for group in groups), default=0) * width
-    copies = sum(group.parameters for group in groups) * width
-    every = workload.checkpointing.every
-    if every:
-        # Blocks that are recomputed keep a copy only while they are.
-        copies -= copies // every
-        copies += 2 * layer
-    trained = sizes["adapter"] + sizes["gradients"] + sizes["optimizer_state"]
+    trained = sizes["adapter"] + sizes["gradients"] + sizes["optimizer_state"] if adapter is not None else 0
     yield Gap(
-        reason="adapters of experts are not simulated: counted as adapters of dense and shared MLPs only",
-        low=Bytes(trained),
-        high=Bytes(copies + 2 * layer + _weights(adapter, groups)),
+        reason="experts ran one after the other before transformers 5: counted as grouped products",
+        low=Bytes(trained // 2),
+        high=Bytes(sizes["activations"]),
     )
 
 
-def _weights(adapter: Adapter, groups: list[ParameterGroup]) -> int:
-    """Adapters of all experts with gradients and two states; twice the rank where two layers are fused."""
-    numbers = 0
-    for group in groups:
-        experts, rows, columns = group.shape
-        rank = adapter.rank * (2 if group.name.endswith("gate_up_proj") else 1)
-        numbers += group.copies * experts * rank * (rows + columns)
-    return _COPIES_TRAINED * numbers * adapter.dtype.itemsize
+def _adapted(workload: Workload, shape: Architecture) -> Iterator[Gap]:
+    """``peft`` adapts routers as parameters: every pass adds the update to a copy of a layer's router.
+
+    Update, copy and gradient of it, for each layer; the adapters' weights with gradients and two states.
+    """
+    adapter, mixture = workload.adapter, shape.mixture
+    if adapter is None or mixture is None or _ROUTER not in adapter.targets:
+        return
+    layers = shape.num_hidden_layers - len(mixture.dense)
+    matrix = mixture.experts * shape.hidden_size
+    numbers = adapter.rank * (mixture.experts + shape.hidden_size)
+    yield Gap(
+        reason="adapters of routers are not simulated",
+        high=Bytes(layers * Dtype.FP32.itemsize * (_MADE_OF_A_ROUTER * matrix + _COPIES_TRAINED * numbers)),
+    )

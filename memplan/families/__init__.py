@@ -16,6 +16,7 @@ from memplan.domain.architecture import Architecture, ParameterGroup
 from memplan.domain.workload import Attention, Workload
 from memplan.families.config import Where
 from memplan.families.decoder import Decoder
+from memplan.families.expert_names import NAMES
 from memplan.simulator.tensor import Tape
 
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -64,7 +65,22 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
         shape = unknown.architecture(config, where, known())
     else:
         shape = family.architecture(config, where)
-    return replace(shape, groups=_groups(shape), linears=linear_names(shape.model_type), config=dict(config))
+    return replace(
+        shape,
+        groups=_groups(shape),
+        linears=_linears(shape),
+        expert_layers=tuple(NAMES.get(shape.model_type, ())),
+        config=dict(config),
+    )
+
+
+def _linears(shape: Architecture) -> tuple[str, ...]:
+    """Those of the model type; where all MLPs are mixtures, only what is no name of an expert's layer."""
+    names = linear_names(shape.model_type)
+    mixture = shape.mixture
+    if mixture is None or mixture.dense or mixture.shared:
+        return names
+    return tuple(name for name in names if name not in NAMES.get(shape.model_type, ()))
 
 
 def _groups(shape: Architecture) -> tuple[ParameterGroup, ...]:

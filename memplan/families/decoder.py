@@ -73,7 +73,7 @@ class Decoder:
                 store.prepare_kbit()
             adapters = Store(tape, adapter.dtype, trainable=True)
             for block in self.blocks:
-                block.linears = adapt(block.linears, adapter, adapters)
+                self.adapt(block, adapter, adapters)
             self.leaves = [*self.copies(adapters, adapter), *adapters.leaves]
 
     # What a family says.
@@ -144,6 +144,10 @@ class Decoder:
     def project(self, hidden_states: Tensor) -> Tensor:
         """Logits of hidden states."""
         return linear(hidden_states, self.head)
+
+    def adapt(self, block: Block, adapter: Adapter, store: Store) -> None:
+        """Put adapters into a block."""
+        block.linears = adapt(block.linears, adapter, store)
 
     # What all of them do.
 

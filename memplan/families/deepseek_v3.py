@@ -14,8 +14,8 @@ from memplan.domain.architecture import Architecture, Latent, Mixture
 from memplan.domain.workload import Attention, Workload
 from memplan.families import mixture
 from memplan.families.config import Config, Where
-from memplan.families.decoder import Decoder
 from memplan.families.decoder_shape import decoder_shape
+from memplan.families.expert_adapters import AdaptsExperts
 from memplan.families.group_router import GroupRouter
 from memplan.families.latent import LatentBlock
 from memplan.simulator import ops, shapes
@@ -121,6 +121,11 @@ class Block(LatentBlock):
         self.dense = dense
         super().__init__(store, shape, kind)
 
+    @property
+    def stacked(self) -> Experts | None:
+        """The experts, unless the MLP is dense."""
+        return None if self.dense else self.experts
+
     def load_mlp(self, store: Store) -> None:
         """Experts, router and shared experts, or an ordinary MLP."""
         mixture, hidden = self.shape.mixture, self.shape.hidden_size
@@ -148,7 +153,7 @@ class Block(LatentBlock):
         return ops.add(hidden_states, super().mlp(residuals))
 
 
-class DeepseekV3(Decoder):
+class DeepseekV3(AdaptsExperts):
     """``DeepseekV3ForCausalLM``: without the layers that predict further tokens, as it trains."""
 
     def make_block(self, store: Store, index: int) -> Block:

@@ -20,6 +20,7 @@ from memplan.families.attention_block import ATTENTION
 from memplan.families.config import Config, Where
 from memplan.families.decoder import Module
 from memplan.families.decoder_shape import decoder_shape
+from memplan.families.expert_adapters import AdaptsExperts
 from memplan.families.layer_types import FULL, SLIDING, ByLayerType, layer_types
 from memplan.simulator import attention, cache, indexing, ops, shapes, sinks
 from memplan.simulator.activations import sigmoid
@@ -158,6 +159,11 @@ class Block(attention_block.Block):
         self.sinks = store.parameter("layers.*.self_attn.sinks", (self.shape.num_attention_heads,))
         super().load_attention(store)
 
+    @property
+    def stacked(self) -> Experts:
+        """The experts."""
+        return self.experts
+
     def load_mlp(self, store: Store) -> None:
         """Router and experts."""
         found, hidden = self.shape.mixture, self.shape.hidden_size
@@ -220,7 +226,7 @@ def _rotated(query: Tensor, key: Tensor, cosine: Tensor, sine: Tensor) -> tuple[
     return query_rotated, key_rotated
 
 
-class GptOss(ByLayerType):
+class GptOss(AdaptsExperts, ByLayerType):
     """``GptOssForCausalLM``."""
 
     def make_block(self, store: Store, index: int) -> Block:

@@ -13,9 +13,10 @@ from memplan.domain.workload import Attention, Workload
 from memplan.families import attention_block, mixture
 from memplan.families.attention_block import ATTENTION
 from memplan.families.config import Config, Where
-from memplan.families.decoder import Decoder
 from memplan.families.decoder_shape import decoder_shape
+from memplan.families.expert_adapters import AdaptsExperts
 from memplan.simulator.blocks import Store
+from memplan.simulator.experts import Experts
 from memplan.simulator.tensor import Tape, Tensor
 
 PROJECTIONS = ATTENTION
@@ -72,6 +73,11 @@ class Block(attention_block.Block):
 
     __slots__ = ("sparse",)
 
+    @property
+    def stacked(self) -> Experts:
+        """The experts."""
+        return self.sparse.experts
+
     def load_mlp(self, store: Store) -> None:
         """Router and experts; their weights stay in fp32."""
         self.sparse = mixture.SparseMlp(store, self.shape)
@@ -81,7 +87,7 @@ class Block(attention_block.Block):
         return self.sparse(x)
 
 
-class Mixtral(Decoder):
+class Mixtral(AdaptsExperts):
     """``MixtralForCausalLM``."""
 
     def make_block(self, store: Store, index: int) -> Block:

@@ -13,9 +13,10 @@ from memplan.domain.workload import Attention, Workload
 from memplan.families import mixture, qwen3
 from memplan.families.attention_block import PROJECTIONS
 from memplan.families.config import Config, Where
-from memplan.families.decoder import Decoder
 from memplan.families.decoder_shape import decoder_shape
+from memplan.families.expert_adapters import AdaptsExperts
 from memplan.simulator.blocks import Store
+from memplan.simulator.experts import Experts
 from memplan.simulator.tensor import Tape, Tensor
 
 __all__ = ["DEFAULTS", "PROJECTIONS", "architecture", "build"]
@@ -88,6 +89,11 @@ class Block(qwen3.Block):
         self.dense = dense
         super().__init__(store, shape, kind)
 
+    @property
+    def stacked(self) -> Experts | None:
+        """The experts, unless the MLP is dense."""
+        return None if self.dense else self.sparse.experts
+
     def load_mlp(self, store: Store) -> None:
         """Router and experts, or an ordinary MLP."""
         if self.dense:
@@ -100,7 +106,7 @@ class Block(qwen3.Block):
         return super().mlp(x) if self.dense else self.sparse(x)
 
 
-class Qwen3Moe(Decoder):
+class Qwen3Moe(AdaptsExperts):
     """``Qwen3MoeForCausalLM``."""
 
     def make_block(self, store: Store, index: int) -> Block:

@@ -10,6 +10,8 @@ Shapes: T tokens, k experts per token, S = T·k rows sorted by expert, E experts
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from memplan.domain.architecture import Mixture
 from memplan.domain.dtype import Dtype
 from memplan.simulator import indexing, inplace, ops, shapes, sums
@@ -18,8 +20,9 @@ from memplan.simulator.autograd import Gradients, Node, begin
 from memplan.simulator.blocks import Store
 from memplan.simulator.matmul import cast
 from memplan.simulator.ops import finish
+from memplan.simulator.parameter_adapters import AdaptedParameter, AdaptedParameters
 from memplan.simulator.splits import split_last
-from memplan.simulator.tensor import Tensor
+from memplan.simulator.tensor import Parameter, Tensor
 
 _GROUPED_KERNEL = (8, 0)
 """Oldest compute capability with a ``grouped_mm``; below, transformers falls back on an op of its own."""
@@ -32,10 +35,33 @@ def gated(gate_up: Tensor, act: Activation) -> Tensor:
     return ops.mul(act(gate), up)
 
 
-class Experts:
-    """Gated MLPs of one layer. ``transposed`` says that weights are (E, in, out) rather than (E, out, in)."""
+Weight = Parameter | AdaptedParameter
 
-    __slots__ = ("act", "down", "down_bias", "gate_up", "gate_up_bias", "mixture", "name", "transposed")
+
+def _current(weight: Weight) -> Tensor:
+    return weight.value() if isinstance(weight, AdaptedParameter) else weight
+
+
+class Experts:
+    """Gated MLPs of one layer. ``transposed`` says that weights are (E, in, out) rather than (E, out, in).
+
+    An adapter may take the place of either weight (``adapt``).
+    """
+
+    __slots__ = (
+        "act",
+        "adapted",
+        "down",
+        "down_bias",
+        "gate_up",
+        "gate_up_bias",
+        "mixture",
+        "name",
+        "transposed",
+    )
+
+    gate_up: Weight
+    down: Weight
 
     def __init__(
         self,
@@ -53,14 +79,36 @@ class Experts:
         self.name = name
         self.act = act
         self.transposed = transposed
+        self.adapted: AdaptedParameters | None = None
         up, down = (2 * width, hidden), (hidden, width)
         self.gate_up = store.parameter(f"{name}.gate_up_proj", (count, *(up[::-1] if transposed else up)))
         self.gate_up_bias = store.parameter(f"{name}.gate_up_proj_bias", (count, up[0])) if bias else None
         self.down = store.parameter(f"{name}.down_proj", (count, *(down[::-1] if transposed else down)))
         self.down_bias = store.parameter(f"{name}.down_proj_bias", (count, down[0])) if bias else None
 
+    def adapt(self, ranks: Mapping[str, int], adapters: Store) -> None:
+        """Give adapters of some ranks to weights; the wrapper of ``down_proj`` is the outer one."""
+        wrapped: list[AdaptedParameter] = []
+        for place, name in (("gate_up", "gate_up_proj"), ("down", "down_proj")):
+            weight = getattr(self, place)
+            if name in ranks:
+                weight = AdaptedParameter(weight, ranks[name], adapters, transposed=self.transposed)
+                wrapped.insert(0, weight)
+                setattr(self, place, weight)
+        if wrapped:
+            self.adapted = AdaptedParameters(wrapped)
+
     def __call__(self, hidden_states: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         """Tokens (T, h), their experts (T, k) and weights (T, k) → tokens (T, h)."""
+        if self.adapted is None:
+            return self._run(hidden_states, chosen, weights)
+        self.adapted.open()
+        try:
+            return self._run(hidden_states, chosen, weights)
+        finally:
+            self.adapted.close()
+
+    def _run(self, hidden_states: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         hidden_states.tape.scope = self.name
         cache = hidden_states.tape.cache
         if cache is not None and cache.decoding:
@@ -72,11 +120,11 @@ class Experts:
         selected = indexing.rows(hidden_states, ops.like(order, "floor_divide"))
         sorted_weights = indexing.rows(weights, order)
         offsets, _counted = self._offsets(expert_ids)
-        bias = self._rows_of(self.gate_up_bias, expert_ids)
-        output = self._project(selected, self.gate_up, offsets, bias)
+        weight, bias = _current(self.gate_up), self._rows_of(self.gate_up_bias, expert_ids)
+        output = self._project(selected, weight, offsets, bias)
         output = self.apply_gate(output)
-        bias = self._rows_of(self.down_bias, expert_ids)
-        output = self._project(output, self.down, offsets, bias)
+        weight, bias = _current(self.down), self._rows_of(self.down_bias, expert_ids)
+        output = self._project(output, weight, offsets, bias)
         weighted = ops.mul(output, shapes.unsqueeze(sorted_weights, 1))
         inverse = ops.like(order, "empty_like")
         ops.like(order, "arange")
@@ -96,11 +144,11 @@ class Experts:
         selected = tape.empty((tokens * count, width), hidden_states.dtype, "repeat_interleave")
         sample_weights = shapes.view(weights, (tokens * count,))
         expert_ids = shapes.view(chosen, (tokens * count,))
-        matrices = indexing.rows(self.gate_up, expert_ids)
+        matrices = indexing.rows(_current(self.gate_up), expert_ids)
         biases = self._rows_of(self.gate_up_bias, expert_ids)
         output = self._multiplied(selected, matrices, biases)
         output = self.apply_gate(output)
-        matrices = indexing.rows(self.down, expert_ids)
+        matrices = indexing.rows(_current(self.down), expert_ids)
         biases = self._rows_of(self.down_bias, expert_ids)
         output = self._multiplied(output, matrices, biases)
         weighted = ops.mul(output, shapes.unsqueeze(sample_weights, 1))

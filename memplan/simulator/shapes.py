@@ -53,6 +53,20 @@ def _swap(x: Tensor, first: int, second: int) -> Tensor:
     return x.alias(tuple(shape), tuple(strides))
 
 
+def permute(x: Tensor, order: Shape) -> Tensor:
+    """``x.permute(order)``: always a view."""
+
+    def run(_: Node, gradient: Tensor) -> Gradients:
+        return (_ordered(gradient, tuple(order.index(axis) for axis in range(len(order)))),)
+
+    node = begin(run, x)
+    return finish(node, _ordered(x, order))
+
+
+def _ordered(x: Tensor, order: Shape) -> Tensor:
+    return x.alias(tuple(x.shape[axis] for axis in order), tuple(x.strides[axis] for axis in order))
+
+
 def expand(x: Tensor, shape: Shape) -> Tensor:
     """``x.expand(shape)``: a view; backward sums over the expanded axes into a new tensor."""
     source = x.shape

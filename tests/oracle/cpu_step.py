@@ -38,6 +38,8 @@ def prepared(found: Any, workload: Workload, task: str | None = "CAUSAL_LM") -> 
     """A model of transformers in training mode, with the workload's checkpointing and adapters."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", RENAMED, FutureWarning)
+        # What peft says of ranks of parameters, which take effect all the same.
+        warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys", RuntimeWarning)
         warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)
         if workload.checkpointing.every:
             found.gradient_checkpointing_enable({"use_reentrant": workload.checkpointing.reentrant})
@@ -49,7 +51,9 @@ def prepared(found: Any, workload: Workload, task: str | None = "CAUSAL_LM") -> 
 def lora(adapter: Adapter, task: str | None) -> Any:
     return peft.LoraConfig(
         r=adapter.rank,
+        lora_alpha=2 * adapter.rank,
         target_modules=list(adapter.targets),
+        target_parameters=list(adapter.parameters) or None,
         use_dora=adapter.dora,
         modules_to_save=list(adapter.modules_to_save) or None,
         task_type=task,

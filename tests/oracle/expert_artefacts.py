@@ -12,6 +12,7 @@ from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Trace
 from memplan.domain.workload import Workload
 from memplan.simulator import ops
+from memplan.simulator.parameter_adapters import KERNEL_COPY
 from memplan.simulator.tensor import Tensor
 from tests.oracle.artefacts import SMALLEST, left_out
 
@@ -60,10 +61,20 @@ def of_simulation(trace: Trace, workload: Workload, mixed: dict[int, int]) -> li
         if block in skipped:
             continue
         size = trace.sizes[block]
+        if trace.tags[block][2] == KERNEL_COPY:
+            events += _one_by_one(trace, block) if event >= 0 else []
+            continue
         temporary = _temporary(trace, block, workload, mixed) if event >= 0 else 0
         around = [size if event >= 0 else -size, temporary, -temporary]
         events += [found for found in around if abs(found) >= SMALLEST]
     return events
+
+
+def _one_by_one(trace: Trace, block: int) -> list[int]:
+    """A GPU copies a factor of all experts at once, a CPU that of each before its own product."""
+    count = trace.tags[block][3][0]
+    size = trace.sizes[block] // count
+    return [size, -size] * count if size >= SMALLEST else []
 
 
 def _temporary(trace: Trace, block: int, workload: Workload, mixed: dict[int, int]) -> int:

@@ -77,6 +77,13 @@ def lora(config: dict[str, Any]) -> dict[str, Any]:
     return {"adapter": Adapter(rank=8, targets=tuple(name for name in names if name not in experts))}
 
 
+def experts(*targets: str, parameters: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Adapters of experts, by the names of layers they were once or of their parameters."""
+    return {"adapter": Adapter(rank=8, targets=("q_proj", *targets), parameters=parameters)}
+
+
+LLAMA_NAMES = ("gate_proj", "up_proj", "down_proj")
+BOTH = ("experts.gate_up_proj", "experts.down_proj")
 PLAIN: dict[str, Any] = {}
 EVERY: dict[str, dict[str, Any]] = {
     "": PLAIN,
@@ -95,6 +102,15 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "mixtral with a window": (MIXTRAL | {"sliding_window": 16}, {}),
     "qwen3_moe as it scores": (QWEN3 | {"norm_topk_prob": False, "decoder_sparse_step": 2}, {}),
     "deepseek_v3 without a query bottleneck": (DEEPSEEK | {"q_lora_rank": None}, {}),
+    "mixtral experts": (MIXTRAL, experts("w1", "w2", "w3")),
+    "mixtral experts accumulated": (MIXTRAL, experts("w1", "w2", "w3") | TWICE),
+    "mixtral second halves of experts fp32": (MIXTRAL, experts("w2") | FP32),
+    "qwen3_moe experts checkpointed fp32": (QWEN3, experts(*LLAMA_NAMES) | CHECKPOINTED | FP32),
+    "qwen3_moe a parameter outputs kept": (QWEN3, experts(parameters=BOTH[1:]) | KEPT),
+    "deepseek_v3 experts": (DEEPSEEK | {"q_lora_rank": None}, experts(*LLAMA_NAMES)),
+    "gpt_oss experts": (GPT_OSS, experts(parameters=BOTH)),
+    "gpt_oss experts checkpointed": (GPT_OSS, experts(parameters=BOTH) | CHECKPOINTED),
+    "gpt_oss a parameter fp32": (GPT_OSS, experts(parameters=BOTH[:1]) | FP32),
     "deepseek_v3 in halves": (DEEPSEEK | {"rope_interleave": False, "norm_topk_prob": False}, {}),
     "deepseek_v3 dense": (DEEPSEEK | {"first_k_dense_replace": 3, "attention_bias": True}, {}),
     "gpt_oss all full": (GPT_OSS | {"layer_types": ["full_attention"] * 3, "num_key_value_heads": 4}, {}),
@@ -186,6 +202,22 @@ def test_windows_take_turns_as_in_the_real_class() -> None:
     ours, theirs = architecture(config, lambda _: None), their_config(config)
     assert list(ours.layer_types) == theirs.layer_types
     assert ours.sliding_window == theirs.sliding_window
+
+
+@pytest.mark.parametrize(
+    ("config", "adapter", "message"),
+    [
+        (MIXTRAL, Adapter(targets=("w1",)), "fused"),
+        (QWEN3, Adapter(targets=("up_proj", "down_proj")), "fused"),
+        (GPT_OSS, Adapter(parameters=("mlp.router.weight",)), "no experts have"),
+    ],
+    ids=["mixtral", "qwen3_moe", "gpt_oss"],
+)
+def test_adapters_of_what_is_not_there_are_errors(
+    config: dict[str, Any], adapter: Adapter, message: str
+) -> None:
+    with pytest.raises(FieldError, match=message):
+        trace_of(workload(config, {"adapter": adapter}), AMPERE)
 
 
 @pytest.mark.parametrize(

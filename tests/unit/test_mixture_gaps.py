@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from memplan.domain.estimate import Gap
-from memplan.domain.workload import Adapter, Attention, Checkpointing, Sequence, Workload
+from memplan.domain.workload import Adapter, Attention, Framework, Sequence, Workload
 from memplan.estimate import estimate
 from memplan.families import architecture
 
@@ -56,15 +56,15 @@ def test_a_balance_loss_keeps_what_every_router_says() -> None:
     assert gap.high == 64 * 8 * (2 * 4 * 2 + 4 * 4)
 
 
-def test_adapters_of_experts_hold_a_copy_of_them() -> None:
-    adapter = Adapter(rank=8, targets=("q_proj", "gate_proj", "up_proj", "down_proj"))
-    (full,) = found(run(QWEN3, adapter=adapter), "adapters of experts")
-    (recomputed,) = found(
-        run(QWEN3, adapter=adapter, checkpointing=Checkpointing(every=1)), "adapters of experts"
-    )
-    assert full.high > EXPERTS * 2
-    assert recomputed.high < full.high
-    assert not found(run(QWEN3, adapter=ATTENTION), "adapters of experts")
+def test_adapters_of_routers_are_named() -> None:
+    (gap,) = found(run(QWEN3, adapter=Adapter(rank=8, targets=("q_proj", "gate"))), "routers")
+    assert gap.high == 4 * 4 * (3 * 8 * 64 + 4 * 8 * (8 + 64))
+    assert not found(run(QWEN3, adapter=ATTENTION), "routers")
+
+
+def test_experts_of_older_releases_are_named() -> None:
+    assert found(run(QWEN3, framework=Framework(transformers="4.57")), "one after the other")
+    assert not found(run(QWEN3), "one after the other")
 
 
 @pytest.mark.parametrize("attention", [Attention.SDPA, Attention.EAGER])

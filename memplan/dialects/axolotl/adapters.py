@@ -8,7 +8,7 @@ from dataclasses import replace
 from memplan.dialects.axolotl.keys import Keys
 from memplan.dialects.fields import Value
 from memplan.dialects.reading import Origin
-from memplan.dialects.schema import COPIED
+from memplan.dialects.schema import COPIED, parameters
 from memplan.documents.tree import ScalarNode, SequenceNode
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Adapter, Quantization
@@ -20,11 +20,11 @@ PEFT_RANK = 8
 _MODULE = re.compile(r"(?:self_attn\.|mlp\.)?([a-z_0-9]+)", re.ASCII)
 
 
-def adapter(keys: Keys, linears: tuple[str, ...]) -> Adapter | None:
+def adapter(keys: Keys, linears: tuple[str, ...], experts: tuple[str, ...]) -> Adapter | None:
     """The low-rank adapter of ``adapter: lora`` or ``qlora``; PEFT keeps its weights in fp32.
 
     ``linears`` are the linear layers of a block, all of which ``lora_target_linear`` adapts (the LM head is
-    left out).
+    left out). ``experts`` are further names that may be given: of layers that are parameters now.
 
     Raises:
         FieldError: another adapter, or targets that cannot be resolved without the model's code.
@@ -43,12 +43,20 @@ def adapter(keys: Keys, linears: tuple[str, ...]) -> Adapter | None:
     return Adapter(
         kind="lora",
         rank=rank or PEFT_RANK,
-        targets=_targets(keys, linears),
+        targets=_targets(keys, linears, experts),
         dtype=Dtype.FP32,
         dropout=0.0 if dropout is None else _fraction(dropout),
         dora=bool(keys.flag("peft_use_dora")),
         modules_to_save=_copied(keys),
+        parameters=_parameters(keys),
     )
+
+
+def _parameters(keys: Keys) -> tuple[str, ...]:
+    """``lora_target_parameters``: experts that are parameters."""
+    named = keys.get("lora_target_parameters")
+    keys.note("adapter.parameters", "lora_target_parameters", "PEFT's default: none")
+    return () if named is None else parameters(named)
 
 
 def _copied(keys: Keys) -> tuple[str, ...]:
@@ -82,9 +90,9 @@ def quantization(keys: Keys, compute: Dtype) -> Quantization | None:
     return None
 
 
-def _targets(keys: Keys, linears: tuple[str, ...]) -> tuple[str, ...]:
+def _targets(keys: Keys, linears: tuple[str, ...], experts: tuple[str, ...]) -> tuple[str, ...]:
     named = keys.get("lora_target_modules")
-    found = _named(keys, named, linears) if named is not None else ()
+    found = _named(keys, named, linears, experts) if named is not None else ()
     if keys.flag("lora_target_linear"):
         keys.note("adapter.targets", "lora_target_linear", "")
         return linears
@@ -102,7 +110,7 @@ def _targets(keys: Keys, linears: tuple[str, ...]) -> tuple[str, ...]:
     return linears if set(found) == set(linears) else found
 
 
-def _named(keys: Keys, value: Value, linears: tuple[str, ...]) -> tuple[str, ...]:
+def _named(keys: Keys, value: Value, linears: tuple[str, ...], experts: tuple[str, ...]) -> tuple[str, ...]:
     if not isinstance(value.node, SequenceNode):
         if value.word() == "all-linear":
             return linears
@@ -114,7 +122,7 @@ def _named(keys: Keys, value: Value, linears: tuple[str, ...]) -> tuple[str, ...
         match = _MODULE.fullmatch(item.word())
         if match is None:
             raise item.fail("is a pattern, which memplan does not match", expected=", ".join(linears))
-        if match[1] not in linears:
+        if match[1] not in (*linears, *experts):
             keys.warnings.append(
                 f"{item.source.path}:{item.location.line}: {item.word()} is not counted as adapted"
             )

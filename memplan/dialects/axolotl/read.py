@@ -76,7 +76,7 @@ def read(document: Document, intake: Intake) -> Reading:
         evaluation=_evaluation(keys),
         sequence=_sequence(keys),
         optimizer=optimizer(keys),
-        adapter=adapter(keys, architecture.linears),
+        adapter=adapter(keys, architecture.linears, architecture.expert_layers),
         quantization=quantization(keys, weights),
         attention=(attention := _attention(keys)),
         checkpointing=_checkpointing(keys),
