@@ -31,7 +31,7 @@ SECTIONS = {
     "Shapes and lookups": ("shapes", "splits", "indexing", "picks", "interleaved", "masks"),
     "Matrix products": ("matmul", "conv1d", "quantization", "int8"),
     "Attention": ("attention", "eager", "fused", "sinks", "kernels", "cache"),
-    "Norms and blocks": ("norms", "blocks", "adapters", "dora", "experts"),
+    "Norms and blocks": ("norms", "blocks", "adapters", "dora", "experts", "parameter_adapters"),
     "Losses": ("loss", "classification", "chunked_loss", "fused_loss"),
     "Optimizers": ("optimizer", "optimizers"),
     "The run": ("loading", "step", "generation"),
