@@ -20,12 +20,12 @@ class Place(StrEnum):
 class Zero:
     """Sizes are in elements. Defaults are DeepSpeed's (deepspeed/runtime/zero/config.py).
 
-    ``reduce_bucket`` is how many gradient elements are reduced at a time, ``overlap`` says whether backward goes
-    on meanwhile (``None``: at stage 3 only), ``communication`` in which dtype, if not the parameters'.
-    ``prefetch_bucket``, ``persistence``, ``max_live`` and ``max_reuse`` are stage 3's limits of what is gathered
-    ahead, kept whole, gathered in all, and kept for being used again so soon; ``sub_group`` is what its
-    optimizer updates at a time. ``optimizer`` and ``parameters`` say where these lie, ``pinned`` whether host
-    memory for them is page-locked.
+    ``reduce_bucket`` is how many gradient elements are reduced at a time, ``overlap`` says whether
+    backward goes on meanwhile (``None``: at stage 3 only), ``communication`` in which dtype, if not the
+    parameters'. ``prefetch_bucket``, ``persistence``, ``max_live`` and ``max_reuse`` are stage 3's limits
+    of what is gathered ahead, kept whole, gathered in all, and kept for being used again so soon;
+    ``sub_group`` is what its optimizer updates at a time. ``optimizer`` and ``parameters`` say where these
+    lie, ``pinned`` whether host memory for them is page-locked.
     """
 
     reduce_bucket: int = 500_000_000

@@ -27,6 +27,9 @@ NAMES = (
 )
 """Components of a language model, in the order of reports."""
 
+FLAT = "flat_parameters"
+"""Parameters of all kinds in one buffer, reported where there is one."""
+
 COMMUNICATION = "communication"
 """Buffers of collectives, reported where there are any."""
 
@@ -45,7 +48,7 @@ def components(workload: Workload, trace: Trace, replayed: Replay) -> tuple[Comp
         counted[tag] += 1
         sizes[tag[0]] = sizes.get(tag[0], 0) + trace.sizes[block]
     declared = isinstance(workload.model, DeclaredModel)
-    shared = (COMMUNICATION,) if COMMUNICATION in sizes else ()
+    shared = tuple(name for name in (FLAT, COMMUNICATION) if name in sizes)
     names = tuple(sizes) if declared else (*NAMES, *shared)
     found = [
         Component(

@@ -18,7 +18,15 @@ CONNECTIONS = 5
 CONNECTION = 4 * 2**20 + 120 * 640 * 8 * 8 + 8 * 512 * 8 * 16
 """Bytes of a connection: buffers for Simple, LL128 and LL (``computeBuffSizes`` in NCCL's src/init.cc)."""
 
-RESIDENT = ("embeddings", "decoder_matrix", "blocks", "adapter", "gradients", "optimizer_state")
+RESIDENT = (
+    "flat_parameters",
+    "embeddings",
+    "decoder_matrix",
+    "blocks",
+    "adapter",
+    "gradients",
+    "optimizer_state",
+)
 
 
 def world_gaps(workload: Workload, sizes: Mapping[str, int]) -> Iterator[Gap]:
@@ -26,7 +34,7 @@ def world_gaps(workload: Workload, sizes: Mapping[str, int]) -> Iterator[Gap]:
     world = workload.world
     if workload.task is not Task.TRAIN or (world.data_parallel == 1 and world.sharding == "none"):
         return
-    held = sum(sizes[name] for name in RESIDENT)
+    held = sum(sizes.get(name, 0) for name in RESIDENT)
     if world.data_parallel == 1:
         # Without the number of GPUs nothing bounds the share of one of them from below.
         reason = f"{world.sharding} sharding over how many GPUs is not said: counted as one, holding all"

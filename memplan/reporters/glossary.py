@@ -13,6 +13,7 @@ COMPONENTS = {
     "activations": "Tensors of the forward pass that backward needs; they grow with micro-batch × sequence.",
     "logits_and_loss": "Logits over the vocabulary and the tensors of the loss: tokens × vocabulary each.",
     "temporaries": "Tensors alive only within an operation that runs at the peak.",
+    "flat_parameters": "Parameters of all kinds in one buffer, as DeepSpeed lays them out.",
     "communication": "Buffers that GPUs exchange gradients and parameters through.",
     "rounding": "What the allocator adds to reach multiples of 512 bytes.",
     "workspace": "Scratch memory that libraries such as cuBLAS hold for their kernels.",
