@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-from memplan.domain.architecture import Architecture, DeclaredModel
+from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.dtype import Dtype
-from memplan.domain.errors import FieldError
 from memplan.domain.estimate import DeviceMemory, Estimate, HostMemory, Verdict
 from memplan.domain.target import ASSUMED_CAPABILITY, Target
 from memplan.domain.trace import Phase, Trace
-from memplan.domain.workload import Task, Workload
+from memplan.domain.workload import Workload
 from memplan.estimate.capacity import first_failure
-from memplan.estimate.depth import folded
 from memplan.estimate.device import device
 from memplan.estimate.disk import disk
 from memplan.estimate.host import host
 from memplan.estimate.kept import kept
+from memplan.estimate.simulation import simulate
 
 __all__ = ["estimate", "first_failure", "trace_of"]
 
@@ -54,26 +51,7 @@ def trace_of(workload: Workload, capability: tuple[int, int]) -> Trace:
     """
     if isinstance(workload.model, DeclaredModel):
         return _declared(workload.model)
-    return _simulated(workload, workload.model, capability)
-
-
-def _simulated(workload: Workload, shape: Architecture, capability: tuple[int, int]) -> Trace:
-    from memplan.families import build
-    from memplan.simulator.generation import generate
-    from memplan.simulator.kernels import choose
-    from memplan.simulator.repetition import IrregularError, unfold
-    from memplan.simulator.step import train
-
-    kind = choose(shape, workload, capability)
-    run = generate if workload.task is Task.GENERATE else train
-    if workload.task is Task.GENERATE and not shape.causal:
-        raise FieldError(f"a {shape.model_type} does not generate here", expected="task: train")
-    part = folded(workload, shape)
-    if part is not None:
-        trace = run(workload, lambda tape: build(tape, shape, workload, kind), capability, part)
-        with suppress(IrregularError):
-            return unfold(trace, part)
-    return run(workload, lambda tape: build(tape, shape, workload, kind), capability)
+    return simulate(workload, workload.model, capability)
 
 
 def _declared(model: DeclaredModel) -> Trace:

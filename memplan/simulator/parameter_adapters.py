@@ -35,8 +35,11 @@ class AdaptedParameter:
         outputs, inputs = reversed(sides) if transposed else sides
         self.base = base
         self.transposed = transposed
+        trace = adapters.tape.trace
+        outside, trace.layer = trace.layer, trace.layers[base.storage.block]
         self.down = adapters.parameter(f"{base.name}.lora_A.weight", (rank * count, inputs), "adapter")
         self.up = adapters.parameter(f"{base.name}.lora_B.weight", (outputs, rank * count), "adapter")
+        trace.layer = outside
         self.factors: tuple[Tensor, Tensor] | None = None
         self.folded: Tensor | None = None
 

@@ -140,10 +140,30 @@ def unfold(trace: Trace, fold: Fold) -> Trace:
     Raises:
         IrregularError: the trace does not repeat itself.
     """
+    trace = replace(trace, events=_sorted(trace))
     writer = _Writer(trace, fold.repeats)
     for found in passes(trace):
         writer.write(found)
     return writer.finish()
+
+
+def _sorted(trace: Trace) -> list[int]:
+    """Events with what belongs to no layer first among frees that follow one another.
+
+    Their order means nothing, nor is it that of the layers: CPython puts off the last frees of a deep graph.
+    """
+    events: list[int] = []
+    freed: list[int] = []
+    for event in (*trace.events, 0):
+        if event < 0:
+            freed.append(event)
+            continue
+        if freed:
+            freed.sort(key=lambda free: trace.layers[~free] != OUTSIDE)
+            events += freed
+            freed = []
+        events.append(event)
+    return events[:-1]
 
 
 class _Writer:
@@ -228,10 +248,12 @@ class _Writer:
         for event in small.events[self.done : end]:
             block = event if event >= 0 else ~event
             layer = small.layers[block]
-            numbers = self.numbers[layer + self.repeats if layer > REPEATED else layer]
+            layer += self.repeats if layer > REPEATED else 0
+            numbers = self.numbers[layer]
             if event < 0:
                 whole.events.append(~numbers[self.ordinals[block]])
                 continue
+            whole.layer = layer
             numbers.append(whole.allocate(small.sizes[block], small.tags[block]))
             if block in small.once:
                 whole.once.add(numbers[-1])

@@ -1,0 +1,60 @@
+"""The trace of a model: as many layers as show all of it are simulated, and unfolded to its full depth."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from memplan.domain.architecture import Architecture
+from memplan.domain.errors import FieldError
+from memplan.domain.trace import Trace
+from memplan.domain.workload import Task, Workload
+from memplan.simulator.folding import Fold, fold
+from memplan.simulator.repetition import IrregularError, unfold
+
+
+def simulate(workload: Workload, shape: Architecture, capability: tuple[int, int]) -> Trace:
+    """The allocations of a run on a GPU of this compute capability.
+
+    Raises:
+        FieldError: the model has no such task.
+    """
+    part = folded(workload, shape)
+    if part is not None:
+        with suppress(IrregularError):
+            return unfold(simulated(workload, shape, capability, part), part)
+    return simulated(workload, shape, capability)
+
+
+def folded(workload: Workload, shape: Architecture) -> Fold | None:
+    """The layers to simulate; None for all: of a shallow model, or where states are spread over GPUs.
+
+    Layers are alike if they attend alike, are both dense or both mixtures of experts, and are both
+    checkpointed or not.
+    """
+    if workload.world.data_parallel > 1 or workload.world.sharding != "none":
+        return None
+    every = workload.checkpointing.every or 1
+    dense = shape.mixture.dense if shape.mixture is not None else ()
+    return fold(
+        [(shape.layer_type(index), index in dense, index % every) for index in range(shape.num_hidden_layers)]
+    )
+
+
+def simulated(
+    workload: Workload, shape: Architecture, capability: tuple[int, int], part: Fold | None = None
+) -> Trace:
+    """The trace of some layers of a model, or of all of them.
+
+    Raises:
+        FieldError: the model has no such task.
+    """
+    from memplan.families import build
+    from memplan.simulator.generation import generate
+    from memplan.simulator.kernels import choose
+    from memplan.simulator.step import train
+
+    if workload.task is Task.GENERATE and not shape.causal:
+        raise FieldError(f"a {shape.model_type} does not generate here", expected="task: train")
+    kind = choose(shape, workload, capability)
+    run = generate if workload.task is Task.GENERATE else train
+    return run(workload, lambda tape: build(tape, shape, workload, kind), capability, part)
