@@ -64,8 +64,15 @@ class Case:
 
     @property
     def trusted(self) -> bool:
-        """Whether everything about the run was declared, and it ran on one GPU."""
+        """Whether everything about a whole run was declared, and it ran on one GPU."""
+        if self.operator is not None:
+            return False
         return self.facts["confidence"] == "high" and self.workload.world.data_parallel == 1
+
+    @property
+    def quantized(self) -> bool:
+        """Whether it is a run with quantized weights."""
+        return self.operator is None and self.workload.quantization is not None
 
     @property
     def path(self) -> Path:

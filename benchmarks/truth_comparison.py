@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import fmean, median
 
+from benchmarks import truth_operators
 from benchmarks.truth_cases import Case
 from benchmarks.truth_facts import (
     AFTER_LOAD,
@@ -136,13 +137,19 @@ def report(cases: Iterable[Case], left_out: Mapping[str, str]) -> Report:
 
 def compare(case: Case) -> Comparison:
     """Estimate what a row measured."""
+    if case.operator is not None:
+        return Comparison(case=case, figures=_figures(case, truth_operators.estimated(case.operator).items()))
     found = estimate(case.workload, case.target)
-    figures = tuple(
+    figures = _figures(case, _estimated(case, found.device))
+    return Comparison(case=case, figures=figures, verdict=found.verdict if case.outcome else None)
+
+
+def _figures(case: Case, estimates: Iterable[tuple[str, int]]) -> tuple[Figure, ...]:
+    return tuple(
         Figure(metric=metric, measured=measured, estimated=estimated)
-        for metric, estimated in _estimated(case, found.device)
+        for metric, estimated in estimates
         if (measured := case.measured.get(metric)) is not None
     )
-    return Comparison(case=case, figures=figures, verdict=found.verdict if case.outcome else None)
 
 
 def _estimated(case: Case, device: DeviceMemory) -> Iterator[tuple[str, int]]:

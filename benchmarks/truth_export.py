@@ -27,8 +27,9 @@ def main(arguments: Sequence[str]) -> int:
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 2
+    written = files(rows)
     shutil.rmtree(FOLDER, ignore_errors=True)
-    for path, content in files(rows).items():
+    for path, content in written.items():
         target = FOLDER / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(content, encoding="utf-8")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from benchmarks import truth_rows
+from benchmarks.truth_operators import BACKWARD as BACKWARD_EXTRA
+from benchmarks.truth_operators import BOTH as BOTH_EXTRA
+from benchmarks.truth_operators import FORWARD as FORWARD_EXTRA
+from benchmarks.truth_operators import TOTAL
 from benchmarks.truth_rows import Row
 
 ALLOCATED, RESERVED, PROCESS = "max_memory_allocated", "max_memory_reserved", "process"
@@ -18,6 +24,10 @@ METRICS = {
     ("process (reserved + cuda_context)", None): PROCESS,
     ('NVML used (printed "MB" = //1024**2)', None): PROCESS,
     ("nvidia-smi peak", None): PROCESS,
+    ("peak memory (fwd+bwd, total incl. inputs)", None): TOTAL,
+    ("peak extra memory", "forward"): FORWARD_EXTRA,
+    ("peak extra memory", "backward"): BACKWARD_EXTRA,
+    ("peak extra memory", "forward+backward"): BOTH_EXTRA,
     ("allocated", "after_load"): AFTER_LOAD,
     ("allocated", "weights loaded"): AFTER_LOAD,
     ("allocated", "forward_peak"): FORWARD,
@@ -34,15 +44,16 @@ METRICS = {
 
 def facts(row: Row) -> dict[str, Any]:
     """The entry of a row in ``measured.yaml``; sizes are in bytes."""
+    single = row["scope"] == "op"
     found: dict[str, Any] = {
         "id": row["id"],
-        "run": label(row),
-        "model": truth_rows.hub_id(row),
+        "run": row["model"] if single else label(row),
+        **({"operator": operator(row)} if single else {"model": truth_rows.hub_id(row)}),
         "gpu": row["gpu"],
         "confidence": row["confidence"],
         "source": dict(row["source"]),
     }
-    if row["stack"]:
+    if row.get("stack"):
         found["stack"] = row["stack"]
     found["measured"] = dict(figures(row))
     return found
@@ -54,6 +65,23 @@ def figures(row: Row) -> Iterator[tuple[str, int]]:
         name = METRICS.get((entry["metric"], entry.get("phase")))
         if name is not None and entry["bytes"]:
             yield name, entry["bytes"]
+
+
+def operator(row: Row) -> dict[str, Any]:
+    """A single operator and its sizes, out of the row's description of it."""
+    text = str(row["model"])
+    numbers = {name: int(value) for name, value in re.findall(r"\b([A-Z]+)=(\d+)", text)}
+    extra = json.loads(text[text.index("{") :]) if "{" in text else {}
+    if text.startswith("cross_entropy"):
+        tokens = extra["B"] * extra["T"]
+        return {"kind": "cross_entropy", "tokens": tokens, "vocabulary": numbers["V"]}
+    if text.startswith("rms_norm"):
+        return {"kind": "rms_norm", "tokens": extra["M"], "width": numbers["H"], "dtype": "bf16"}
+    if text.startswith("swiglu"):
+        sides = {"width": extra["hidden_size"], "inner": extra["intermediate_size"]}
+        return {"kind": "gated_mlp", "batch": extra["B"], "length": numbers["T"], **sides, "dtype": "bf16"}
+    sizes = {"tokens": numbers["N"], "width": numbers["D"], "vocabulary": numbers["V"]}
+    return {"kind": "softcapped_loss", **sizes, "dtype": row["compute_dtype"]}
 
 
 def label(row: Row) -> str:

@@ -43,8 +43,8 @@ SUITES = ("fitcheck", "vramcalc")
 OTHER_STACKS = ("fms",)
 """Fully declared runs on older releases than the simulator follows: shown, and judged apart."""
 
-MODELS = {"mistral-7b": "mistralai/Mistral-7B-v0.1"}
-"""Short model names as hub ids (vocabulary and parameter count single out v0.1)."""
+MODELS = {"mistral-7b": "mistralai/Mistral-7B-v0.1", "powerlm-3b": "ibm/PowerLM-3b"}
+"""Short model names as hub ids (vocabulary and parameter count single out Mistral's v0.1)."""
 
 GPUS = {"Tesla T4": "t4", "NVIDIA RTX A6000": "rtx-a6000", "A100-80GB": "a100-80gb"}
 
@@ -68,6 +68,9 @@ _OUTPUTS = {"fms": Outputs.DROPPED, "vramcalc": Outputs.UNTIL_STEP}
 The Hugging Face Trainer drops them with the local scope of ``compute_loss``; vramcalc's loop deletes them
 between backward and the optimizer's step (``del out, loss`` in src/vramcalc/bench.py of 0.1.2).
 """
+
+_STACKS = {"see refs/requirements_granite.txt": "torch 2.4.1, transformers 4.45.0"}
+"""Releases that a row names by a file: scripts/benchmarks/refs/requirements_granite.txt of fms-acceleration."""
 
 _PREFILL = ("vramcalc",)
 """Suites whose rows of inference are one pass over a prompt of declared length."""
@@ -106,7 +109,7 @@ def workload(row: Row) -> Workload:
         batch=Batch(micro=row["micro_batch"]),
         attention=KERNELS[row["attention"]],
         quantization=_quantization(row),
-        framework=_framework(row["stack"] or ""),
+        framework=_framework(_STACKS.get(row["stack"], row["stack"])),
         outputs=_OUTPUTS.get(row["suite"], Outputs.KEPT),
     )
     return (_generating if row["task"] == "generate" else _training)(row, common)
@@ -151,6 +154,10 @@ def shape(row: Row) -> Architecture:
 
 
 def _obstacles(row: Row) -> Iterator[str]:
+    if row["scope"] == "op":
+        if row["loss_impl"] == "liger":
+            yield "a Triton kernel of Liger's, of an older release than the one simulated"
+        return
     yield from _no_training_size(row)
     suite, loss = row["suite"], row["loss_impl"]
     if suite in _OWN_MODEL_CODE:

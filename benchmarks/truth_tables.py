@@ -14,7 +14,7 @@ Name = Callable[[Comparison], str]
 
 GATED = {
     "high confidence, one GPU": lambda case: case.trusted,
-    "Tesla T4 and RTX A6000": lambda case: case.gpu in ("t4", "rtx-a6000"),
+    "Tesla T4 and RTX A6000": lambda case: case.operator is None and case.gpu in ("t4", "rtx-a6000"),
 }
 """Groups of rows that limits are set for."""
 

@@ -215,6 +215,9 @@ class Decoder:
         logits = self.project(hidden_states)
         tape.trace.enter(Phase.LOSS)
         tape.scope = "loss"
+        if tape.framework.transformers_before(4, 46):
+            # The loss was part of each model's forward pass, where the upcast logits take the others' name.
+            logits = ops.to(logits, Dtype.FP32)
         chunked = kind.kind == "chunked"
         loss = chunked_loss(logits, labels, kind.chunks) if chunked else causal_lm_loss(logits, labels)
         tape.component = "activations"

@@ -66,7 +66,7 @@ def test_a_model_has_the_shape_its_row_declares(covered: dict[str, Row]) -> None
 
 
 def test_the_rows_whose_adapters_are_counted_train_as_many_parameters(covered: dict[str, Row]) -> None:
-    counted = [row for row in covered.values() if (row["lora"] or {}).get("trainable_params")]
+    counted = [row for row in covered.values() if (row.get("lora") or {}).get("trainable_params")]
     assert counted
     for row in counted:
         shape = truth_rows.shape(row)
