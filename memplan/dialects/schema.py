@@ -48,6 +48,9 @@ COPIED = ("embed_tokens", "lm_head")
 """Modules that PEFT may copy and train whole (``modules_to_save``)."""
 
 LOSSES = ("cross_entropy", "fused_linear", "cut_cross_entropy")
+CODES = ("transformers", "litgpt")
+"""Libraries whose model classes are simulated."""
+
 CACHES = ("dynamic", "static")
 LOGITS = ("all", "last")
 DEEPEST_STRIDE = 10_000
@@ -239,6 +242,8 @@ SECTIONS: Mapping[str, Mapping[str, Leaf]] = {
     "framework": {
         "torch": Leaf(field="framework.torch", read=Value.version),
         "transformers": Leaf(field="framework.transformers", read=Value.version),
+        "code": Leaf(field="framework.code", read=_one_of(*CODES)),
+        "litgpt": Leaf(field="framework.litgpt", read=Value.version),
     },
     "host": {
         "loading": Leaf(field="host.loading", read=_one_of(*LOADINGS)),

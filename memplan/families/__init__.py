@@ -42,6 +42,9 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 }
 """The ``model_type`` values of each module of this package that is a family."""
 
+CODES = ("litgpt",)
+"""Libraries with model classes of their own: each a package here that says what it ``covers``."""
+
 
 def known() -> tuple[str, ...]:
     """Every ``model_type`` some family covers."""
@@ -90,7 +93,14 @@ def _groups(shape: Architecture) -> tuple[ParameterGroup, ...]:
 
 def build(tape: Tape, shape: Architecture, workload: Workload, kind: Attention) -> Decoder:
     """The model in the simulator, its parameters allocated; ``kind`` is the attention kernel that runs."""
-    return _module(shape.model_type).build(tape, shape, workload, kind)  # type: ignore[no-any-return]
+    own = _code(shape, workload)
+    module = _module(shape.model_type) if own is None else own
+    return module.build(tape, shape, workload, kind)  # type: ignore[no-any-return]
+
+
+def written_by(shape: Architecture, workload: Workload) -> bool:
+    """Whether the model is simulated as the library whose model code runs has written it."""
+    return workload.framework.code == "transformers" or _code(shape, workload) is not None
 
 
 def linear_names(model_type: str) -> tuple[str, ...]:
@@ -104,6 +114,14 @@ def _family(model_type: str) -> ModuleType | None:
         if model_type in names:
             return import_module(f"memplan.families.{module}")
     return None
+
+
+def _code(shape: Architecture, workload: Workload) -> ModuleType | None:
+    """The library whose model classes run instead of transformers', if it covers the model."""
+    if workload.framework.code not in CODES:
+        return None
+    module = import_module(f"memplan.families.{workload.framework.code}")
+    return module if module.covers(shape, workload.framework) else None
 
 
 def _module(model_type: str) -> ModuleType:
