@@ -72,6 +72,10 @@ between backward and the optimizer's step (``del out, loss`` in src/vramcalc/ben
 _STACKS = {"see refs/requirements_granite.txt": "torch 2.4.1, transformers 4.45.0"}
 """Releases that a row names by a file: scripts/benchmarks/refs/requirements_granite.txt of fms-acceleration."""
 
+_TRL = ("fms",)
+"""TRL's SFTTrainer casts embeddings and head of a prepared 4-bit model back to bf16
+(``peft_module_casting_to_bf16``)."""
+
 _PREFILL = ("vramcalc",)
 """Suites whose rows of inference are one pass over a prompt of declared length."""
 
@@ -212,12 +216,15 @@ def _quantization(row: Row) -> Quantization | None:
 
 
 def _adapter(row: Row, lora: Mapping[str, Any]) -> Adapter:
+    prepared = "prepare_model_for_kbit_training" in row["param_dtype"]
+    in_bf16 = row["compute_dtype"].startswith("bf16")
     return Adapter(
         rank=lora["rank"],
         targets=tuple(lora["targets"]),
         dtype=_dtype(lora["dtype"]),
         dropout=float(lora["dropout"]),
-        prepare_kbit="prepare_model_for_kbit_training" in row["param_dtype"],
+        prepare_kbit=prepared,
+        half_embeddings=prepared and in_bf16 and row["suite"] in _TRL,
     )
 
 

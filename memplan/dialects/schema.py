@@ -109,7 +109,7 @@ def _one_of(*names: str) -> Callable[[Value], str]:
 
 
 def adapter(value: Value) -> Adapter | None:
-    """``none``, or ``{kind: lora, rank, targets, dtype, dropout, prepare_kbit, dora, modules_to_save}``."""
+    """``none``, or ``{kind: lora, rank, targets, dtype, dropout, dora, modules_to_save, …}``."""
     if value.is_null or value.written() == "none":
         return None
     entries = value.entries(tuple(ADAPTER))
@@ -193,6 +193,7 @@ ADAPTER: Mapping[str, Callable[[Value], Any]] = {
     "dtype": Value.dtype,
     "dropout": lambda value: value.number(0, 1),
     "prepare_kbit": Value.flag,
+    "half_embeddings": Value.flag,
     "dora": Value.flag,
     "modules_to_save": _modules,
     "parameters": parameters,

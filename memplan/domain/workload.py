@@ -92,7 +92,8 @@ class Adapter:
     ``targets`` names linear layers, ``parameters`` names parameters that hold the matrices of all experts.
 
     ``dora`` decomposes weights into magnitude and direction; ``modules_to_save`` names modules that
-    are copied and trained whole (``embed_tokens``, ``lm_head``).
+    are copied and trained whole (``embed_tokens``, ``lm_head``). ``prepare_kbit`` says that what is not
+    quantized was made fp32, ``half_embeddings`` that embeddings and head then became bf16 again.
     """
 
     kind: str = "lora"
@@ -101,6 +102,7 @@ class Adapter:
     dtype: Dtype = Dtype.FP32
     dropout: float = 0.0
     prepare_kbit: bool = False
+    half_embeddings: bool = False
     dora: bool = False
     modules_to_save: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()

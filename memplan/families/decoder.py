@@ -75,6 +75,8 @@ class Decoder:
             for block in self.blocks:
                 self.adapt(block, adapter, adapters)
             self.leaves = [*self.copies(adapters, adapter), *adapters.leaves]
+            if adapter.half_embeddings:
+                store.halve_embeddings()
 
     # What a family says.
 

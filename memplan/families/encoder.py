@@ -68,6 +68,8 @@ class Encoder:
             for part in self.parts():
                 part.linears = adapt(part.linears, adapter, adapters)
             self.leaves = [*adapters.leaves, *self.copies(adapters, adapter)]
+            if adapter.half_embeddings:
+                store.halve_embeddings()
 
     # What a family says.
 

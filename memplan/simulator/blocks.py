@@ -13,6 +13,9 @@ from memplan.simulator.matmul import linear
 from memplan.simulator.quantization import Matrix
 from memplan.simulator.tensor import Parameter, Tape, Tensor
 
+EMBEDDINGS = ("lm_head", "embed_tokens", "wte", "wpe")
+"""What TRL takes for embeddings and heads."""
+
 
 class Store:
     """Creates the parameters of one model, in load order; ``leaves`` are those that train.
@@ -84,6 +87,16 @@ class Store:
             assert self.quantized is not None
             if self.quantized.kind != "int8":
                 bias.convert(self.quantized.compute)
+
+    def halve_embeddings(self) -> None:
+        """Embeddings and head become bf16 again, found by name: norms alone stay fp32.
+
+        TRL's ``SFTTrainer`` does this to a 4-bit model that it trains in bf16, once it has its adapters
+        (``peft_module_casting_to_bf16`` in trl/trainer/utils.py, 0.13).
+        """
+        for parameter in self.parameters:
+            if any(name in parameter.name for name in EMBEDDINGS):
+                parameter.convert(Dtype.BF16)
 
 
 class Linear:

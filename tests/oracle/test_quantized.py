@@ -6,6 +6,7 @@ Only the forward kernel's scratch memory differs between CPU and GPU builds, and
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ peft = library("peft")
 bitsandbytes = pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
 
 PREPARED = {"adapter": Adapter(rank=8, targets=PROJECTIONS[:4], prepare_kbit=True)}
+DECOMPOSED = {"adapter": replace(PREPARED["adapter"], dora=True)}
 NF4 = {"quantization": Quantization(kind="nf4", compute=Dtype.BF16)}
 DOUBLE = {"quantization": Quantization(kind="fp4", double=True, compute=Dtype.BF16)}
 
@@ -34,6 +36,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "prepared": ({}, PREPARED | NF4),
     "prepared checkpointed": ({}, PREPARED | NF4 | CHECKPOINTED),
     "double, outputs kept": (TIED, PREPARED | DOUBLE | KEPT),
+    "DoRA": ({}, DECOMPOSED | NF4),
+    "DoRA, double, checkpointed": ({}, DECOMPOSED | DOUBLE | CHECKPOINTED),
     "double checkpointed accumulated": ({}, PREPARED | DOUBLE | CHECKPOINTED | TWICE),
 }
 

@@ -22,8 +22,6 @@ TRUSTED, MEASURED_BY_PHASE = GATED["high confidence, one GPU"], GATED["Tesla T4 
 
 RESIST = {
     ALLOCATED: {
-        "fms-a100-mistral-7b-qlora-baseline-peft-bnb-g1-bs4": "embeddings and head were not upcast",
-        "fms-a100-granite-powerlm-3b-qlora-baseline-peft-bnb-g1-bs8": "the same",
         "fitcheck-smollm2-135m-nf4-r32-bs2-s512-flash-2026-09-15": "4-bit loading by a pool of threads",
     },
     RESERVED: {

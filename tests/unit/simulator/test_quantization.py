@@ -8,7 +8,7 @@ import pytest
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Phase, Tag, Trace
-from memplan.domain.workload import Adapter, Checkpointing, Quantization, Workload
+from memplan.domain.workload import Adapter, Checkpointing, Precision, Quantization, Workload
 from memplan.estimate import estimate
 from tests.unit.simulator.runs import alive, at_end, at_start, peak, run, shape, workload
 
@@ -19,8 +19,10 @@ MATRICES = LAYERS * len(LINEARS)
 NF4 = Quantization(kind="nf4")
 
 
-def case(quantization: Quantization = NF4, *, prepared: bool = True, **settings: Any) -> Workload:
-    adapter = Adapter(rank=4, targets=("q_proj",), prepare_kbit=prepared)
+def case(
+    quantization: Quantization = NF4, *, prepared: bool = True, halved: bool = False, **settings: Any
+) -> Workload:
+    adapter = Adapter(rank=4, targets=("q_proj",), prepare_kbit=prepared, half_embeddings=halved)
     model = shape(hidden_size=WIDTH, intermediate_size=INNER, attention_bias=False)
     return workload(model, **({"adapter": adapter, "quantization": quantization} | settings))
 
@@ -75,6 +77,21 @@ def test_preparation_makes_everything_else_fp32() -> None:
     assert at_end(prepared, others) == 2 * at_end(plain, others)
     dtypes = {prepared.tags[block][4] for block in alive(prepared) if others(prepared.tags[block])}
     assert dtypes == {Dtype.FP32}
+
+
+def test_embeddings_and_head_may_be_cast_back_and_norms_then_make_fp32_of_what_goes_through_them() -> None:
+    autocast = Precision(params=Dtype.BF16, autocast=Dtype.BF16)
+    prepared, halved = (run(case(halved=halved, precision=autocast)) for halved in (False, True))
+    tags = [halved.tags[block] for block in alive(halved)]
+    weights = {tag[1]: tag[4] for tag in tags if tag[2] == "parameter" and tag[0] != "adapter"}
+    assert {weights.pop(name) for name in ("embed_tokens.weight", "lm_head.weight")} == {Dtype.BF16}
+    assert {dtype for name, dtype in weights.items() if "norm" in name} == {Dtype.FP32}
+
+    def gate(trace: Trace) -> set[Dtype]:
+        return {tag[4] for tag in trace.tags if tag[1].endswith("mlp.gate_proj") and tag[2] == "to"}
+
+    assert Dtype.FP32 in gate(halved)
+    assert peak(halved, Phase.FORWARD, lambda _: True) < peak(prepared, Phase.FORWARD, lambda _: True)
 
 
 def test_loading_holds_one_whole_weight_at_a_time() -> None:
