@@ -88,8 +88,7 @@ def test_phases_of_quantized_runs_peak_within_one_mebibyte_above_what_loading_le
 
 def test_what_stays_after_training_is_what_stayed(found: Report) -> None:
     errors = found.errors(RESIDENT)
-    resist = RESIST[ALLOCATED].keys()
-    assert {name for name, error in errors.items() if abs(error) > 0.2} <= resist, errors
+    assert {name for name, error in errors.items() if abs(error) > 0.25} == set(), errors
 
 
 def test_single_operators_peak_to_the_byte(found: Report) -> None:
