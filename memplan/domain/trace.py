@@ -37,7 +37,8 @@ class Trace:
     with accumulation). ``cycles`` gives the first event index of each optimizer step: the last one repeats
     for as long as the run lasts, without the allocations of the blocks in ``once`` (optimizer states and
     workspaces, made the first time they are needed). ``layers[b]`` is the layer a block belongs to, or
-    ``OUTSIDE``; ``layer`` is that of the next allocations. Parallel lists rather than objects: a step of an 8B
+    ``OUTSIDE``; ``layer`` is that of the next allocations. ``streams`` says on which CUDA stream a block is
+    allocated, if not on the one that computes (0). Parallel lists rather than objects: a step of an 8B
     model has some ten thousand events.
     """
 
@@ -48,6 +49,7 @@ class Trace:
     phases: list[tuple[int, Phase]] = field(default_factory=list)
     cycles: list[int] = field(default_factory=list)
     once: set[int] = field(default_factory=set)
+    streams: dict[int, int] = field(default_factory=dict)
     layer: int = OUTSIDE
 
     def allocate(self, size: int, tag: Tag) -> int:
@@ -77,4 +79,5 @@ class Trace:
             list(self.phases),
             list(self.cycles),
             set(self.once),
+            dict(self.streams),
         )

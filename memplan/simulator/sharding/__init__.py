@@ -7,18 +7,25 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from memplan.domain.architecture import Architecture
 from memplan.domain.workload import Workload
 from memplan.simulator.sharding.whole import Model, Whole
 from memplan.simulator.tensor import Tape
 
 __all__ = ["SHARDINGS", "Model", "Whole", "simulated", "wrap"]
 
-SHARDINGS: dict[str, str] = {"none": "ddp", "fsdp2": "fsdp2"} | {"zero1": "zero", "zero2": "zero"}
+SHARDINGS: dict[str, str] = {"none": "ddp", "fsdp2": "fsdp2", "zero1": "zero", "zero2": "zero"}
 """The module of each ``world.sharding``."""
 
 
 def simulated(workload: Workload) -> bool:
-    """Whether what the workload's world asks for is simulated."""
+    """Whether what the workload's world asks for is simulated.
+
+    Of FSDP2 that is decoders of unquantized blocks; reentrant checkpointing hides them from its hooks.
+    """
+    if workload.world.sharding == "fsdp2":
+        causal = isinstance(workload.model, Architecture) and workload.model.causal
+        return causal and workload.quantization is None and not workload.checkpointing.reentrant
     return workload.world.sharding in SHARDINGS
 
 
@@ -28,7 +35,7 @@ def wrap(tape: Tape, workload: Workload, model: Model) -> Whole:
     On a single GPU frameworks wrap nothing, but for DeepSpeed.
     """
     name = SHARDINGS.get(workload.world.sharding)
-    if name is None or (workload.world.data_parallel == 1 and name != "zero"):
+    if name is None or not simulated(workload) or (workload.world.data_parallel == 1 and name != "zero"):
         return Whole(tape, workload, model)
     found: Whole = import_module(f"memplan.simulator.sharding.{name}").wrap(tape, workload, model)
     return found

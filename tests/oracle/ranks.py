@@ -1,0 +1,127 @@
+"""Training steps on several processes: what rank 0 allocates in the last one of each case, as JSON.
+
+Run as a module of its own: torch is imported once, then one process a rank is forked off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from memplan.domain.workload import Workload
+from tests.oracle import cpu_step
+from tests.oracle.cases import TINY
+from tests.oracle.shard_cases import SHARDED, sharded
+
+torch = cpu_step.torch
+STEPS = 3
+"""The buckets of DistributedDataParallel are rebuilt in the second one."""
+
+
+def steps_of(workload: Workload, config: dict[str, Any]) -> list[list[int]]:
+    """Allocations and frees of the first optimizer steps of this rank."""
+    torch.manual_seed(0)
+    found = cpu_step.model(config, workload)
+    wrapped = _fsdp2(found, workload) if workload.world.sharding == "fsdp2" else _ddp(found, workload)
+    optimizer = torch.optim.AdamW(
+        [entry for entry in wrapped.parameters() if entry.requires_grad],
+        foreach=workload.optimizer.implementation == "foreach",
+    )
+    return [cpu_step.recorded(lambda: _step(wrapped, optimizer, workload)) for _ in range(STEPS)]
+
+
+def _ddp(found: Any, workload: Workload) -> Any:
+    world = workload.world
+    return torch.nn.parallel.DistributedDataParallel(
+        found, bucket_cap_mb=world.bucket_cap_mb, gradient_as_bucket_view=world.gradient_as_bucket_view
+    )
+
+
+def _fsdp2(found: Any, workload: Workload) -> Any:
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    world = workload.world
+    policy = MixedPrecisionPolicy(
+        param_dtype=cpu_step.DTYPES[world.param_dtype] if world.param_dtype else None,
+        reduce_dtype=cpu_step.DTYPES[world.reduce_dtype] if world.reduce_dtype else None,
+        cast_forward_inputs=False,
+    )
+    base = found.base_model.model if workload.adapter else found
+    for layer in base.model.layers:
+        fully_shard(layer, mp_policy=policy, reshard_after_forward=world.reshard_after_forward)
+    return fully_shard(found, mp_policy=policy)
+
+
+def _step(wrapped: Any, optimizer: Any, workload: Workload) -> None:
+    count = workload.batch.accumulation
+    for index in range(count):
+        inputs = cpu_step.words(workload)
+        with _reducing(wrapped, workload, last=index == count - 1):
+            loss = wrapped(**inputs).loss
+            loss.backward()
+        del loss
+    if workload.optimizer.clipping:
+        torch.nn.utils.clip_grad_norm_(wrapped.parameters(), 1.0, foreach=True)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def _reducing(wrapped: Any, workload: Workload, *, last: bool) -> Any:
+    if not workload.world.no_sync:
+        return contextlib.nullcontext()
+    if workload.world.sharding == "fsdp2":
+        wrapped.set_requires_gradient_sync(last)
+        return contextlib.nullcontext()
+    return contextlib.nullcontext() if last else wrapped.no_sync()
+
+
+def _rank(rank: int, world: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.backends.mkldnn.set_flags(_enabled=False)
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/store{world}", rank=rank, world_size=world
+    )
+    found = {}
+    for name, (config, settings) in SHARDED.items():
+        case = sharded(config, settings)
+        if case.world.data_parallel == world:
+            found[name] = steps_of(case, TINY | config)[-1]
+    if rank == 0:
+        Path(folder, f"{world}.json").write_text(json.dumps(found), encoding="utf-8")
+    torch.distributed.destroy_process_group()
+
+
+def _fork(world: int, folder: str) -> None:
+    children = []
+    for rank in range(world):
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                _rank(rank, world, folder)
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    if any(os.waitpid(child, 0)[1] for child in children):
+        sys.exit("a rank failed")
+
+
+def main() -> None:
+    """Run the cases of every world, one after the other."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for world in sorted({sharded(*case).world.data_parallel for case in SHARDED.values()}):
+            _fork(world, folder)
+            found |= json.loads(Path(folder, f"{world}.json").read_text(encoding="utf-8"))
+    sys.stdout.write(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
