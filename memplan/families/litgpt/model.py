@@ -80,10 +80,7 @@ class Gpt:
     def loss(self, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The loss, and the logits that the recipe's loop holds until it has the next ones."""
         tape = tokens.tape
-        hidden = self._hidden(tokens)
-        tape.component, tape.scope = "logits_and_loss", "lm_head"
-        pieces = self._pieces(hidden)
-        del hidden
+        pieces = self._converted(self._pieces(tokens))
         # The loop's variable is bound anew before there is another loss.
         previous = self.last()
         if previous is not None:
@@ -123,14 +120,18 @@ class Gpt:
             for (name, component, shape), copies in counted.items()
         )
 
-    def _pieces(self, hidden: Tensor) -> list[Tensor]:
-        """Logits, of the whole sequence or in pieces, as the model returns them and then as Fabric does."""
+    def _pieces(self, tokens: Tensor) -> list[Tensor]:
+        """Logits as the model returns them: of the whole sequence, or in pieces to train adapters."""
+        x = self._hidden(tokens)
+        self.tape.component, self.tape.scope = "logits_and_loss", "lm_head"
         if self.workload.adapter is None:
-            made = [self.head(hidden)]
-        else:
-            made = [self.head(piece) for piece in split(hidden, 1, loss.widths(hidden.shape[1]))]
+            return [self.head(x)]
+        return [self.head(piece) for piece in split(x, 1, loss.widths(x.shape[1]))]
+
+    def _converted(self, output: list[Tensor]) -> list[Tensor]:
+        """What Fabric's wrapper makes of a model's output."""
         self.tape.scope = "convert_output"
-        return [ops.to(piece, Dtype.FP32) for piece in made]
+        return [ops.to(piece, Dtype.FP32) for piece in output]
 
     def _hidden(self, tokens: Tensor) -> Tensor:
         """The last hidden states."""
