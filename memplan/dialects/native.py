@@ -194,8 +194,9 @@ def _allocator(options: AllocatorOptions) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Checkpointing):
-        if value.reentrant:
-            return {"every": value.every, "reentrant": True}
+        flags = {name: True for name in ("reentrant", "offload") if getattr(value, name)}
+        if flags:
+            return {"every": value.every, **flags}
         return value.name if value.every < 2 else {"every": value.every}
     if isinstance(value, Loss):
         return {"chunked": value.chunks} if value.kind == "chunked" else value.kind

@@ -14,7 +14,7 @@ from memplan.dialects.fields import Value
 from memplan.domain.allocator import SMALLEST_SPLIT_LIMIT, AllocatorOptions, divisions
 from memplan.domain.architecture import EXPERT_PARAMETERS
 from memplan.domain.dtype import Dtype
-from memplan.domain.host import LOADINGS
+from memplan.domain.host import LOADINGS, ActivationOffload
 from memplan.domain.workload import (
     Adapter,
     Attention,
@@ -127,14 +127,14 @@ def quantization(value: Value) -> Quantization | None:
 
 
 def checkpointing(value: Value) -> Checkpointing:
-    """``none``, ``full``, ``{every: 2}`` or ``{every: 1, reentrant: true}``."""
+    """``none``, ``full``, ``{every: 2}`` or ``{every: 1, reentrant: true, offload: true}``."""
     if value.written():
         return Checkpointing(every=("none", "full").index(value.choice(("none", "full"))))
-    entries = value.entries(("every", "reentrant"))
+    entries = value.entries(("every", "reentrant", "offload"))
     if "every" not in entries:
         raise value.fail("says nothing", expected="none, full or {every: 2}")
-    reentrant = entries["reentrant"].flag() if "reentrant" in entries else False
-    return Checkpointing(every=entries["every"].whole(0, DEEPEST_STRIDE), reentrant=reentrant)
+    flags = {name: entries[name].flag() for name in ("reentrant", "offload") if name in entries}
+    return Checkpointing(every=entries["every"].whole(0, DEEPEST_STRIDE), **flags)
 
 
 def loss(value: Value) -> Loss:
@@ -267,6 +267,9 @@ SINGLES: Mapping[str, Leaf] = {
     "quantization": Leaf(field="quantization", read=quantization),
     "attention": Leaf(field="attention", read=lambda value: value.member(Attention)),
     "checkpointing": Leaf(field="checkpointing", read=checkpointing),
+    "activation_offload": Leaf(
+        field="activation_offload", read=lambda value: value.member(ActivationOffload)
+    ),
     "loss": Leaf(field="loss", read=loss),
     "attention_mask": Leaf(field="causal_mask", read=Value.flag),
     "allocator": Leaf(field="allocator", read=allocator),

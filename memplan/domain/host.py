@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from memplan.domain.dtype import Dtype
 
@@ -14,6 +15,19 @@ LOADINGS = ("mapped", "direct", "state_dict", "initialised")
 ``state_dict``: a model is initialised, then given a whole ``torch.load``-ed state dict.
 ``initialised``: the weights are made in RAM, in fp32.
 """
+
+
+class ActivationOffload(StrEnum):
+    """Which of the tensors that autograd saves wait for backward in host memory.
+
+    ``save_on_cpu`` sends all of them, as PyTorch's context manager does. ``single_stream`` and ``streams``
+    are those that ``OffloadActivations`` of TRL sends, copied between kernels or beside them.
+    """
+
+    NONE = "none"
+    SAVE_ON_CPU = "save_on_cpu"
+    SINGLE_STREAM = "single_stream"
+    STREAMS = "streams"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

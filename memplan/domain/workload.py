@@ -9,7 +9,7 @@ from typing import Any
 from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.dtype import Dtype
-from memplan.domain.host import HostUse, Saving
+from memplan.domain.host import ActivationOffload, HostUse, Saving
 from memplan.domain.zero import Zero
 
 
@@ -121,11 +121,13 @@ class Quantization:
 class Checkpointing:
     """Activation checkpointing of every ``every``-th block; 0 keeps all activations.
 
-    ``reentrant`` is the older variant (``use_reentrant=True``).
+    ``reentrant`` is the older variant (``use_reentrant=True``). With ``offload`` the blocks' inputs wait in
+    host memory.
     """
 
     every: int = 0
     reentrant: bool = False
+    offload: bool = False
 
     @property
     def name(self) -> str:
@@ -241,6 +243,7 @@ class Workload:
     quantization: Quantization | None = None
     attention: Attention = Attention.SDPA
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
+    activation_offload: ActivationOffload = ActivationOffload.NONE
     loss: Loss = field(default_factory=Loss)
     generate: Generate = field(default_factory=Generate)
     evaluation: Evaluation | None = None

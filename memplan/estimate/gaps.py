@@ -42,6 +42,7 @@ def gaps(workload: Workload, target: Target | None, parts: Sequence[Component]) 
     yield from _loss(workload, sizes)
     yield from world_gaps(workload, sizes)
     yield from _adapter(workload, sizes)
+    yield from _offload(workload, shape, sizes)
     yield from _settings(workload, sizes)
     yield from mixture_gaps(workload, shape, sizes)
     if target is not None:
@@ -65,6 +66,16 @@ def _left_out(workload: Workload, shape: Architecture) -> Iterator[Gap]:
     """What a family says it leaves out."""
     for reason, size in shape.unmodelled:
         yield Gap(reason=reason, high=Bytes(size * workload.batch.micro))
+
+
+def _offload(workload: Workload, shape: Architecture, sizes: dict[str, int]) -> Iterator[Gap]:
+    """Where blocks get several tensors by position, all of them would go to the host."""
+    simulated = shape.causal and workload.framework.code == "transformers"
+    if workload.checkpointing.offload and workload.checkpointing.every and not simulated:
+        yield Gap(
+            reason="inputs of checkpointed blocks are counted on the GPU, though they wait on the host",
+            low=Bytes(sizes["activations"]),
+        )
 
 
 def _settings(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:

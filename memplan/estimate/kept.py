@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from memplan.domain.trace import Phase, Tag, Trace
-
-RETURNED = "from_host"
-"""The op of a tensor that backward brings back from host memory."""
+from memplan.simulator.offload import RETURNED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from memplan.domain.architecture import Architecture
 from memplan.domain.errors import FieldError
+from memplan.domain.host import ActivationOffload
 from memplan.domain.trace import Trace
 from memplan.domain.workload import Task, Workload
 from memplan.simulator.folding import Fold, fold
@@ -28,10 +29,14 @@ def simulate(workload: Workload, shape: Architecture, capability: tuple[int, int
 def folded(workload: Workload, shape: Architecture) -> Fold | None:
     """The layers to simulate; None for all: of a shallow model, or where states are spread over GPUs.
 
+    Copies to the host on a stream of their own hold tensors of one layer during the next, so not with these.
+
     Layers are alike if they attend alike, are both dense or both mixtures of experts, and are both
     checkpointed or not.
     """
     if workload.world.data_parallel > 1 or workload.world.sharding != "none":
+        return None
+    if workload.activation_offload is ActivationOffload.STREAMS:
         return None
     every = workload.checkpointing.every or 1
     dense = shape.mixture.dense if shape.mixture is not None else ()

@@ -27,6 +27,7 @@ from memplan.simulator.fused_loss import FUSED
 from memplan.simulator.kernels import choose, needs_mask
 from memplan.simulator.loss import causal_lm_loss
 from memplan.simulator.matmul import linear
+from memplan.simulator.offload import offloading
 from memplan.simulator.reentrant import reentrant
 from memplan.simulator.tensor import Tape, Tensor
 
@@ -263,6 +264,7 @@ class Decoder:
         hidden_states = self.enter((added or held or embeds.copy()).pop())
         positions = self.positions(hidden_states)
         run = reentrant if self.workload.checkpointing.reentrant else checkpoint
+        run = offloading(run) if self.workload.checkpointing.offload else run
         for index, block in zip(self.layers(), self.blocks, strict=True):
             name, place = self.layer_type(index), self.layer_positions(positions, index)
             if every and index % every == 0:

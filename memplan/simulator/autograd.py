@@ -22,6 +22,7 @@ from memplan.simulator.tensor import Parameter, Tape, Tensor
 
 if TYPE_CHECKING:
     from memplan.simulator.checkpoint import Packed
+    from memplan.simulator.offload import Offloaded
 
 Gradients = tuple[Tensor | None, ...]
 Run = Callable[["Node", Tensor], Gradients]
@@ -62,7 +63,7 @@ class Node(_Connected):
     def __init__(self, tape: Tape, run: Run, edges: tuple[Node | None, ...]) -> None:
         self.run = run
         self.edges = edges
-        self.saved: tuple[Tensor | None, ...] | Packed = ()
+        self.saved: tuple[Tensor | None, ...] | Packed | Offloaded = ()
         self.component = tape.component
         self.scope = tape.scope
         self.layer = tape.trace.layer
@@ -73,12 +74,12 @@ class Node(_Connected):
         self.order = tape.order
 
     def save(self, tape: Tape, *tensors: Tensor | None) -> None:
-        """Keep tensors for backward, or hand them to the checkpointed region that is running."""
-        region = tape.region
-        self.saved = tensors if region is None else region.pack(tensors)
+        """Keep tensors for backward, or hand them to the checkpointed region or the hooks in force."""
+        hooks = tape.region or tape.offload
+        self.saved = tensors if hooks is None else hooks.pack(tensors)
 
     def unpack(self) -> tuple[Tensor | None, ...]:
-        """The saved tensors; a checkpointed region is recomputed to get them."""
+        """The saved tensors; a checkpointed region is recomputed, or memory copied, to get them."""
         saved = self.saved
         return saved if isinstance(saved, tuple) else saved.unpack()
 
@@ -155,6 +156,8 @@ def backward(loss: Tensor) -> None:
     first = tape.empty(loss.shape, loss.dtype, "ones_like")
     tape.component = component
     run_graph(loss.node, first)
+    if tape.offload is not None:
+        tape.offload.over()
 
 
 def run_graph(root: Node, first: Tensor) -> None:
@@ -178,6 +181,8 @@ def run_graph(root: Node, first: Tensor) -> None:
         if node.flattens and not layout.has_rows(gradient.shape, gradient.strides):
             gradient = tape.empty(gradient.shape, gradient.dtype, "clone")
         outputs = _conform(node.edges, node.run(node, gradient))
+        if tape.offload is not None:
+            tape.offload.ran()
         del gradient
         node.saved = ()
         for edge in node.edges:

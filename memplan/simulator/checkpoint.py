@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 from weakref import ref
 
 if TYPE_CHECKING:
+    from memplan.simulator.autograd import Node
+    from memplan.simulator.offload import Offloaded
     from memplan.simulator.tensor import Tape, Tensor
 
 Result = TypeVar("Result")
@@ -30,15 +32,34 @@ class Region:
 
     The arguments beside the hidden states are kept in reverse: tuples let go of their items last to first,
     and transformers passes these by keyword, in a dictionary, which lets go of them first to last.
+
+    ``away`` are the hidden states if hooks that were in force sent them to the host, ``node`` what computes
+    their gradient.
     """
 
-    __slots__ = ("arguments", "autocast", "function", "receipts", "recomputed", "recomputing", "tape")
+    __slots__ = (
+        "arguments",
+        "autocast",
+        "away",
+        "function",
+        "node",
+        "receipts",
+        "recomputed",
+        "recomputing",
+        "tape",
+    )
 
     def __init__(
         self, tape: Tape, function: Callable[..., object], arguments: tuple[Tensor | None, ...]
     ) -> None:
         self.tape = tape
         self.function = function
+        self.away: Offloaded | None = None
+        if tape.offload is not None and arguments[0] is not None:
+            packed = tape.offload.pack(arguments[:1])
+            if not isinstance(packed, tuple):
+                self.away, self.node = packed, arguments[0].node
+                arguments = (None, *arguments[1:])
         self.arguments = arguments
         self.autocast = tape.autocast
         self.receipts: list[ref[Packed]] = []
@@ -66,10 +87,19 @@ class Region:
         tape.grad_enabled, tape.region, tape.autocast, tape.casts = True, self, self.autocast, {}
         tape.component = "activations"
         self.recomputing = True
+        hidden_states = self._hidden_states()
         with suppress(_StopRecomputationError):
-            self.function(self.arguments[0], *self.arguments[:0:-1])
+            self.function(hidden_states, *self.arguments[:0:-1])
         tape.component, tape.scope = component, scope
         tape.grad_enabled, tape.region, tape.autocast, tape.casts = grad_enabled, region, autocast, casts
+
+    def _hidden_states(self) -> Tensor | None:
+        if self.away is None:
+            return self.arguments[0]
+        (found,) = self.away.unpack()
+        if found is not None:
+            found.node = self.node
+        return found
 
 
 class Packed:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 
+from memplan.domain.host import ActivationOffload
 from memplan.domain.trace import Phase, Trace
 from memplan.domain.workload import Outputs, Workload
 from memplan.simulator.evaluation import evaluate, matters
 from memplan.simulator.folding import Fold
+from memplan.simulator.offload import Offload
 from memplan.simulator.optimizer import Stepper
 from memplan.simulator.sharding import Model, Whole, wrap
 from memplan.simulator.tensor import Tape, Tensor
@@ -40,6 +42,8 @@ def train(
         tape.trace.enter(Phase.LOAD)
         model = wrap(tape, workload, build(tape))
         tape.gradients = workload.precision.gradients
+        if workload.activation_offload is not ActivationOffload.NONE:
+            tape.offload = Offload(tape, workload.activation_offload)
         trace = _steps(tape, workload, model)
     finally:
         if collecting:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from memplan.simulator.autograd import Node
     from memplan.simulator.cache import Cache
     from memplan.simulator.checkpoint import Region
+    from memplan.simulator.offload import Offload
 
 
 CUBLASLT_WORKSPACE = 2**20
@@ -60,6 +61,7 @@ class Tape:
         "grad_enabled",
         "gradients",
         "in_backward",
+        "offload",
         "order",
         "region",
         "scope",
@@ -88,6 +90,7 @@ class Tape:
         self.casts: dict[int, Tensor] = {}
         self.order = 0
         self.region: Region | None = None
+        self.offload: Offload | None = None
         self.cache: Cache | None = None
         self.workspaces: dict[tuple[str, bool], Storage] = {}
         self.before: dict[Node, Callable[[], None]] = {}

@@ -42,7 +42,9 @@ def prepared(found: Any, workload: Workload, task: str | None = "CAUSAL_LM") -> 
         warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys", RuntimeWarning)
         warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)
         if workload.checkpointing.every:
-            found.gradient_checkpointing_enable({"use_reentrant": workload.checkpointing.reentrant})
+            kwargs = {"offload": True} if workload.checkpointing.offload else {}
+            reentrant = {"use_reentrant": workload.checkpointing.reentrant}
+            found.gradient_checkpointing_enable(reentrant, **kwargs)
         if workload.adapter is not None:
             found = peft.get_peft_model(found, lora(workload.adapter, task))
     return found.train()

@@ -1,8 +1,8 @@
 """Sizes of files that ``torch.save`` writes: uncompressed zip archives, every storage a record of its own.
 
 A record is a local header of 30 bytes, the name, padding of at least 4 to the next multiple of 64, the
-bytes, and a data descriptor of 16 (``PyTorchStreamWriter`` in caffe2/serialize/inline_container.cc). The directory at the end
-has 46 bytes and the name for each, and 98 for its own ends.
+bytes, and a data descriptor of 16 (``PyTorchStreamWriter`` in caffe2/serialize/inline_container.cc). The
+directory at the end has 46 bytes and the name for each, and 98 for its own ends.
 """
 
 from __future__ import annotations
