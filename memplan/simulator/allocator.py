@@ -163,7 +163,7 @@ class Allocator:
             found = self._segment(size, is_small)
         if found is None:
             self.retries += 1
-            self._release_cached()
+            self.release_cached()
             found = self._segment(size, is_small)
         if found is None:
             raise ExhaustedError(rounding.segment(size))
@@ -198,7 +198,7 @@ class Allocator:
             self._give_back(pool[-1], pool)
         return released >= wanted
 
-    def _release_cached(self) -> None:
+    def release_cached(self) -> None:
         """Give back every segment without a block in use (``release_cached_blocks``)."""
         for pool in self.pools:
             for key in [key for key in pool if self._whole(key & ADDRESS)]:

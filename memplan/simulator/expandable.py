@@ -114,7 +114,7 @@ class ExpandableAllocator(Allocator):
         del size, pool
         return False
 
-    def _release_cached(self) -> None:
+    def release_cached(self) -> None:
         """Take the memory of all whole granules within free blocks (``unmap_block``)."""
         for is_small, granule in ((False, LARGE_SEGMENT), (True, SMALL_SEGMENT)):
             for key in list(self.pools[is_small]):

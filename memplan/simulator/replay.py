@@ -8,6 +8,7 @@ from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.trace import Phase, Tag, Trace
 from memplan.simulator.allocator import Allocator, ExhaustedError
 from memplan.simulator.expandable import ExpandableAllocator
+from memplan.simulator.streams import Streams, on_streams
 
 STEPS = 3
 """Optimizer steps that are replayed: one understates fragmentation; with three, it has settled."""
@@ -50,10 +51,11 @@ class Replay:
 class _Run:
     """A replay under way: where every block of the trace lies."""
 
-    __slots__ = ("addresses", "allocator", "failure", "phases", "trace")
+    __slots__ = ("addresses", "allocator", "failure", "phases", "sizes", "trace")
 
-    def __init__(self, trace: Trace, allocator: Allocator) -> None:
+    def __init__(self, trace: Trace, allocator: Allocator | Streams) -> None:
         self.trace = trace
+        self.sizes = on_streams(trace.sizes, trace.streams) if trace.streams else trace.sizes
         self.allocator = allocator
         self.addresses: dict[int, int] = {}
         self.phases: dict[Phase, Peak] = {}
@@ -72,7 +74,7 @@ class _Run:
     def _stretch(self, start: int, end: int, phase: Phase, made: set[int]) -> None:
         events, sizes, addresses, allocator = (
             self.trace.events,
-            self.trace.sizes,
+            self.sizes,
             self.addresses,
             self.allocator,
         )
@@ -134,7 +136,8 @@ def replay(
     nothing fails.
     """
     kind = ExpandableAllocator if options is not None and options.expandable_segments else Allocator
-    allocator = kind(options, budget, allowed)
+    streamed = Streams(kind, options, budget, allowed) if trace.streams else None
+    allocator = streamed or kind(options, budget, allowed)
     run = _Run(trace, allocator)
     bounds = [*trace.phases, (len(trace.events), Phase.LOAD)]
     stretches = [(start, bounds[index + 1][0], phase) for index, (start, phase) in enumerate(trace.phases)]
