@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TypeVar
 from weakref import ref
 
 if TYPE_CHECKING:
-    from memplan.simulator.autograd import Node
     from memplan.simulator.offload import Offloaded
     from memplan.simulator.tensor import Tape, Tensor
 
