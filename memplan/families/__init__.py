@@ -27,6 +27,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "gemma2": ("gemma2",),
     "gemma3": ("gemma3_text",),
     "gemma3_vision": ("gemma3",),
+    "phi": ("phi",),
     "phi3": ("phi3",),
     "gpt2": ("gpt2",),
     "mixtral": ("mixtral",),

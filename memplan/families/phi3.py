@@ -52,12 +52,12 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
         attention_bias=False,
         output_bias=False,
         sliding_window=read.size_or_none("sliding_window"),
-        rotary_dim=int(shape.head_dim * _rotary_share(read)),
+        rotary_dim=int(shape.head_dim * rotary_share(read)),
         dropout=replace(shape.dropout, hidden=read.rate("resid_pdrop")),
     )
 
 
-def _rotary_share(read: Config) -> float:
+def rotary_share(read: Config) -> float:
     """``partial_rotary_factor``: among the rope's settings, under their old or new name, or beside them."""
     for key in ("rope_scaling", "rope_parameters"):
         if isinstance(read.get(key), Mapping):

@@ -51,6 +51,7 @@ MODELS: dict[str, dict[str, Any]] = {
             "patch_size": 8,
         },
     },
+    "phi": {"model_type": "phi", "num_key_value_heads": 4},
     "phi3": PHI3,
     "phi3 partly rotating": PHI3
     | {
