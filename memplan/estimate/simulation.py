@@ -10,7 +10,9 @@ from memplan.domain.host import ActivationOffload
 from memplan.domain.trace import Trace
 from memplan.domain.workload import Task, Workload
 from memplan.simulator.folding import Fold, fold
-from memplan.simulator.repetition import IrregularError, unfold
+from memplan.simulator.peaks import peaks
+from memplan.simulator.repetition import unfold
+from memplan.simulator.units import IrregularError
 
 
 def simulate(workload: Workload, shape: Architecture, capability: tuple[int, int]) -> Trace:
@@ -24,6 +26,20 @@ def simulate(workload: Workload, shape: Architecture, capability: tuple[int, int
         with suppress(IrregularError):
             return unfold(simulated(workload, shape, capability, part), part)
     return simulated(workload, shape, capability)
+
+
+def least_allocated(workload: Workload, shape: Architecture, capability: tuple[int, int]) -> int:
+    """Bytes that are allocated at once at the least, in the same time at any depth.
+
+    Raises:
+        FieldError: the model has no such task.
+    """
+    part = folded(workload, shape)
+    if part is not None:
+        with suppress(IrregularError):
+            trace = simulated(workload, shape, capability, part)
+            return max(peaks(trace, part, workload.allocator).values())
+    return max(peaks(simulated(workload, shape, capability), None, workload.allocator).values())
 
 
 def folded(workload: Workload, shape: Architecture) -> Fold | None:

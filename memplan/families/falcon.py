@@ -173,7 +173,9 @@ class Block:
 
     def __call__(self, hidden_states: Tensor, mask: Tensor | None, /, *positions: Tensor) -> Tensor:
         outputs = self._run(hidden_states, mask, *positions)
-        self.kept[:] = outputs
+        if not hidden_states.tape.in_backward:
+            # Recomputation returns to autograd, not to the loop.
+            self.kept[:] = outputs
         return outputs[0]
 
     def _run(
