@@ -116,12 +116,13 @@ def _growth_gaps(workload: Workload, trace: Trace) -> tuple[Gap, ...]:
 
 
 def _compiled_gaps(workload: Workload, free: Replay) -> tuple[Gap, ...]:
-    """``generate`` compiles the decode step of a static cache, and records it as a CUDA graph.
+    """transformers' ``generate`` compiles the decode step of a static cache, and records it as a CUDA graph.
 
     A graph has memory of its own for what the step makes, the logits it returns included
     (``_valid_auto_compile_criteria`` in transformers src/transformers/generation/utils.py).
     """
-    if workload.generate.cache != "static" or Phase.DECODE not in free.phases:
+    static = workload.generate.cache == "static" and workload.framework.code == "transformers"
+    if not static or Phase.DECODE not in free.phases:
         return ()
     step = free.phases[Phase.DECODE].allocated - free.phases[Phase.LOAD].allocated
     reason = "with a static cache decoding is compiled, into a graph with memory of its own"

@@ -36,6 +36,7 @@ def gaps(workload: Workload, target: Target | None, parts: Sequence[Component]) 
         return
     sizes = {part.name: int(part.bytes) for part in parts}
     yield from _family(shape, sizes)
+    yield from _code(workload, shape, sizes)
     yield from _left_out(workload, shape)
     yield from _quantization(workload, sizes)
     yield from _optimizer(workload, sizes)
@@ -60,6 +61,22 @@ def _family(shape: Architecture, sizes: dict[str, int]) -> Iterator[Gap]:
             low=Bytes(sum(sizes.values()) - sizes["embeddings"]),
             unbounded=True,
         )
+
+
+def _code(workload: Workload, shape: Architecture, sizes: dict[str, int]) -> Iterator[Gap]:
+    """Of another library's model that is not simulated only the weights are certain."""
+    from memplan.families import written_by
+
+    if not written_by(shape, workload):
+        certain = sum(sizes[name] for name in ("embeddings", "decoder_matrix", "blocks"))
+        code = workload.framework.code
+        yield Gap(
+            reason=f"{code}'s {shape.model_type} is not simulated: counted as transformers writes it",
+            low=Bytes(sum(sizes.values()) - certain),
+            unbounded=True,
+        )
+    elif workload.framework.code != "transformers" and workload.loss.kind != "cross_entropy":
+        yield Gap(reason=f"{workload.framework.code} has a loss of its own: {workload.loss.kind} is ignored")
 
 
 def _left_out(workload: Workload, shape: Architecture) -> Iterator[Gap]:

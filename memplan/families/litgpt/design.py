@@ -15,8 +15,8 @@ _LLAMAS = ("llama", "mistral", "qwen2", "phi3")
 COVERED = (*_LLAMAS, "gemma", "gpt_neox", "falcon", "phi")
 """The ``model_type`` values whose litgpt model is simulated."""
 
-_SLIDING_SINCE = (0, 5, 0)
-"""From about here on litgpt gives layers of Mistral and Phi-3 an explicit mask for their window."""
+_SLIDING_SINCE = (0, 4, 13)
+"""From here on layers of Mistral and Phi-3 get an explicit mask for their window (litgpt/config.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
