@@ -99,4 +99,6 @@ def write_hub_cache(case: Case, folder: Path) -> Path:
 
 
 def _with_head_dim(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "hidden_size" not in config:
+        return config
     return {"head_dim": config["hidden_size"] // config["num_attention_heads"]} | dict(config)

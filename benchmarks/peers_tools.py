@@ -94,7 +94,15 @@ def _read_memplan(printed: str) -> Figures:
     return Figures(allocated=device["peak_allocated"], process=device["process"])
 
 
+def _foreign(case: Case) -> str | None:
+    return (
+        None if case.workload.framework.code == "transformers" else "models in other code than transformers'"
+    )
+
+
 def _vramcalc_obstacle(case: Case) -> str | None:
+    if _foreign(case):
+        return _foreign(case)
     return "no quantized weights" if case.workload.quantization else None
 
 
@@ -123,6 +131,8 @@ _FITCHECK_GPUS = {"t4": "t4", "rtx-a6000": "a6000", "a100-80gb": "a100-80"}
 
 
 def _fitcheck_obstacle(case: Case) -> str | None:
+    if _foreign(case):
+        return _foreign(case)
     if case.generates:
         return "weights and cache of inference, not what a prefill computes"
     return "no fp32 parameters under autocast" if case.mixed else None
@@ -154,6 +164,8 @@ def _read_fitcheck(printed: str) -> Figures:
 
 
 def _only_mixed(case: Case) -> str | None:
+    if _foreign(case):
+        return _foreign(case)
     if case.generates:
         return "training alone"
     if case.workload.adapter:

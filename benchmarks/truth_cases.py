@@ -58,6 +58,11 @@ class Case:
         return self.facts.get("outcome")
 
     @property
+    def context(self) -> int | None:
+        """The CUDA context in bytes, where the source says what it was."""
+        return self.facts.get("context")
+
+    @property
     def operator(self) -> Mapping[str, Any] | None:
         """A single operator and its sizes, where no whole run was measured."""
         return self.facts.get("operator")

@@ -156,7 +156,7 @@ def _estimated(case: Case, device: DeviceMemory) -> Iterator[tuple[str, int]]:
     """Every metric of an estimate, as measurements call them."""
     yield ALLOCATED, device.peak_allocated
     yield RESERVED, device.peak_reserved
-    yield PROCESS, device.process
+    yield PROCESS, device.peak_reserved + (case.context or device.context)
     phases = dict(device.phases)
     for metric, names in PHASES.items():
         if all(name in phases for name in names):

@@ -56,9 +56,7 @@ def files(rows: Iterable[Row]) -> dict[str, str]:
 
 
 def _config(row: Row) -> str:
-    declared = row.get("model_config") or {}
-    model = {"config": dict(declared)} if "model_type" in declared else {"ref": truth_rows.hub_id(row)}
-    return truth_native.text(truth_rows.workload(row), model, truth_rows.gpu(row))
+    return truth_native.text(truth_rows.workload(row), truth_rows.named(row), truth_rows.gpu(row))
 
 
 def _dumped(content: Any) -> str:

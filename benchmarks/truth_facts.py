@@ -13,6 +13,7 @@ from benchmarks.truth_operators import BOTH as BOTH_EXTRA
 from benchmarks.truth_operators import FORWARD as FORWARD_EXTRA
 from benchmarks.truth_operators import TOTAL
 from benchmarks.truth_rows import Row
+from memplan.domain.workload import Task, Workload
 
 ALLOCATED, RESERVED, PROCESS = "max_memory_allocated", "max_memory_reserved", "process"
 AFTER_LOAD, RESIDENT, STATES = "after_load", "resident", "states"
@@ -47,7 +48,7 @@ def facts(row: Row) -> dict[str, Any]:
     single = row["scope"] == "op"
     found: dict[str, Any] = {
         "id": row["id"],
-        "run": row["model"] if single else label(row),
+        "run": row["model"] if single else label(row, truth_rows.workload(row)),
         **({"operator": operator(row)} if single else {"model": truth_rows.hub_id(row)}),
         "gpu": row["gpu"],
         "confidence": row["confidence"],
@@ -55,6 +56,11 @@ def facts(row: Row) -> dict[str, Any]:
     }
     if row.get("stack"):
         found["stack"] = row["stack"]
+    context = re.search(r"subtract ~(\d+) MiB CUDA context", row["notes"])
+    if context is not None:
+        found["context"] = int(context[1]) * 2**20
+    if "outcome" in row:
+        found["outcome"] = row["outcome"]["result"]
     found["measured"] = dict(figures(row))
     return found
 
@@ -84,20 +90,25 @@ def operator(row: Row) -> dict[str, Any]:
     return {"kind": "softcapped_loss", **sizes, "dtype": row["compute_dtype"]}
 
 
-def label(row: Row) -> str:
+def label(row: Row, workload: Workload) -> str:
     """What ran, for people: model, task, dtype, batch × sequence, attention, checkpointing."""
-    words = (
+    generate = workload.generate
+    length = f"{workload.batch.micro}×{workload.sequence.length}"
+    if workload.task is Task.GENERATE:
+        length = (
+            f"{generate.prompt}+{generate.new_tokens}" if row["suite"] == "litgpt" else f"1×{generate.prompt}"
+        )
+    words = [
         str(row["model"]).rsplit("/", 1)[-1],
         row["task"],
-        _precision(row),
-        f"{row['micro_batch']}×{row['seq_len']}",
-        str(truth_rows.KERNELS[row["attention"]]),
-    )
-    checkpointed = row["activation_checkpointing"].startswith("full")
-    return ", ".join(words) + (", checkpointing" if checkpointed else "")
+        _precision(workload),
+        length,
+        workload.framework.code if row["suite"] == "litgpt" else str(workload.attention),
+    ]
+    return ", ".join(words) + (", checkpointing" if workload.checkpointing.every else "")
 
 
-def _precision(row: Row) -> str:
-    if row["quantization"] != "none":
-        return f"nf4 + {row['compute_dtype'].split()[0]}"
-    return str(row["param_dtype"]) + (" + autocast" if "torch.autocast" in row["compute_dtype"] else "")
+def _precision(workload: Workload) -> str:
+    if workload.quantization is not None:
+        return f"nf4 + {workload.quantization.compute}"
+    return str(workload.precision.params) + (" + autocast" if workload.precision.autocast else "")

@@ -1,4 +1,4 @@
-"""Single operators that others measured: the same ops as in a training step, run as their benchmarks run them."""
+"""Single operators that others measured: the ops of a training step, run as their benchmarks run them."""
 
 from __future__ import annotations
 

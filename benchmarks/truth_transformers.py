@@ -1,0 +1,148 @@
+"""Runs of transformers' own classes: what a published row says was run.
+
+Every field comes from a fact the row declares, or from a habit of the named stack that is spelled out here
+with its source. Nothing is fitted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from memplan.domain.architecture import Architecture
+from memplan.domain.dtype import Dtype
+from memplan.domain.workload import (
+    Adapter,
+    Attention,
+    Batch,
+    Checkpointing,
+    Framework,
+    Generate,
+    Optimizer,
+    Outputs,
+    Precision,
+    Quantization,
+    Sequence,
+    Task,
+    Workload,
+)
+
+Row = Mapping[str, Any]
+
+KERNELS = {
+    "eager": Attention.EAGER,
+    "flash_attention_2": Attention.FLASH_ATTENTION_2,
+    'sdpa (T4: mem-efficient backend; source labels it "flash")': Attention.EFFICIENT,
+    # Which of the two it was follows from the release (see Framework) and the GPU.
+    "sdpa pinned to flash or memory-efficient kernels (math excluded)": Attention.SDPA,
+}
+
+QUANTIZATIONS = {
+    "bnb nf4, blocksize 64, double_quant=False": False,
+    "bnb nf4, double_quant=True": True,
+}
+"""Descriptions of NF4 weights, and whether their scales are quantized too."""
+
+_OUTPUTS = {"fms": Outputs.DROPPED, "hf-docs": Outputs.DROPPED, "vramcalc": Outputs.UNTIL_STEP}
+"""How long a suite's loop holds a model's outputs, if not for good.
+
+The Hugging Face Trainer drops them with the local scope of ``compute_loss``; vramcalc's loop deletes them
+between backward and the optimizer's step (``del out, loss`` in src/vramcalc/bench.py of 0.1.2).
+"""
+
+_STACKS = {"see refs/requirements_granite.txt": "torch 2.4.1, transformers 4.45.0"}
+"""Releases that a row names by a file of fms-acceleration (in scripts/benchmarks)."""
+
+_TRL = ("fms",)
+"""TRL's SFTTrainer casts embeddings and head of a prepared 4-bit model back to bf16
+(``peft_module_casting_to_bf16``)."""
+
+_TRAINERS = ("fms", "hf-docs")
+"""Suites trained by the Trainer, which clips gradients (``max_grad_norm`` of TrainingArguments is 1)."""
+
+_OPTIMIZERS = {"Adafactor": "adafactor", "bnb Adam8bit": "adamw_8bit"}
+"""Optimizers other than AdamW."""
+
+
+def workload(row: Row, shape: Architecture) -> Workload:
+    """What a covered row says was run."""
+    common = Workload(
+        model=shape,
+        precision=Precision(params=_params(row), autocast=_autocast(row["compute_dtype"])),
+        batch=Batch(micro=row["micro_batch"]),
+        attention=KERNELS[row["attention"]],
+        quantization=_quantization(row),
+        framework=_framework(_STACKS.get(row.get("stack") or "", row.get("stack") or "")),
+        outputs=_OUTPUTS.get(row["suite"], Outputs.KEPT),
+    )
+    return (_generating if row["task"] == "generate" else _training)(row, common)
+
+
+def _generating(row: Row, common: Workload) -> Workload:
+    """One forward pass over a whole prompt, with a cache."""
+    generate = Generate(prompt=row["seq_len"], new_tokens=1, logits="all")
+    return replace(common, task=Task.GENERATE, generate=generate, outputs=Outputs.KEPT)
+
+
+def _training(row: Row, common: Workload) -> Workload:
+    lora = row["lora"]
+    return replace(
+        common,
+        batch=Batch(micro=row["micro_batch"], accumulation=row["grad_accum"]),
+        sequence=Sequence(length=row["seq_len"]),
+        optimizer=Optimizer(
+            name=_OPTIMIZERS.get(row["optimizer"], "adamw"),
+            set_to_none="set_to_none=False" not in row["notes"],
+            clipping=row["suite"] in _TRAINERS,
+        ),
+        adapter=_adapter(row, lora) if lora else None,
+        checkpointing=_checkpointing(row),
+    )
+
+
+def _checkpointing(row: Row) -> Checkpointing:
+    """Reentrant where the Trainer's ``gradient_checkpointing`` was all there was, in 2022."""
+    every = int(row["activation_checkpointing"].startswith("full"))
+    return Checkpointing(every=every, reentrant=bool(every) and row["suite"] == "hf-docs")
+
+
+def _framework(stack: str) -> Framework:
+    """The releases a row names, whose habits are simulated; memplan's own where it names none."""
+    named = dict(re.findall(r"\b(torch|transformers) (\d+\.\d+)", stack))
+    return replace(Framework(), **named)
+
+
+def _params(row: Row) -> Dtype:
+    """The dtype weights are loaded in: with 4-bit weights, the one these runs compute in."""
+    declared = row["compute_dtype"] if row["quantization"] in QUANTIZATIONS else row["param_dtype"]
+    return _dtype(declared)
+
+
+def _quantization(row: Row) -> Quantization | None:
+    double = QUANTIZATIONS.get(row["quantization"])
+    return None if double is None else Quantization(kind="nf4", double=double, compute=_params(row))
+
+
+def _adapter(row: Row, lora: Mapping[str, Any]) -> Adapter:
+    prepared = "prepare_model_for_kbit_training" in row["param_dtype"]
+    in_bf16 = row["compute_dtype"].startswith("bf16")
+    return Adapter(
+        rank=lora["rank"],
+        targets=tuple(lora["targets"]),
+        dtype=_dtype(lora["dtype"]),
+        dropout=float(lora["dropout"]),
+        prepare_kbit=prepared,
+        half_embeddings=prepared and in_bf16 and row["suite"] in _TRL,
+    )
+
+
+def _dtype(text: str) -> Dtype:
+    """The element type a description starts with: ``fp32 (peft autocast_adapter_dtype)``."""
+    return Dtype.parse(text.split()[0])
+
+
+def _autocast(compute: str) -> Dtype | None:
+    on = "torch.autocast on" in compute or compute.endswith((" autocast", " AMP"))
+    return _dtype(compute) if on else None
