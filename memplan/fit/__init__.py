@@ -12,16 +12,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from memplan.domain.architecture import DeclaredModel
+from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Estimate
 from memplan.domain.plan import Harm, Option, Plan
 from memplan.domain.target import Target
 from memplan.domain.workload import Workload
 from memplan.estimate import estimate
+from memplan.estimate.simulation import least_allocated
 from memplan.fit.combination import plan_levers
 from memplan.fit.ladder import plan_declared
-from memplan.fit.policy import Estimator, Policy, policy_for
+from memplan.fit.policy import Estimator, Floor, Policy, policy_for
 from memplan.levers import LEVERS
 
 if TYPE_CHECKING:
@@ -65,16 +66,16 @@ def fit(
     """
     from memplan.dialects import edits
 
-    count = _remembered(estimator or estimate)
+    count, floor = _remembered(estimator or estimate), None if estimator else _least
     policy = policy_for(reading, target, profile=profile, margin=margin, allow=allow, keep=tuple(keep))
-    plan = _plan(reading, policy, count)
+    plan = _plan(reading, policy, count, floor)
     if not plan.changes:
         return replace(plan, files=dict(reading.files))
     written, advice = edits(reading, [(change.field, change.before, change.after) for change in plan.changes])
     return replace(plan, edits=written, advice=advice, files=dict(reading.files))
 
 
-def _plan(reading: Reading, policy: Policy, count: Estimator) -> Plan:
+def _plan(reading: Reading, policy: Policy, count: Estimator, floor: Floor | None) -> Plan:
     """A plan that can be written into the config, or where none of those fits, any plan."""
     workload = reading.workload
     if isinstance(workload.model, DeclaredModel):
@@ -82,10 +83,10 @@ def _plan(reading: Reading, policy: Policy, count: Estimator) -> Plan:
     writable = _writable(reading)
     offered = (option for lever in LEVERS for option in lever.options(workload, policy.target))
     if not all(writable(option) for option in offered):
-        plan = plan_levers(workload, replace(policy, writable=writable), count)
+        plan = plan_levers(workload, replace(policy, writable=writable), count, floor)
         if plan.feasible:
             return plan
-    return plan_levers(workload, policy, count)
+    return plan_levers(workload, policy, count, floor)
 
 
 def _writable(reading: Reading) -> Callable[[Option], bool]:
@@ -98,6 +99,11 @@ def _writable(reading: Reading) -> Callable[[Option], bool]:
         return not advice
 
     return writable
+
+
+def _least(workload: Workload, target: Target) -> int:
+    assert isinstance(workload.model, Architecture)
+    return least_allocated(workload, workload.model, target.compute_capability)
 
 
 def _remembered(estimator: Estimator) -> Estimator:

@@ -11,18 +11,21 @@ from memplan.domain.plan import Alternative, Harm, Plan
 from memplan.domain.wording import in_words
 from memplan.domain.workload import Workload
 from memplan.fit.changes import changes_of
-from memplan.fit.policy import Estimator, Policy
+from memplan.fit.policy import Estimator, Floor, Policy
 from memplan.fit.search import Candidate, Search
 
 MOST_ALTERNATIVES = 5
 
 
-def plan_levers(workload: Workload, policy: Policy, estimator: Estimator) -> Plan:
-    """The cheapest combination of levers that fits, or the closest when none does."""
+def plan_levers(workload: Workload, policy: Policy, estimator: Estimator, floor: Floor | None = None) -> Plan:
+    """The cheapest combination of levers that fits, or the closest when none does.
+
+    ``floor`` spares estimates of what cannot fit; without it they are made.
+    """
     before = estimator(workload, policy.target)
     if policy.accepts(before):
         return unchanged(before, policy, feasible=True)
-    search = Search(workload, policy, estimator, {workload: before})
+    search = Search(workload, policy, estimator, {workload: before}, floor)
     best = search.best()
     if best is None:
         return _closest(search, before)

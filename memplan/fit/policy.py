@@ -24,6 +24,10 @@ Estimator = Callable[[Workload, Target | None], Estimate]
 """What counts the bytes of a workload on a target."""
 
 
+Floor = Callable[[Workload, Target], int]
+"""What a workload allocates at once at the least, in bytes: quicker than an estimate."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The rules one plan is made under.

@@ -7,7 +7,7 @@ cannot fit. Only one law is used for that: *allocated memory never falls when th
 grows and nothing else changes*. It does not hold for reserved memory, which depends on how blocks
 happen to fit, nor across the step from one to several accumulated passes, which keeps gradients
 alive in the next forward pass. So a candidate is skipped only when the allocated peak and context of
-a smaller one with the same habits exceed the limit.
+a smaller one with the same habits exceed the limit; a floor under its allocations does too, and is quicker.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from memplan.domain.estimate import Estimate
 from memplan.domain.plan import Harm, Option
 from memplan.domain.target import Target
 from memplan.domain.workload import Workload
-from memplan.fit.policy import Estimator, Policy
+from memplan.fit.policy import Estimator, Floor, Policy
 from memplan.levers import LEVERS
 from memplan.levers.cost import slowdown
 
@@ -114,12 +114,14 @@ class Search:
         policy: Policy,
         estimator: Estimator,
         estimates: dict[Workload, Estimate] | None = None,
+        floor: Floor | None = None,
     ) -> None:
         self.workload = workload
         self.policy = policy
         self.candidates = candidates(workload, policy)
         self._estimator = estimator
         self._estimates = {} if estimates is None else estimates
+        self._floor = floor
         self._families: dict[Habits, list[Candidate]] = {}
         for candidate in self.candidates:
             self._families.setdefault(candidate.habits, []).append(candidate)
@@ -127,7 +129,7 @@ class Search:
 
     def under(self, policy: Policy) -> Search:
         """A search of the same workload under another policy that shares the estimates made so far."""
-        return Search(self.workload, policy, self._estimator, self._estimates)
+        return Search(self.workload, policy, self._estimator, self._estimates, self._floor)
 
     def measure(self, workload: Workload) -> Estimate:
         """The estimate of a workload, made once."""
@@ -198,8 +200,11 @@ class Search:
 
     def _too_large(self, candidate: Candidate) -> bool:
         """Whether allocated memory and context alone exceed the limit, so that anything larger does too."""
-        device = self.measure(candidate.workload).device
-        return device.peak_allocated + device.context + self.policy.margin > self.policy.target.limit
+        target, workload = self.policy.target, candidate.workload
+        if self._floor is not None and workload not in self._estimates:
+            return self._floor(workload, target) + target.context + self.policy.margin > target.limit
+        device = self.measure(workload).device
+        return device.peak_allocated + device.context + self.policy.margin > target.limit
 
 
 def _extent(candidate: Candidate) -> tuple[int, int]:
