@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from memplan.domain.architecture import Architecture
 from memplan.domain.plan import Harm, Option
 from memplan.domain.target import Target
-from memplan.domain.workload import Checkpointing, Task, Workload
+from memplan.domain.workload import Task, Workload
 from memplan.levers.cost import slowdown
 
 NAME = "checkpointing"
@@ -22,7 +24,7 @@ def options(workload: Workload, target: Target | None) -> tuple[Option, ...]:
 
 
 def _option(workload: Workload, every: int, target: Target | None) -> Option:
-    setting = Checkpointing(every=every)
+    setting = replace(workload.checkpointing, every=every, reentrant=False)
     which = "every block" if every == 1 else f"every {every}nd block"
     return Option(
         changes={"checkpointing": setting},

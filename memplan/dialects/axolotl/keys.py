@@ -19,6 +19,9 @@ MEMORY_KEYS = (
     "bf16",
     "chunked_cross_entropy",
     "cut_cross_entropy",
+    "dataloader_num_workers",
+    "dataloader_pin_memory",
+    "dataloader_prefetch_factor",
     "deepspeed",
     "fp16",
     "fsdp",
@@ -36,6 +39,8 @@ MEMORY_KEYS = (
     "micro_batch_size",
     "optimizer",
     "sample_packing",
+    "save_only_model",
+    "save_total_limit",
     "sequence_len",
     "liger_fused_linear_cross_entropy",
 )

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from memplan.dialects import models
 from memplan.dialects.axolotl.adapters import adapter, quantization
+from memplan.dialects.axolotl.checkpointing import activation_offload, checkpointing, held_back
 from memplan.dialects.axolotl.keys import Keys, open_keys
+from memplan.dialects.axolotl.machine import host, saving
 from memplan.dialects.axolotl.numbers import autocast, optimizer, params
 from memplan.dialects.axolotl.unmodelled import unmodelled
 from memplan.dialects.axolotl.worlds import world
 from memplan.dialects.fields import Value
 from memplan.dialects.reading import Document, Intake, Origin, Reading
-from memplan.documents.tree import MappingNode
 from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.workload import (
     Attention,
     Batch,
-    Checkpointing,
     Evaluation,
     Loss,
     Precision,
@@ -79,12 +79,15 @@ def read(document: Document, intake: Intake) -> Reading:
         adapter=adapter(keys, architecture.linears, architecture.expert_layers),
         quantization=quantization(keys, weights),
         attention=(attention := _attention(keys)),
-        checkpointing=_checkpointing(keys),
+        checkpointing=checkpointing(keys),
+        activation_offload=activation_offload(keys),
         loss=_loss(keys),
         world=world(keys, document.path.parent, intake),
         allocator=AllocatorOptions.parse(ALLOCATOR),
         causal_mask=_packed(keys) and attention is not Attention.FLASH_ATTENTION_2,
-        unmodelled=unmodelled(keys),
+        host=host(keys, architecture),
+        saving=saving(keys),
+        unmodelled=(*unmodelled(keys), *held_back(keys)),
     )
     keys.origins["task"] = Origin(how="default", note="axolotl trains")
     keys.origins["allocator"] = Origin(how="default", note=f"axolotl sets {ALLOCATOR}")
@@ -175,36 +178,6 @@ def _attention(keys: Keys) -> Attention:
             return kind
     keys.note("attention", None, "transformers' default: sdpa")
     return Attention.SDPA
-
-
-def _checkpointing(keys: Keys) -> Checkpointing:
-    keys.note("checkpointing", "gradient_checkpointing", "axolotl's default: off")
-    value = keys.get("gradient_checkpointing")
-    if value is not None and value.written() in ("offload", "offload_disk", "unsloth"):
-        keys.warnings.append(
-            f"gradient_checkpointing: {value.written()} moves block inputs to the host; "
-            "they are counted on the GPU"
-        )
-        return Checkpointing(every=1)
-    if value is not None and keys.flag("gradient_checkpointing"):
-        return Checkpointing(every=1, reentrant=_reentrant(keys))
-    sharding = keys.get("fsdp_config")
-    if sharding is not None and isinstance(sharding.node, MappingNode):
-        inner = sharding.entries()
-        for key in ("activation_checkpointing", "fsdp_activation_checkpointing"):
-            if key in inner and not inner[key].is_null and inner[key].flag():
-                keys.origins["checkpointing"] = Origin(location=inner[key].location, how="written")
-                return Checkpointing(every=1)
-    return Checkpointing()
-
-
-def _reentrant(keys: Keys) -> bool:
-    """``gradient_checkpointing_kwargs: {use_reentrant: true}``; axolotl's own default is false."""
-    options = keys.get("gradient_checkpointing_kwargs")
-    if options is None or not isinstance(options.node, MappingNode):
-        return False
-    chosen = options.entries().get("use_reentrant")
-    return chosen is not None and not chosen.is_null and chosen.flag()
 
 
 def _loss(keys: Keys) -> Loss:

@@ -11,9 +11,6 @@ _STATES = ("embeddings", "decoder_matrix", "blocks", "adapter", "gradients", "op
 _STEP = ("activations", "logits_and_loss", "temporaries")
 
 SETTINGS = {
-    "activation_offloading": Unmodelled(
-        reason="activations are counted as staying on the GPU", shrinks=("activations",)
-    ),
     "chunked_cross_entropy": Unmodelled(
         reason="the loss is compiled, and may keep less than counted", shrinks=("logits_and_loss",)
     ),

@@ -12,6 +12,7 @@ from memplan.documents.tree import MappingNode, ScalarNode
 from memplan.domain.architecture import Architecture
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import EditRefusedError
+from memplan.domain.host import ActivationOffload
 from memplan.domain.workload import Adapter, Checkpointing, Workload
 
 
@@ -75,6 +76,9 @@ def _sequence(reading: Reading, after: Workload) -> list[Edit]:
 def _checkpointing(reading: Reading, after: Workload) -> list[Edit]:
     if after.checkpointing == reading.workload.checkpointing:
         return []
+    before = reading.workload
+    if before.checkpointing.offload or before.activation_offload is not ActivationOffload.NONE:
+        raise EditRefusedError("what is checkpointed depends on activation offloading: turn that off first")
     if after.checkpointing not in (Checkpointing(every=0), Checkpointing(every=1)):
         raise EditRefusedError("axolotl checkpoints every block or none")
     if reading.workload.checkpointing.every and not _given(reading, "gradient_checkpointing"):
@@ -113,6 +117,8 @@ def _adapter(reading: Reading, after: Workload) -> list[Edit]:
         raise EditRefusedError("training all parameters instead of an adapter is a decision for a person")
     if adapter.dtype.label != "fp32" or adapter.prepare_kbit or adapter.kind != "lora":
         raise EditRefusedError("axolotl keeps LoRA weights in fp32")
+    if before is None and reading.workload.activation_offload is not ActivationOffload.NONE:
+        raise EditRefusedError("activation offloading replaces checkpointing of adapters: turn it off first")
     written: list[Edit] = []
     if before is None:
         written += _put(reading, "adapter", "lora")

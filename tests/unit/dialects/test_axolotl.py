@@ -191,7 +191,7 @@ def test_sharding_is_read_from_deepspeed_and_fsdp(tmp_path: Path, text: str, wor
 @pytest.mark.parametrize(
     ("text", "below", "above"),
     [
-        ("activation_offloading: true", True, False),
+        ("layer_offloading: true", True, False),
         ("torch_compile: true", True, False),
         ("qat: {weight_dtype: int8}", False, True),
         ("tensor_parallel_size: 1", False, False),
