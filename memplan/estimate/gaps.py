@@ -64,9 +64,11 @@ def _family(shape: Architecture, sizes: dict[str, int]) -> Iterator[Gap]:
 
 
 def _code(workload: Workload, shape: Architecture, sizes: dict[str, int]) -> Iterator[Gap]:
-    """Of another library's model that is not simulated only the weights are certain."""
-    from memplan.families import written_by
+    """What another library's code adds; of a model it writes otherwise only the weights are certain."""
+    from memplan.families import left_out, written_by
 
+    for reason, size in left_out(shape, workload):
+        yield Gap(reason=f"not simulated: {reason}", high=Bytes(size))
     if not written_by(shape, workload):
         certain = sum(sizes[name] for name in ("embeddings", "decoder_matrix", "blocks"))
         code = workload.framework.code
@@ -141,8 +143,8 @@ def _adapter(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
 
 def _dtype(workload: Workload, target: Target) -> Iterator[Gap]:
     """Said, though it takes no byte: what the hardware lacks is emulated, slowly."""
-    for dtype in {workload.precision.params, workload.precision.autocast} - {None}:
-        if dtype is not None and not target.supports(dtype):
+    for dtype in {workload.precision.params, workload.compute}:
+        if not target.supports(dtype):
             yield Gap(
                 reason=f"{target.name} has no {dtype} arithmetic: train in fp16 there, or choose a newer GPU"
             )

@@ -104,6 +104,12 @@ def written_by(shape: Architecture, workload: Workload) -> bool:
     return workload.framework.code == "transformers" or _code(shape, workload) is not None
 
 
+def left_out(shape: Architecture, workload: Workload) -> tuple[tuple[str, int], ...]:
+    """What the library whose model code runs adds without being simulated, and how many bytes at most."""
+    own = _code(shape, workload)
+    return () if own is None else tuple(own.left_out(shape, workload))
+
+
 def linear_names(model_type: str) -> tuple[str, ...]:
     """Names of the linear layers of a block: what ``all-linear`` adapters target."""
     found: tuple[str, ...] = _module(model_type).PROJECTIONS

@@ -82,6 +82,14 @@ def test_older_releases_know_no_sliding_window() -> None:
     assert not any(gap.unbounded for gap in estimate(workload("0.4.12", config=config)).device.gaps)
 
 
+@pytest.mark.parametrize(("release", "copied"), [("0.4.12", False), ("0.5.0", True)])
+def test_a_copy_of_the_embeddings_is_named(release: str, copied: bool) -> None:
+    found = estimate(workload(release, quantization=Quantization(kind="nf4"))).device
+    named = [gap for gap in found.gaps if "embeddings" in gap.reason]
+    assert bool(named) is copied
+    assert all(gap.high >= 2 * 1024 * 96 * 2 for gap in named)
+
+
 def test_another_loss_is_said_to_be_ignored() -> None:
     asked = workload(loss=Loss(kind="fused_linear"))
     assert peak(asked) == peak(workload())
