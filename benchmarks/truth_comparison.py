@@ -60,10 +60,14 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A measured run and its estimate, metric by metric, or the verdict where only an outcome is known."""
+    """A measured run and its estimate, metric by metric, or the verdict where only an outcome is known.
+
+    ``bounds`` are the lowest and the highest that the process may take.
+    """
 
     case: Case
     figures: tuple[Figure, ...] = ()
+    bounds: tuple[int, int] | None = None
     verdict: Verdict | None = None
 
     def figure(self, metric: str) -> Figure | None:
@@ -141,7 +145,12 @@ def compare(case: Case) -> Comparison:
         return Comparison(case=case, figures=_figures(case, truth_operators.estimated(case.operator).items()))
     found = estimate(case.workload, case.target)
     figures = _figures(case, _estimated(case, found.device))
-    return Comparison(case=case, figures=figures, verdict=found.verdict if case.outcome else None)
+    return Comparison(
+        case=case,
+        figures=figures,
+        bounds=(found.device.low, found.device.high),
+        verdict=found.verdict if case.outcome else None,
+    )
 
 
 def _figures(case: Case, estimates: Iterable[tuple[str, int]]) -> tuple[Figure, ...]:

@@ -32,7 +32,7 @@ class Store:
         self.dtype = dtype
         self.trainable = trainable
         self.quantized = quantized
-        self.recorder = Recorder(tape.trace) if quantized else None
+        self.recorder = Recorder(tape.trace, tape.framework) if quantized else None
         self.biases: list[Parameter] = []
         self.leaves: list[Leaf] = []
         self.parameters: list[Parameter] = []
@@ -44,8 +44,8 @@ class Store:
         start = len(self.tape.trace.events)
         parameter = Parameter(self.tape, shape, dtype or self.dtype, component, name)
         if self.recorder is not None:
-            needed = prod(shape) * parameter.dtype.itemsize
-            self.recorder.add(name, component, start, needed * self.tape.alike(self.tape.trace.layer))
+            size = prod(shape) * parameter.dtype.itemsize * self.tape.alike(self.tape.trace.layer)
+            self.recorder.add(name, component, start, size, size)
         self.parameters.append(parameter)
         if self.trainable:
             leaf = Leaf(parameter, name)
@@ -65,8 +65,9 @@ class Store:
         start = len(self.tape.trace.events)
         matrix = Matrix(self.tape, name, shape, self.dtype, self.quantized)
         if self.recorder is not None:
-            needed = matrix.packed_size * self.tape.alike(self.tape.trace.layer)
-            self.recorder.add(name, component, start, needed)
+            alike = self.tape.alike(self.tape.trace.layer)
+            whole = prod(shape) * self.dtype.itemsize * alike
+            self.recorder.add(name, component, start, matrix.packed_size * alike, whole)
         return matrix
 
     def loaded(self) -> None:

@@ -1,17 +1,21 @@
 """The order in which a quantized model reaches the GPU.
 
-transformers 5.x sorts a checkpoint by name, reads one weight after the other straight to the GPU and
-quantizes it there (``convert_and_load_state_dict_in_model`` in core_model_loading.py). Before that it takes
-and returns as much memory as the model will need, so that one segment holds it all
-(``caching_allocator_warmup`` in modeling_utils.py). The order matters because the allocator hands out a
-block with up to 1 MiB too much rather than split it: a resident model may be percents larger than its
-tensors. Release 5.0 read with a pool of threads instead, which made this differ from run to run.
+A checkpoint is sorted by name; one weight after the other is read straight to the GPU and quantized there
+(``convert_and_load_state_dict_in_model`` in transformers core_model_loading.py). The order matters because
+the allocator hands out a block with up to 1 MiB too much rather than split it: a resident model may be
+percents larger than its tensors. For the same reason it matters what was taken and returned before, so that
+one segment holds it all (``caching_allocator_warmup`` in modeling_utils.py): what the quantized model will
+need since transformers 5.0, half of the model as it is read from 4.51 on, nothing before.
+
+Releases 5.0 to 5.3 quantize while a pool of four threads reads ahead, which makes the order, and with it what
+stays cached, differ from run to run; 5.4 reads one by one again. What is simulated is one by one.
 """
 
 from __future__ import annotations
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Trace
+from memplan.domain.workload import Framework
 
 Key = tuple[tuple[bool, int, str], ...]
 Piece = tuple[Key, int, int]
@@ -21,19 +25,24 @@ _HEAD = "decoder_matrix"
 
 
 class Recorder:
-    """What each weight of a model does to memory while it is loaded."""
+    """What each weight of a model does to memory while it is loaded.
 
-    __slots__ = ("needed", "pieces", "seen", "start", "trace")
+    ``whole`` are the bytes of the model as it is read, ``needed`` those of its weights once quantized.
+    """
 
-    def __init__(self, trace: Trace) -> None:
+    __slots__ = ("framework", "needed", "pieces", "seen", "start", "trace", "whole")
+
+    def __init__(self, trace: Trace, framework: Framework) -> None:
         self.trace = trace
+        self.framework = framework
         self.start = len(trace.events)
         self.pieces: list[Piece] = []
         self.seen: dict[str, int] = {}
         self.needed = 0
+        self.whole = 0
 
-    def add(self, name: str, component: str, start: int, needed: int) -> None:
-        """Note that the events from ``start`` on load a weight, of which ``needed`` bytes remain.
+    def add(self, name: str, component: str, start: int, needed: int, whole: int) -> None:
+        """Note that the events from ``start`` on load a weight: ``whole`` bytes, of which ``needed`` remain.
 
         Blocks share one name (``layers.*.mlp``): its n-th weight is the one of the n-th block.
         """
@@ -41,6 +50,7 @@ class Recorder:
         self.seen[name] = depth + 1
         self.pieces.append((_key(name, component, depth), start, len(self.trace.events)))
         self.needed += needed
+        self.whole += whole
 
     def sort(self) -> None:
         """Put the events in the order of the checkpoint, behind the warm-up."""
@@ -48,10 +58,16 @@ class Recorder:
         loaded = [event for _, start, end in sorted(self.pieces) for event in events[start:end]]
         within = {index for _, start, end in self.pieces for index in range(start, end)}
         others = [events[index] for index in range(self.start, len(events)) if index not in within]
-        block = self.trace.allocate(
-            self.needed, ("temporaries", "loading", "warmup", (self.needed,), Dtype.UINT8)
-        )
-        events[self.start :] = [block, ~block, *loaded, *others]
+        size = self._warmup()
+        if size:
+            block = self.trace.allocate(size, ("temporaries", "loading", "warmup", (size,), Dtype.UINT8))
+            loaded = [block, ~block, *loaded]
+        events[self.start :] = [*loaded, *others]
+
+    def _warmup(self) -> int:
+        if self.framework.transformers_before(4, 51):
+            return 0
+        return self.whole // 2 if self.framework.transformers_before(5, 0) else self.needed
 
 
 def _key(name: str, component: str, depth: int) -> Key:

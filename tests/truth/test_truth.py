@@ -95,6 +95,18 @@ def test_what_stays_after_training_is_what_stayed(found: Report) -> None:
     assert {name for name, error in errors.items() if abs(error) > 0.25} == set(), errors
 
 
+def test_runs_on_a_t4_lie_within_their_bounds_however_their_weights_were_read(found: Report) -> None:
+    outside = []
+    for row in found.compared:
+        process = row.figure(PROCESS)
+        if row.case.suite == "fitcheck" and process is not None:
+            assert row.bounds is not None
+            low, high = row.bounds
+            # What stands in the rows is rounded to the mebibyte.
+            outside += [] if low - MIB <= process.measured <= high + MIB else [row.case.id]
+    assert outside == []
+
+
 def test_single_operators_peak_to_the_byte(found: Report) -> None:
     figures = [figure for row in found.compared if row.case.operator for figure in row.figures]
     assert len(figures) == 7

@@ -8,7 +8,7 @@ import pytest
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Phase, Tag, Trace
-from memplan.domain.workload import Adapter, Checkpointing, Precision, Quantization, Workload
+from memplan.domain.workload import Adapter, Checkpointing, Framework, Precision, Quantization, Workload
 from memplan.estimate import estimate
 from tests.unit.simulator.runs import alive, at_end, at_start, peak, run, shape, workload
 
@@ -16,6 +16,9 @@ LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 WIDTH, INNER, KEYS, LAYERS, TOKENS = 128, 256, 64, 2, 32
 WEIGHTS = LAYERS * (2 * WIDTH * WIDTH + 2 * WIDTH * KEYS + 3 * WIDTH * INNER)
 MATRICES = LAYERS * len(LINEARS)
+VOCABULARY = 96
+OTHERS = 2 * WIDTH * (2 * VOCABULARY + 2 * LAYERS + 1)
+"""Bytes of embeddings, head and norms in bf16."""
 NF4 = Quantization(kind="nf4")
 
 
@@ -97,6 +100,30 @@ def test_embeddings_and_head_may_be_cast_back_and_norms_then_make_fp32_of_what_g
 def test_loading_holds_one_whole_weight_at_a_time() -> None:
     trace = run(case(prepared=False))
     assert peak(trace, Phase.LOAD, lambda tag: tag[2] == "loaded") == 2 * WIDTH * INNER
+
+
+@pytest.mark.parametrize(
+    ("release", "reserved"),
+    [
+        ("4.50", 0),
+        ("4.51", WEIGHTS + OTHERS // 2),
+        ("4.57", WEIGHTS + OTHERS // 2),
+        ("5.0", WEIGHTS // 2 + OTHERS),
+    ],
+)
+def test_what_is_taken_before_loading_depends_on_the_release(release: str, reserved: int) -> None:
+    trace = run(case(framework=Framework(transformers=release)))
+    assert sum(tag[3][0] for tag in trace.tags if tag[2] == "warmup") == reserved
+
+
+def test_since_release_5_reading_ahead_may_leave_more_cached() -> None:
+    old, new = (
+        [gap for gap in estimate(case(framework=Framework(transformers=release))).device.gaps if gap.high]
+        for release in ("4.57", "5.0")
+    )
+    assert [gap.reason.split()[1] for gap in new if gap.cached] == ["reading"]
+    assert [gap for gap in old if gap.cached] == []
+    assert sum(gap.high for gap in new) == 3 * 2 * VOCABULARY * WIDTH
 
 
 def test_a_quantized_model_is_loaded_in_the_order_of_its_checkpoint() -> None:
