@@ -38,8 +38,11 @@ class ExpandableAllocator(Allocator):
 
     def _fitting(self, pool: list[int], size: int) -> int:
         """The best fit, where a block that can grow counts with all it can grow to."""
-        place = super()._fitting(pool, size)
-        while place + 1 < len(pool) and self._extent(pool[place + 1]) < self._extent(pool[place]):
+        place = bisect_left(pool, size << ADDRESS_BITS)
+        # Only a block that can grow may count more than a larger one.
+        while place + 1 < len(pool) and (extent := self._extent(pool[place])) > pool[place] >> ADDRESS_BITS:
+            if self._extent(pool[place + 1]) >= extent:
+                break
             place += 1
         return place
 

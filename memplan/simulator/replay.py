@@ -48,6 +48,10 @@ class Replay:
     failure: Failure | None = None
 
 
+State = tuple[dict[int, int], set[int], dict[int, int]]
+"""Sizes of all blocks, which of them are free, and where those of the trace lie."""
+
+
 class _Run:
     """A replay under way: where every block of the trace lies."""
 
@@ -103,6 +107,13 @@ class _Run:
                 tag=self.trace.tags[block],
             )
 
+    def state(self) -> State | None:
+        """What the next cycle depends on; None if it counts what happened before."""
+        allocator = self.allocator
+        if allocator.collector is not None or allocator.retries:
+            return None
+        return dict(allocator.sizes), set(allocator.free), dict(self.addresses)
+
     def carry_over(self, cycle: int) -> None:
         """Let blocks the last cycle leaves behind play the part of those it found and freed.
 
@@ -144,9 +155,15 @@ def replay(
     cycle = trace.cycles[-1] if trace.cycles else len(trace.events)
     again = [stretch for stretch in stretches if stretch[0] >= cycle]
     going = run.through(stretches, set())
+    before: State | None = None
     for _ in range(steps - len(trace.cycles) if trace.cycles else 0):
         if going:
             run.carry_over(cycle)
+            state = run.state()
+            if state is not None and state == before:
+                # The cycle left everything as it found it: so will all others.
+                break
+            before = state
             going = run.through(again, trace.once)
     peak = max(run.phases.values(), key=lambda found: found.allocated, default=Peak())
     return Replay(
