@@ -205,6 +205,10 @@ class Framework:
     code: str = "transformers"
     litgpt: str = "0.5.13"
 
+    def torch_before(self, major: int, minor: int) -> bool:
+        """Whether the PyTorch release is older than ``major.minor``; unreadable versions are new."""
+        return _older(self.torch, (major, minor))
+
     def transformers_before(self, major: int, minor: int) -> bool:
         """Whether the transformers release is older than ``major.minor``; unreadable versions are new."""
         return _older(self.transformers, (major, minor))

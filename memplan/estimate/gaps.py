@@ -8,11 +8,11 @@ from memplan.domain.architecture import Architecture
 from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Component, Gap
 from memplan.domain.target import Target
-from memplan.domain.workload import Attention, Workload
+from memplan.domain.workload import Workload
+from memplan.estimate.kernel_gaps import kernel_gaps
 from memplan.estimate.mixture_gaps import mixture_gaps
 from memplan.estimate.world_gaps import world_gaps
 from memplan.simulator.fused_loss import FUSED
-from memplan.simulator.kernels import in_use
 from memplan.simulator.optimizer import SIMULATED
 
 READERS = 4
@@ -51,7 +51,7 @@ def gaps(workload: Workload, target: Target | None, parts: Sequence[Component]) 
     yield from mixture_gaps(workload, shape, sizes)
     if target is not None:
         yield from _dtype(workload, target)
-        yield from _kernel(workload, shape, target)
+        yield from kernel_gaps(workload, shape, target)
 
 
 def _family(shape: Architecture, sizes: dict[str, int]) -> Iterator[Gap]:
@@ -166,16 +166,3 @@ def _dtype(workload: Workload, target: Target) -> Iterator[Gap]:
             yield Gap(
                 reason=f"{target.name} has no {dtype} arithmetic: train in fp16 there, or choose a newer GPU"
             )
-
-
-def _kernel(workload: Workload, shape: Architecture, target: Target) -> Iterator[Gap]:
-    """Said, though it is modelled: a fallback that costs gigabytes should surprise nobody."""
-    if workload.attention is not Attention.SDPA:
-        return
-    kernels = in_use(shape, workload, target.compute_capability)
-    if Attention.MATH in kernels:
-        reason = f"on {target.name} sdpa falls back to the math kernel, which keeps all attention scores"
-        yield Gap(reason=reason)
-    if Attention.EAGER in kernels:
-        reason = f"{shape.model_type} has no sdpa: eager attention runs, which keeps all attention scores"
-        yield Gap(reason=reason)

@@ -59,7 +59,7 @@ def vision_of(read: Config) -> Vision:
 
 
 class Tower:
-    """The parameters of a tower. Adapters wrap the linear layers of its blocks, not those of its head."""
+    """The parameters of a tower. Adapters wrap the linear layers of its blocks and of its head."""
 
     __slots__ = ("blocks", "vision")
 
@@ -73,7 +73,7 @@ class Tower:
         self.blocks = [self._block(store) for _ in range(vision.blocks)]
         self._norm(store, "vision_tower.post_layernorm")
         if vision.head:
-            self._head(store)
+            self.blocks.append(self._head(store))
 
     def adapt(self, adapter: Adapter, adapters: Store) -> None:
         """Give adapters to the layers whose name is a target."""
@@ -92,16 +92,19 @@ class Tower:
         linears["fc2"] = Linear(store, f"{name}.mlp.fc2", inner, hidden, bias=True)
         return linears
 
-    def _head(self, store: Store) -> None:
+    def _head(self, store: Store) -> dict[str, Projection]:
         hidden, inner = self.vision.hidden, self.vision.inner
         name = "vision_tower.head"
         store.parameter(f"{name}.probe", (1, 1, hidden))
         store.parameter(f"{name}.attention.in_proj_weight", (3 * hidden, hidden))
         store.parameter(f"{name}.attention.in_proj_bias", (3 * hidden,))
-        Linear(store, f"{name}.attention.out_proj", hidden, hidden, bias=True)
+        projected = Linear(store, f"{name}.attention.out_proj", hidden, hidden, bias=True)
         self._norm(store, f"{name}.layernorm")
-        Linear(store, f"{name}.mlp.fc1", hidden, inner, bias=True)
-        Linear(store, f"{name}.mlp.fc2", inner, hidden, bias=True)
+        return {
+            "out_proj": projected,
+            "fc1": Linear(store, f"{name}.mlp.fc1", hidden, inner, bias=True),
+            "fc2": Linear(store, f"{name}.mlp.fc2", inner, hidden, bias=True),
+        }
 
     def _norm(self, store: Store, name: str) -> None:
         store.parameter(f"{name}.weight", (self.vision.hidden,))

@@ -15,6 +15,9 @@ from memplan.simulator.ops import finish
 from memplan.simulator.tensor import Tensor
 
 
+_FLASH_ROWS = 8
+
+
 def repeat_kv(x: Tensor, groups: int) -> Tensor:
     """Each key/value head repeated for its group of query heads: a copy unless groups are single heads."""
     if groups == 1:
@@ -109,8 +112,7 @@ def sdpa(
 ) -> Tensor:
     """``sdpa_attention_forward`` of transformers with the kernel already chosen. Returns (B, S, H, D).
 
-    FlashAttention wants heads of one width: narrower values are padded, and the result is cut
-    (``flash_attention_forward``). The fused kernels drop out within; only the unfused one keeps a mask of
+    The fused kernels drop out within; only the unfused one keeps a mask of
     what it dropped. ``Attention.SDPA`` stands for the kernel PyTorch takes for this very call. With
     ``broadcast`` one key head stands for all without a word: products broadcast it, in the unfused kernel.
     """
@@ -138,16 +140,26 @@ def sdpa(
     if kind is Attention.EFFICIENT and length == 1 and groups > 1:
         return _packed(query, key, value, mask, groups)
     if kind is Attention.EFFICIENT:
-        key, value = repeat_kv(key, groups), repeat_kv(value, groups)
+        # PyTorch expands one head for all; more than one is counted as repeated.
+        repeat = spread if broadcast else repeat_kv
+        count = query.shape[1] if broadcast else groups
+        key, value = repeat(key, count), repeat(value, count)
         result = fused.efficient(query, key, value, mask)
     else:
-        width = value.shape[3]
-        result = fused.flash(query, key, shapes.pad_last(value, query.shape[3]))
-        if width < query.shape[3]:
-            result = shapes.narrow_last(result, width)
+        result = _flash(query, key, value)
     # Copies that autocast made are gone once the kernel has run.
     del query, key, value
     return shapes.contiguous(shapes.transpose(result, 1, 2))
+
+
+def _flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """FlashAttention on heads of one width, a multiple of 8; what was padded is cut off the result.
+
+    ``pad_last_dim`` and ``post_process_flash_output`` in aten/src/ATen/native/transformers/attention.cpp.
+    """
+    width, read = value.shape[3], -(-query.shape[3] // _FLASH_ROWS) * _FLASH_ROWS
+    result = fused.flash(*(shapes.pad_last(x, read) for x in (query, key, value)))
+    return shapes.narrow_last(result, width) if width < read else result
 
 
 def _packed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, groups: int) -> Tensor:

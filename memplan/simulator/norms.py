@@ -5,11 +5,15 @@ The root-mean-square norm that Llama-like models write out in small ops is in ``
 
 from __future__ import annotations
 
+from math import prod
+
 from memplan.domain.dtype import Dtype
 from memplan.simulator import layout, ops
 from memplan.simulator.autograd import Gradients, Node, begin
 from memplan.simulator.blocks import Store
 from memplan.simulator.tensor import Tensor
+
+_MANY_ROWS, _COLUMNS, _BLOCKS, _MULTIPROCESSORS = 64 * 1024, 32, 32 * 1024, 108
 
 
 def _layer_norm(node: Node, _: Tensor) -> Gradients:
@@ -25,7 +29,27 @@ def _layer_norm(node: Node, _: Tensor) -> Gradients:
         assert weight is not None
         made = edge is not None
         results.append(tape.empty(weight.shape, weight.dtype, "layer_norm_backward") if made else None)
+    _sum_in_parts(results, prod(x.shape[:-1]))
     return tuple(results)
+
+
+def _sum_in_parts(results: list[Tensor | None], rows: int) -> None:
+    """Gradients of narrow weights over many rows: sums of parts first, then the sum of those in new tensors.
+
+    A part is 32 rows or as many more as keep the grid within 32,768 blocks of 32 columns
+    (``LaunchGammaBetaBackwardCUDAKernel`` in layer_norm_kernel.cu). Counted for a GPU of 108 multiprocessors,
+    an A100; smaller ones do so for narrower weights only.
+    """
+    _, *places = range(len(results))
+    made = [results[place] for place in places]
+    width = next((found.shape[0] for found in made if found is not None), 0)
+    if rows <= _MANY_ROWS or not 0 < width // _COLUMNS < _MULTIPROCESSORS // 2:
+        return
+    count = min(_BLOCKS // -(-width // _COLUMNS), -(-rows // _COLUMNS))
+    parts = [found and found.tape.empty((count, width), found.dtype, "partial_sums") for found in made]
+    for place, found in zip(places, made, strict=True):
+        results[place] = found and ops.like(found, "sum")
+    del parts
 
 
 def layer_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:

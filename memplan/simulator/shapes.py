@@ -142,13 +142,16 @@ def cat_last(a: Tensor, b: Tensor) -> Tensor:
 
 
 def pad_last(x: Tensor, width: int) -> Tensor:
-    """``F.pad(x, [0, width - x.shape[-1]])``: a copy unless ``x`` is as wide; backward hands out a view."""
+    """``F.pad(x, [0, width - x.shape[-1]])``: a copy unless ``x`` is as wide, and so is its gradient.
+
+    Padding by less than nothing clones the rest (``constant_pad_nd`` in aten/src/ATen/native/PadNd.cpp).
+    """
     source = x.shape
     if source[-1] == width:
         return x
 
     def run(_: Node, gradient: Tensor) -> Gradients:
-        return (gradient.alias(source, gradient.strides),)
+        return (gradient.tape.empty(source, gradient.dtype, "pad_backward"),)
 
     node = begin(run, x)
     return finish(node, x.tape.empty((*source[:-1], width), x.dtype, "pad"))

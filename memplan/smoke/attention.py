@@ -9,19 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional
 
-from memplan.domain.workload import Attention
+from memplan.domain.workload import Attention, Framework
+from memplan.simulator.kernels import Heads
+from memplan.smoke.cuda import DTYPES
 
 aten = torch.ops.aten
 
 
+class Gpu(NamedTuple):
+    """What decides besides the arguments: compute capability and libraries."""
+
+    capability: tuple[int, int]
+    framework: Framework
+
+
 def attend(
     kind: Attention,
-    capability: tuple[int, int],
+    gpu: Gpu,
     in_place: Callable[[], AbstractContextManager[None]],
     query: Any,
     key: Any,
@@ -38,16 +47,16 @@ def attend(
     """
     # Compilers evaluate the arguments of a call from the last to the first.
     attn_mask, value, key, query = (_cast(x) for x in (attn_mask, value, key, query))
-    grouped = query.shape[1] != key.shape[1]
     if kind is Attention.SDPA:
-        kind = _choose(capability, query, value, attn_mask, grouped=grouped)
+        kind = _choose(gpu, query, key, value, attn_mask, dropout=dropout_p, told=enable_gqa)
     with torch.autocast("cpu", enabled=False):
         mask = _additive(attn_mask, query.dtype)
         if kind is Attention.FLASH_ATTENTION_2:
             return _flash(query, key, value, dropout_p, is_causal, scale)
         if kind is Attention.EFFICIENT:
-            # The kernel has no groups; who asks for it by name repeats the heads, as for a mask.
-            key, value = (_repeated(x, query.shape[1]) for x in (key, value))
+            # Groups are repeated, as for a mask; one head that stands for all without a word is expanded.
+            spread = _repeated if enable_gqa else _expanded
+            key, value = (spread(x, query.shape[1]) for x in (key, value))
             bias = None if mask is None else _aligned(mask).expand(*query.shape[:3], key.shape[2])
             return aten._scaled_dot_product_efficient_attention(
                 query, key, value, bias, _needs_gradient(query, key, value), dropout_p, is_causal, scale=scale
@@ -58,17 +67,20 @@ def attend(
             )[0]
 
 
-def _choose(capability: tuple[int, int], query: Any, value: Any, mask: Any, *, grouped: bool) -> Attention:
-    """Flash, else efficient, else math (``use_flash_attention``, ``use_mem_efficient_attention``)."""
-    width = query.shape[-1]
-    half = query.dtype in (torch.float16, torch.bfloat16)
-    same = width == value.shape[-1]
-    if half and capability >= (8, 0) and mask is None and same and width <= 256:
-        return Attention.FLASH_ATTENTION_2
-    readable = query.dtype is not torch.bfloat16 or capability >= (8, 0)
-    if readable and capability >= (5, 0) and not grouped:
-        return Attention.EFFICIENT
-    return Attention.MATH
+def _choose(
+    gpu: Gpu, query: Any, key: Any, value: Any, mask: Any, *, dropout: float, told: bool
+) -> Attention:
+    """The kernel that PyTorch takes for these arguments."""
+    heads = Heads(
+        width=query.shape[-1],
+        value_width=value.shape[-1],
+        grouped=query.shape[1] != key.shape[1],
+        told=told or key.shape[1] == 1,
+        masked=mask is not None,
+        dropout=dropout > 0,
+        dtype=DTYPES[query.dtype],
+    )
+    return heads.kernel(gpu.capability, gpu.framework, trains=_needs_gradient(query, key, value))
 
 
 def _flash(query: Any, key: Any, value: Any, dropout: float, causal: bool, scale: float | None) -> Any:
@@ -89,6 +101,10 @@ def _repeated(x: Any, heads: int) -> Any:
         return x
     expanded = x[:, :, None].expand(batch, groups, heads // groups, length, width)
     return expanded.reshape(batch, heads, length, width)
+
+
+def _expanded(x: Any, heads: int) -> Any:
+    return x.expand(-1, heads, -1, -1) if x.shape[1] == 1 else _repeated(x, heads)
 
 
 def _cast(x: Any) -> Any:

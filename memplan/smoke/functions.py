@@ -14,7 +14,7 @@ from unittest.mock import patch
 import torch
 from torch.nn import functional
 
-from memplan.domain.workload import Attention
+from memplan.domain.workload import Attention, Framework
 from memplan.smoke import attention
 from memplan.smoke.recorder import Recorder
 
@@ -22,9 +22,11 @@ aten = torch.ops.aten
 
 
 @contextmanager
-def cuda_functions(kind: Attention, recorder: Recorder) -> Iterator[None]:
+def cuda_functions(kind: Attention, framework: Framework, recorder: Recorder) -> Iterator[None]:
     """Attention, ``softmax`` of float16 into float32, and ``dropout`` are CUDA's until the block ends."""
-    attend = partial(attention.attend, kind, recorder.capability, recorder.adding_in_place)
+    attend = partial(
+        attention.attend, kind, attention.Gpu(recorder.capability, framework), recorder.adding_in_place
+    )
     with ExitStack() as stack:
         stack.enter_context(patch.object(functional, "scaled_dot_product_attention", attend))
         stack.enter_context(patch.object(functional, "dropout", partial(_dropout, functional.dropout)))

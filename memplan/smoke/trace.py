@@ -80,7 +80,7 @@ def _cuda(recorder: Recorder, workload: Workload) -> Iterator[None]:
     """Every rule by which a GPU does otherwise than a CPU."""
     with ExitStack() as stack:
         stack.enter_context(cuda_lists())
-        stack.enter_context(cuda_functions(workload.attention, recorder))
+        stack.enter_context(cuda_functions(workload.attention, workload.framework, recorder))
         yield
 
 

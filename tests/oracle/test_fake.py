@@ -79,13 +79,9 @@ OTHER_ORDER = {
 }
 """Models whose peaks are equal though some events come in another order in one setting or other, and why."""
 
-LARGER = {"gemma3 with a vision tower": "adapters named for the language model also adapt the vision tower"}
-"""Models with LoRA that hold more than is simulated, and why."""
-
 
 def settings(name: str) -> list[tuple[bool, str, Attention, int]]:
-    chosen = list(MATRIX if name in WHOLE else PAIRS)
-    return [setting for setting in chosen if not (setting[0] and name in LARGER)]
+    return list(MATRIX if name in WHOLE else PAIRS)
 
 
 CASES = {

@@ -11,6 +11,7 @@ from tests.unit.simulator.runs import model_of, run, shape, workload
 
 FLASH, EFFICIENT, MATH = Attention.FLASH_ATTENTION_2, Attention.EFFICIENT, Attention.MATH
 TURING, AMPERE, ADA, HOPPER, PASCAL, KEPLER = (7, 5), (8, 0), (8, 9), (9, 0), (6, 1), (3, 7)
+BLACKWELL = (12, 0)
 
 
 def case(dtype: Dtype, heads: int, mask: bool, **changes: Any) -> Workload:
@@ -30,10 +31,10 @@ def case(dtype: Dtype, heads: int, mask: bool, **changes: Any) -> Workload:
         (AMPERE, Dtype.FP32, 4, False, EFFICIENT),
         (AMPERE, Dtype.FP32, 4, True, EFFICIENT),
         (AMPERE, Dtype.FP32, 2, True, EFFICIENT),
-        (AMPERE, Dtype.FP32, 2, False, MATH),
+        (AMPERE, Dtype.FP32, 2, False, EFFICIENT),
         (TURING, Dtype.FP16, 4, False, EFFICIENT),
         (TURING, Dtype.FP16, 2, True, EFFICIENT),
-        (TURING, Dtype.FP16, 2, False, MATH),
+        (TURING, Dtype.FP16, 2, False, EFFICIENT),
         (TURING, Dtype.BF16, 4, False, MATH),
         (TURING, Dtype.FP32, 4, False, EFFICIENT),
         (PASCAL, Dtype.FP16, 4, False, EFFICIENT),
@@ -45,6 +46,58 @@ def test_sdpa_takes_the_kernel_that_capability_dtype_mask_and_grouping_allow(
 ) -> None:
     found = case(dtype, key_heads, mask)
     assert choose(model_of(found), found, capability) is kernel
+
+
+@pytest.mark.parametrize(("torch", "kernel"), [("2.13", MATH), ("2.14", EFFICIENT)])
+def test_the_efficient_kernel_groups_heads_since_a_release(torch: str, kernel: Attention) -> None:
+    found = case(Dtype.FP16, 2, False).changed("framework.torch", torch)
+    assert choose(model_of(found), found, TURING) is kernel
+
+
+@pytest.mark.parametrize(
+    ("capability", "width", "dropout", "kernel"),
+    [
+        (AMPERE, 224, 0.0, FLASH),
+        (ADA, 192, 0.0, FLASH),
+        (ADA, 200, 0.0, EFFICIENT),
+        (ADA, 256, 0.0, FLASH),
+        (ADA, 256, 0.1, EFFICIENT),
+        (BLACKWELL, 224, 0.0, EFFICIENT),
+        (AMPERE, 20, 0.0, FLASH),
+    ],
+)
+def test_smaller_cards_do_not_train_all_wide_heads_with_flash(
+    capability: tuple[int, int], width: int, dropout: float, kernel: Attention
+) -> None:
+    found = case(Dtype.BF16, 4, False, head_dim=width, attention_dropout=dropout)
+    assert choose(model_of(found), found, capability) is kernel
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype", "width", "kernel"),
+    [
+        (AMPERE, Dtype.BF16, 20, MATH),
+        (AMPERE, Dtype.FP32, 20, EFFICIENT),
+        (AMPERE, Dtype.FP32, 22, MATH),
+        (TURING, Dtype.FP16, 20, MATH),
+        (TURING, Dtype.FP32, 22, EFFICIENT),
+        (PASCAL, Dtype.FP16, 22, EFFICIENT),
+    ],
+)
+def test_the_efficient_kernel_wants_rows_of_16_bytes_where_tensor_cores_work(
+    capability: tuple[int, int], dtype: Dtype, width: int, kernel: Attention
+) -> None:
+    found = case(dtype, 4, True, head_dim=width)
+    assert choose(model_of(found), found, capability) is kernel
+
+
+def test_flash_pads_heads_to_a_multiple_of_8_and_cuts_the_result() -> None:
+    found = case(Dtype.BF16, 4, False, head_dim=20)
+    trace = run(found.changed("attention", FLASH), AMPERE)
+    made = [tag for tag in trace.tags if len(tag[3]) == 4]
+    assert {tag[3][-1] for tag in made if tag[2] == "pad"} == {24}
+    assert {tag[3][-1] for tag in made if tag[2] == "pad_backward"} == {20}
+    assert {tag[3][-1] for tag in made if tag[2] == "flash_attention"} == {24}
 
 
 def test_heads_wider_than_256_leave_flash() -> None:
