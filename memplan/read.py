@@ -130,7 +130,7 @@ def _read(
     document = _document(locate(path), intake)
     reading = _understand(document, chosen, intake)
     reading = replace(reading, path=path, sources=dict(intake.sources))
-    return _overridden(reading, overrides) if overrides else reading
+    return _counted(_overridden(reading, overrides) if overrides else reading)
 
 
 def _understand(document: Document, chosen: Dialect | None, intake: Intake) -> Reading:
@@ -181,6 +181,15 @@ def _overridden(reading: Reading, overrides: tuple[str, ...]) -> Reading:
         workload = workload.changed(field, value)
         origins[field] = Origin(how="written", note=f"given by --set {override}")
     return replace(reading, workload=workload, origins=origins, overrides=overrides)
+
+
+def _counted(reading: Reading) -> Reading:
+    """A warning where states are spread over GPUs and nothing says over how many."""
+    world, origin = reading.workload.world, reading.origins.get("world.data_parallel")
+    if world.sharding == "none" or (origin is not None and origin.how == "written"):
+        return reading
+    warning = f"{world.sharding}: nothing says over how many GPUs; counted as 1, give --gpus N"
+    return replace(reading, warnings=(*reading.warnings, warning))
 
 
 def _override(workload: Workload, override: str) -> tuple[str, object]:

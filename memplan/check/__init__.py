@@ -12,7 +12,7 @@ MP005   error    the GPU does not have what a config asks for
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,10 +52,11 @@ class CheckReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
-    """One config to check, and what the manifest that lists it says of its target."""
+    """One config to check, what a manifest that lists it says of its target, what replaces its values."""
 
     path: Path
     listed: Listed | None = None
+    overrides: tuple[str, ...] = ()
 
 
 def check(
@@ -66,6 +67,7 @@ def check(
     baseline: str | Path | None = None,
     planner: Planner | None = None,
     estimator: Estimator | None = None,
+    overrides: Sequence[str] = (),
 ) -> CheckReport:
     """Check configs, manifests and folders that hold one.
 
@@ -76,6 +78,7 @@ def check(
         baseline: a ``memplan.check/1`` report; what it holds is known and no longer fails the gate.
         planner: proposes the fix of a config that does not fit, as ``memplan.fit.fit`` does.
         estimator: what counts the bytes; ``memplan.estimate`` when not given.
+        overrides: values that count instead of every config's own, as ``memplan.read.read`` takes them.
 
     Raises:
         MemplanError: the baseline cannot be read, or the margin makes no sense for the target.
@@ -90,7 +93,7 @@ def check(
     for path in paths:
         for job in _jobs(Path(path), findings):
             checked += 1
-            findings += _findings(job, target, margin, planner, count)
+            findings += _findings(replace(job, overrides=tuple(overrides)), target, margin, planner, count)
     shown = findings if known is None else known.demoted(findings)
     return CheckReport(findings=tuple(shown), checked=checked)
 
@@ -116,7 +119,7 @@ def _findings(
     from memplan.read import read
 
     try:
-        reading = read(job.path)
+        reading = read(job.path, overrides=job.overrides)
         where = target or _target(reading, job.listed)
         if where is None:
             return [*reading.findings, _no_target(reading)]

@@ -10,7 +10,7 @@ import typer
 
 from memplan.cli.application import application
 from memplan.cli.coercion import PlainCommand
-from memplan.cli.options import GpuName, Margin
+from memplan.cli.options import GpuCount, GpuName, Margin, overridden
 from memplan.cli.output import emit, emit_report
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ Baseline = Annotated[
 def check(
     paths: Paths = None,
     gpu: GpuName = None,
+    gpus: GpuCount = None,
     margin: Margin = None,
     baseline: Baseline = None,
     form: Annotated[Format, typer.Option("--format", help="How to print the findings.")] = Format.TERMINAL,
@@ -68,7 +69,12 @@ def check(
     from memplan.fit import fit
 
     report = gate(
-        paths or ["."], target=target.chosen(gpu, None), margin=margin, baseline=baseline, planner=fit
+        paths or ["."],
+        target=target.chosen(gpu, None),
+        margin=margin,
+        baseline=baseline,
+        planner=fit,
+        overrides=overridden(None, gpus),
     )
     _print(report, form)
     raise typer.Exit(report.exit_code)

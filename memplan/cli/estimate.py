@@ -6,7 +6,17 @@ import typer
 
 from memplan.cli.application import application
 from memplan.cli.coercion import PlainCommand
-from memplan.cli.options import ConfigPath, DialectName, Format, FormatOption, GpuName, Overrides, Ram
+from memplan.cli.options import (
+    ConfigPath,
+    DialectName,
+    Format,
+    FormatOption,
+    GpuCount,
+    GpuName,
+    Overrides,
+    Ram,
+    overridden,
+)
 from memplan.cli.output import emit, emit_report, exit_code
 
 app = application()
@@ -17,6 +27,7 @@ Examples:
   memplan estimate train.yml --gpu rtx3090
   memplan estimate train.yml --gpu 24GiB --set sequence.length=8192
   memplan estimate ./model-dir --gpu auto --format json
+  memplan estimate fsdp.yml --gpu h100-sxm --gpus 8
 \b
 Exit codes: 0 fits, or no target is known; 1 does not fit; 2 bad input; 3 undecided.
 """
@@ -26,6 +37,7 @@ Exit codes: 0 fits, or no target is known; 1 does not fit; 2 bad input; 3 undeci
 def estimate(
     path: ConfigPath,
     gpu: GpuName = None,
+    gpus: GpuCount = None,
     ram: Ram = None,
     overrides: Overrides = None,
     dialect: DialectName = None,
@@ -36,7 +48,7 @@ def estimate(
     from memplan.estimate import estimate as simulate
     from memplan.read import read
 
-    reading = read(path, dialect=dialect, overrides=overrides or ())
+    reading = read(path, dialect=dialect, overrides=overridden(overrides, gpus))
     found = simulate(reading.workload, target.of_reading(reading, gpu, ram))
     if form is Format.JSON:
         from memplan.reporters import json

@@ -8,7 +8,16 @@ import typer
 
 from memplan.cli.application import application
 from memplan.cli.coercion import PlainCommand
-from memplan.cli.options import ConfigPath, DialectName, Format, FormatOption, GpuName, Overrides
+from memplan.cli.options import (
+    ConfigPath,
+    DialectName,
+    Format,
+    FormatOption,
+    GpuCount,
+    GpuName,
+    Overrides,
+    overridden,
+)
 from memplan.cli.output import emit, emit_report
 
 if TYPE_CHECKING:
@@ -33,6 +42,7 @@ def explain(
     path: ConfigPath,
     component: ComponentName = None,
     gpu: GpuName = None,
+    gpus: GpuCount = None,
     overrides: Overrides = None,
     dialect: DialectName = None,
     form: FormatOption = Format.TERMINAL,
@@ -47,7 +57,7 @@ def explain(
     from memplan.estimate.story import story
     from memplan.read import read
 
-    reading = read(path, dialect=dialect, overrides=overrides or ())
+    reading = read(path, dialect=dialect, overrides=overridden(overrides, gpus))
     on = target.of_reading(reading, gpu)
     found = simulate(reading.workload, on)
     name = None if component is None else _known(found, component)

@@ -16,6 +16,7 @@ from memplan.cli.options import (
     DialectName,
     Format,
     FormatOption,
+    GpuCount,
     GpuName,
     Keep,
     Margin,
@@ -23,6 +24,7 @@ from memplan.cli.options import (
     ProfileName,
     Ram,
     harm,
+    overridden,
 )
 from memplan.cli.output import emit_plan, plan_exit_code
 
@@ -47,6 +49,7 @@ Exit codes: 0 a plan that fits; 1 nothing allowed makes it fit; 2 bad input; 3 u
 def fit(
     path: ConfigPath,
     gpu: GpuName = None,
+    gpus: GpuCount = None,
     ram: Ram = None,
     profile: ProfileName = None,
     margin: Margin = None,
@@ -65,7 +68,7 @@ def fit(
     from memplan.fit import fit as search
     from memplan.read import read
 
-    reading = read(path, dialect=dialect, overrides=overrides or ())
+    reading = read(path, dialect=dialect, overrides=overridden(overrides, gpus))
     where = target.required(reading, gpu, ram)
     plan = search(reading, where, profile=profile, margin=margin, allow=harm(allow), keep=keep or ())
     if out is not None and plan.feasible:

@@ -47,6 +47,15 @@ Overrides = Annotated[
         help="Plan with another value than the file's, such as batch.micro=2. Repeatable.",
     ),
 ]
+GpuCount = Annotated[
+    int | None,
+    typer.Option(
+        "--gpus",
+        metavar="N",
+        min=1,
+        help="Data-parallel GPUs; figures are those of one. Default: what the config says, else 1.",
+    ),
+]
 DialectName = Annotated[
     str | None,
     typer.Option(
@@ -91,6 +100,12 @@ AllowHarm = Annotated[
         " another experiment (behaviour).",
     ),
 ]
+
+
+def overridden(overrides: list[str] | None, gpus: int | None) -> list[str]:
+    """What replaces the config's values: ``--gpus`` is the world's size."""
+    world = [] if gpus is None else [f"world.data_parallel={gpus}"]
+    return [*(overrides or ()), *world]
 
 
 def harm(allowed: AllowedHarm) -> Harm:

@@ -260,6 +260,12 @@ class Workload:
     causal_mask: bool = False
     unmodelled: tuple[Unmodelled, ...] = ()
 
+    @property
+    def compute(self) -> Dtype:
+        """The element type most products are made in: autocast's, FSDP2's policy's, or the parameters'."""
+        gathered = self.world.param_dtype if self.world.data_parallel > 1 else None
+        return self.precision.autocast or gathered or self.precision.params
+
     def at(self, path: str) -> Any:
         """The value at a native path such as ``batch.micro``; ``AttributeError`` if there is none."""
         found: Any = self

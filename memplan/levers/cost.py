@@ -174,7 +174,7 @@ def _gradient_dtype(workload: Workload) -> Dtype:
 def _compute_dtype(workload: Workload) -> Dtype:
     if workload.quantization is not None:
         return workload.quantization.compute
-    return workload.precision.autocast or workload.precision.params
+    return workload.compute
 
 
 def _rates(workload: Workload, target: Target | None) -> tuple[float, float]:

@@ -61,7 +61,7 @@ def choose(
         told=not shape.broadcast or shape.num_key_value_heads == 1,
         masked=masked,
         dropout=shape.dropout.attention > 0,
-        dtype=workload.precision.autocast or workload.precision.params,
+        dtype=workload.compute,
     ).kernel(capability, workload.framework, trains=True)
 
 

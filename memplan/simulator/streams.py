@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from memplan.domain.allocator import AllocatorOptions
 from memplan.simulator.allocator import ADDRESS_BITS, UNLIMITED, Allocator, ExhaustedError
+from memplan.simulator.collector import Collector
 
 LOW = (1 << ADDRESS_BITS) - 1
 """Sizes and addresses; their stream is in the bits above."""
@@ -46,6 +47,27 @@ class Streams:
     def retries(self) -> int:
         """How often cached memory was given back for an allocation."""
         return sum(pool.retries for pool in self.pools.values())
+
+    @property
+    def collector(self) -> Collector | None:
+        """One of the streams' collectors of unused segments, if they have any."""
+        return next((pool.collector for pool in self.pools.values()), None)
+
+    @property
+    def sizes(self) -> dict[int, int]:
+        """The size of every block."""
+        return {
+            stream << ADDRESS_BITS | address: size
+            for stream, pool in self.pools.items()
+            for address, size in pool.sizes.items()
+        }
+
+    @property
+    def free(self) -> set[int]:
+        """The blocks that are not in use."""
+        return {
+            stream << ADDRESS_BITS | address for stream, pool in self.pools.items() for address in pool.free
+        }
 
     def allocate(self, size: int) -> int:
         """Take a block on its stream; returns its address.

@@ -23,11 +23,6 @@ def world(keys: Keys, folder: Path, intake: Intake) -> World:
     keys.origins.setdefault("world.sharding", Origin(how="default", note="axolotl's default: not sharded"))
     size = keys.whole("dp_shard_size")
     keys.note("world.data_parallel", "dp_shard_size", "counted as one GPU: the file does not say")
-    if sharding != "none" and size is None:
-        keys.warnings.append(
-            f"{sharding}: the file does not say over how many GPUs; counted as 1, "
-            "give --set world.data_parallel=N"
-        )
     return World(data_parallel=size or 1, sharding=sharding)
 
 

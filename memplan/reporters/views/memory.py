@@ -18,10 +18,12 @@ def headline(subject: str, estimate: Estimate) -> Heading:
     """One line: what, where, and whether it fits with how much to spare."""
     target, verdict = estimate.target, estimate.verdict
     total = size(estimate.device.process)
+    count = estimate.workload.world.data_parallel
+    each = f" on each of {count} GPUs" if count > 1 else ""
     if target is None or verdict is None:
-        return Heading(f"{subject} needs {total} of GPU memory")
+        return Heading(f"{subject} needs {total} of GPU memory{each}")
     room = headroom(estimate)
-    return Heading(f"{subject} on {target.name}: {VERDICTS[verdict]} ({total}, {room})", TONES[verdict])
+    return Heading(f"{subject} on {target.name}: {VERDICTS[verdict]} ({total}{each}, {room})", TONES[verdict])
 
 
 def headroom(estimate: Estimate) -> str:
