@@ -130,5 +130,6 @@ class Estimate:
     disk_parts: tuple[Component, ...] = ()
 
     def component(self, name: str) -> Bytes:
-        """Bytes of a component at the peak; zero when it is not there."""
-        return next((part.bytes for part in self.device.components if part.name == name), Bytes(0))
+        """Bytes of a component at the GPU's peak, or at the host's; zero when it is not there."""
+        parts = (*self.device.components, *self.host.components)
+        return next((part.bytes for part in parts if part.name == name), Bytes(0))

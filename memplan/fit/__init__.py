@@ -23,6 +23,7 @@ from memplan.estimate.simulation import least_allocated
 from memplan.fit.combination import plan_levers
 from memplan.fit.ladder import plan_declared
 from memplan.fit.policy import Estimator, Floor, Policy, policy_for
+from memplan.fit.ram import within_ram
 from memplan.levers import LEVERS
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def fit(
 
     count, floor = _remembered(estimator or estimate), None if estimator else _least
     policy = policy_for(reading, target, profile=profile, margin=margin, allow=allow, keep=tuple(keep))
-    plan = _plan(reading, policy, count, floor)
+    plan = within_ram(_plan(reading, policy, count, floor), target)
     if not plan.changes:
         return replace(plan, files=dict(reading.files))
     written, advice = edits(reading, [(change.field, change.before, change.after) for change in plan.changes])
