@@ -263,7 +263,9 @@ class Workload:
     @property
     def compute(self) -> Dtype:
         """The element type most products are made in: autocast's, FSDP2's policy's, or the parameters'."""
-        gathered = self.world.param_dtype if self.world.data_parallel > 1 else None
+        world = self.world
+        sharded = world.sharding == "fsdp2" and world.data_parallel > 1
+        gathered = world.param_dtype if sharded else None
         return self.precision.autocast or gathered or self.precision.params
 
     def at(self, path: str) -> Any:
