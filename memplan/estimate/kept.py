@@ -1,17 +1,19 @@
-"""What a trace says of tensors that are saved or moved to the host: adapters, trained parameters, states."""
+"""What a trace says of tensors that are saved or go to the host: adapters, optimizer states, activations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from memplan.domain.architecture import Architecture
 from memplan.domain.trace import Phase, Tag, Trace
+from memplan.domain.workload import Workload
 from memplan.simulator.offload import RETURNED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """Adapter tensors by their tags, optimizer states in bytes each, and the shapes of what trains.
+    """Adapter tensors by their tags, and optimizer states in bytes each.
 
     ``offloaded`` are the bytes of each activation that is in host memory when forward ends: those that the
     backward pass after it, the one with most of them, brings back.
@@ -19,7 +21,6 @@ class Kept:
 
     adapters: tuple[Tag, ...]
     states: tuple[int, ...]
-    trained: tuple[tuple[int, ...], ...]
     offloaded: tuple[int, ...]
 
 
@@ -30,7 +31,6 @@ def kept(trace: Trace) -> Kept:
     return Kept(
         adapters=tuple([tag for tag in tags if tag[0] == "adapter"]),
         states=tuple([sizes[block] for block, tag in enumerate(tags) if tag[0] == "optimizer_state"]),
-        trained=tuple([tag[3] for tag in _gradients(trace)]),
         offloaded=max(
             (tuple([sizes[block] for block in blocks if tags[block][2] == RETURNED]) for blocks in backward),
             key=sum,
@@ -39,12 +39,13 @@ def kept(trace: Trace) -> Kept:
     )
 
 
-def _gradients(trace: Trace) -> Iterator[Tag]:
-    """One tag for each gradient that the first step makes: those of later ones are the same, or stay."""
-    end = trace.cycles[1] if len(trace.cycles) > 1 else len(trace.events)
-    for event in trace.events[trace.cycles[0] if trace.cycles else end : end]:
-        if event >= 0 and trace.tags[event][0] == "gradients":
-            yield trace.tags[event]
+def trained(workload: Workload, found: Kept) -> list[tuple[int, ...]]:
+    """The shape of every parameter that trains: the adapters if there are any, else the whole model."""
+    if workload.adapter is not None:
+        return [tag[3] for tag in found.adapters]
+    shape = workload.model
+    assert isinstance(shape, Architecture)
+    return [group.shape for group in shape.groups for _ in range(group.copies)]
 
 
 def _backward(trace: Trace) -> Iterator[list[int]]:

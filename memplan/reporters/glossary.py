@@ -28,6 +28,8 @@ HOST = {
     "pinned_batches": "Page-locked copies of batches, in blocks of a power of two.",
     "offloaded_activations": "Activations that wait in page-locked memory, in blocks of a power of two.",
     "paged_optimizer_states": "Optimizer states in unified memory: in RAM when the GPU has no room for them.",
+    "offloaded_optimizer": "Optimizer states, fp32 parameters and gradients that DeepSpeed keeps in RAM.",
+    "offloaded_parameters": "Parameters that DeepSpeed keeps in RAM.",
     "checkpoint_in_saving": "Copies of the weights of one file, or of one optimizer state.",
     "evaluation_logits": "Logits of evaluation batches that metrics are computed from.",
 }

@@ -27,6 +27,7 @@ from memplan.domain.workload import (
     Workload,
     World,
 )
+from memplan.domain.zero import Place, Zero
 from memplan.estimate import estimate, trace_of
 from memplan.estimate.host import host
 from memplan.estimate.host.pinned import block, pinned
@@ -219,3 +220,17 @@ def test_mapped_files_take_no_anonymous_memory_and_loaded_ones_take_their_size(t
     mapped, loaded = map(int, run.stdout.split())
     assert mapped < 8 * 2**20
     assert loaded == pytest.approx(64 * 2**20, rel=0.05)
+
+
+def test_what_deepspeed_offloads_is_in_ram() -> None:
+    world = World(data_parallel=2, sharding="zero2", zero=Zero(optimizer=Place.CPU))
+    found = estimate(workload(world=world))
+    assert of(found, "offloaded_optimizer") == 16 * SHAPE.parameters
+    assert found.host.high > found.host.peak
+
+
+def test_adapters_offload_only_their_own_states() -> None:
+    world = World(data_parallel=2, sharding="zero3", zero=Zero(optimizer=Place.CPU, parameters=Place.CPU))
+    found = estimate(workload(world=world, adapter=Adapter(rank=2)))
+    assert 0 < of(found, "offloaded_optimizer") < SHAPE.parameters
+    assert of(found, "offloaded_parameters") == 2 * SHAPE.parameters

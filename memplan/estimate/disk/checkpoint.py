@@ -9,8 +9,9 @@ from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Workload
 from memplan.estimate.disk.archive import optimizer_bytes
 from memplan.estimate.disk.safetensors import Entry, file_bytes
-from memplan.estimate.kept import Kept
+from memplan.estimate.kept import Kept, trained
 from memplan.estimate.paging import paged
+from memplan.simulator.sharding import simulated
 
 REST = 64 * 1024
 """scheduler.pt, rng_state.pth, trainer_state.json, training_args.bin and the configs (assumed: they grow with
@@ -25,8 +26,14 @@ def checkpoint_bytes(workload: Workload, found: Kept) -> int:
     """Size in bytes of one checkpoint: weights or adapters, the optimizer's state if saved, the rest."""
     total = file_bytes(weights(workload, found)) + REST
     if workload.saving.optimizer:
-        total += optimizer_bytes(states(workload, found))
+        total += optimizer_bytes(states(workload, found)) * _shards(workload)
     return total
+
+
+def _shards(workload: Workload) -> int:
+    """Processes that each save their own part of the optimizer's state."""
+    sharded = workload.world.sharding != "none" and simulated(workload)
+    return workload.world.data_parallel if sharded else 1
 
 
 def weights(workload: Workload, found: Kept) -> list[Entry]:
@@ -52,8 +59,8 @@ def _name(group: ParameterGroup, index: int) -> str:
 
 def states(workload: Workload, found: Kept) -> list[int]:
     """Bytes of each tensor in the optimizer's state dict, the paged ones and step counters included."""
-    optimizer = workload.optimizer
-    sizes = [*found.states, *paged(optimizer, found.trained)]
+    optimizer, shapes = workload.optimizer, trained(workload, found)
+    sizes = [*found.states, *paged(optimizer, shapes)]
     if optimizer.name in _COUNTED and optimizer.implementation != "fused":
-        sizes += [_STEP] * len(found.trained)
+        sizes += [_STEP] * len(shapes)
     return sizes

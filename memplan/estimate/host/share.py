@@ -38,6 +38,11 @@ def modelled(name: str, amount: int) -> Share:
     return Share(name=name, bytes=amount, basis=Basis.MODELLED, low=amount, high=amount)
 
 
+def between(name: str, amount: int, most: int) -> Share:
+    """A share that follows from the sources but for how it is rounded."""
+    return Share(name=name, bytes=amount, basis=Basis.MODELLED, low=amount, high=most)
+
+
 def assumed(name: str, amount: int, low: int, high: int) -> Share:
     """A share that is only known within bounds."""
     return Share(name=name, bytes=amount, basis=Basis.ASSUMED, low=low, high=high)
