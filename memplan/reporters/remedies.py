@@ -41,6 +41,14 @@ REMEDIES = (
         lever="checkpointing",
     ),
     Remedy(
+        setting="checkpointing={every: 1, offload: true}",
+        frees=("activations",),
+        effect="blocks' inputs wait in host memory",
+        applies=lambda workload, _: (
+            _trains(workload) and workload.checkpointing.every == 1 and not workload.checkpointing.offload
+        ),
+    ),
+    Remedy(
         setting="attention=sdpa",
         frees=("activations", "temporaries"),
         effect="no matrix of scores is kept per head",
