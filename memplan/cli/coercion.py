@@ -2,8 +2,8 @@
 
 Recent typer hands every value to a pydantic adapter, given or not. Importing pydantic and building an
 adapter per option takes about as much CPU time as reading a config and simulating a training step, and
-all that options here hold is text, paths, flags, choices and lists of text. So those are converted
-here. Where typer has no such adapters this does nothing, and typer's own conversion is used.
+all that options here hold is text, paths, flags, choices, whole numbers and lists of text. So those are
+converted here. Where typer has no such adapters this does nothing, and typer's own conversion is used.
 """
 
 from __future__ import annotations
@@ -37,23 +37,29 @@ class PlainGroup(_PlainParameters, TyperGroup):
 
 
 def _make_plain(parameter: Any) -> None:
-    kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+    descriptor = getattr(parameter, "type_descriptor", None)
+    kind = getattr(descriptor, "annotation", None)
     item = get_args(kind)[0] if get_origin(kind) is list else kind
-    if isinstance(item, type) and issubclass(item, str | Path | bool) and hasattr(parameter, _SLOT):
-        setattr(parameter, _SLOT, PlainValue(item))
+    if isinstance(item, type) and issubclass(item, str | Path | int) and hasattr(parameter, _SLOT):
+        least = getattr(getattr(descriptor, "parameter_info", None), "min", None)
+        setattr(parameter, _SLOT, PlainValue(item, least))
 
 
 class PlainValue:
-    """Converts a parameter's text to one kind of value: text, a path, a choice or a flag."""
+    """Converts a parameter's text to one kind of value: text, a path, a choice, a flag or a whole number.
 
-    def __init__(self, kind: type) -> None:
+    ``least`` is the smallest number that is taken.
+    """
+
+    def __init__(self, kind: type, least: int | None = None) -> None:
         self.kind = kind
+        self.least = least
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
         """The value of a parameter, or of each of its occurrences; None where it was not given.
 
         Raises:
-            BadParameter: the text is none of the choices.
+            BadParameter: the text is none of the choices, or no number, or one that is too small.
         """
         if value is None:
             return () if param.multiple or param.nargs == -1 else None
@@ -63,7 +69,14 @@ class PlainValue:
 
     def _one(self, value: Any, param: Any, ctx: Any) -> Any:
         try:
-            return value if isinstance(value, self.kind) else self.kind(value)
+            found = value if isinstance(value, self.kind) else self.kind(value)
         except ValueError:
-            choices = ", ".join(map(str, self.kind)) if issubclass(self.kind, StrEnum) else self.kind.__name__
-            raise typer.BadParameter(f"{value!r} is not one of {choices}", ctx=ctx, param=param) from None
+            raise typer.BadParameter(f"{value!r} is not {self._expected()}", ctx=ctx, param=param) from None
+        if self.least is not None and found < self.least:
+            raise typer.BadParameter(f"{value} is less than {self.least}", ctx=ctx, param=param)
+        return found
+
+    def _expected(self) -> str:
+        if issubclass(self.kind, StrEnum):
+            return f"one of {', '.join(map(str, self.kind))}"
+        return "a whole number" if self.kind is int else f"a {self.kind.__name__}"
