@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,14 +23,11 @@ def test_a_number_of_gpus_that_is_none_is_refused(
     assert message in capsys.readouterr().err
 
 
-def test_starting_with_a_number_of_gpus_loads_no_pydantic(capsys: pytest.CaptureFixture[str]) -> None:
-    import subprocess
-    import sys
-
+def test_starting_with_a_number_of_gpus_loads_no_pydantic() -> None:
     code = (
         "import sys; from memplan.cli import main\n"
         f"main(['estimate', {CONFIG!r}, '--gpus', '1', '--gpu', 'h100-sxm', '--format', 'json'])\n"
         "sys.stderr.write(str('pydantic' in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr.endswith("False"), capsys.readouterr()
+    assert done.stderr.endswith("False")
