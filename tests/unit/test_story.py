@@ -117,6 +117,7 @@ def test_the_input_of_silu_waits_for_its_backward_and_a_linear_layers_input_for_
 
 BEFORE: dict[str, dict[str, Any]] = {
     "checkpointing=full": {},
+    "checkpointing={every: 1, offload: true}": {"checkpointing": "full", "batch": {"micro": 16}},
     "attention=sdpa": {"attention": "eager"},
     "loss=fused_linear": {},
     "loop.outputs=dropped": {},

@@ -22,6 +22,11 @@ HIDDEN_STATES = "hidden_states"
 _STREAMS = ("disk", HIDDEN_STATES)
 _LEGACY = "legacy"
 
+_KEPT_BEFORE = (
+    "activation_offloading with an adapter: axolotl made before 2026-06-15 (#3733) and after 2025-07-24 keeps "
+    "the activations of blocks on the GPU; counted is what newer ones do"
+)
+
 
 def checkpointing(keys: Keys) -> Checkpointing:
     """Every block or none.
@@ -39,8 +44,11 @@ def checkpointing(keys: Keys) -> Checkpointing:
         raise away.fail("activation_offloading needs checkpointing", expected="gradient_checkpointing: true")
     if away is not None and away.written() == HIDDEN_STATES:
         return Checkpointing(every=1, reentrant=_reentrant(keys), offload=True)
+    if away is not None and _adapted(keys):
+        keys.warnings.append(_KEPT_BEFORE)
+        return Checkpointing()
     if away is not None:
-        return Checkpointing(every=0 if _adapted(keys) else 1)
+        return Checkpointing(every=1)
     if asked:
         return Checkpointing(every=1, reentrant=_reentrant(keys))
     return _sharded(keys)
