@@ -23,8 +23,8 @@ _STREAMS = ("disk", HIDDEN_STATES)
 _LEGACY = "legacy"
 
 _KEPT_BEFORE = (
-    "activation_offloading with an adapter: axolotl made before 2026-06-15 (#3733) and after 2025-07-24 keeps "
-    "the activations of blocks on the GPU; counted is what newer ones do"
+    "activation_offloading with an adapter: axolotl made from 2025-07-24 to 2026-06-15 (#3733) keeps the "
+    "activations of blocks on the GPU; counted is what newer ones do"
 )
 
 
