@@ -42,7 +42,7 @@ OPTIMIZERS = (
     "paged_adamw_32bit",
 )
 IMPLEMENTATIONS = ("foreach", "fused", "for_loop")
-SHARDINGS = ("none", "zero1", "zero2", "zero3", "fsdp2")
+SHARDINGS = ("none", "zero1", "zero2", "zero3", "fsdp1", "fsdp2")
 QUANTIZATIONS = ("nf4", "fp4", "int8")
 COPIED = ("embed_tokens", "lm_head")
 """Modules that PEFT may copy and train whole (``modules_to_save``)."""

@@ -54,11 +54,19 @@ def params(keys: Keys) -> Dtype:
     return Dtype.FP32
 
 
-def autocast(keys: Keys) -> Dtype | None:
-    """The dtype the Trainer autocasts the forward pass to, also when the weights have that dtype already."""
+def autocast(keys: Keys, sharding: str = "none") -> Dtype | None:
+    """The dtype the Trainer autocasts the forward pass to, also when the weights have that dtype already.
+
+    FSDP2 computes in the dtype of its policy instead, which is that of the weights (``_prepare_fsdp2`` in
+    accelerate src/accelerate/accelerator.py, ``fsdp2_prepare_model`` in axolotl
+    src/axolotl/monkeypatch/accelerate/fsdp2.py).
+    """
     wants_bf16, key = _bf16(keys)
     path, why = "precision.autocast", "the Trainer runs the forward pass under autocast"
     full = keys.get("bf16")
+    if sharding == "fsdp2":
+        keys.note(path, None, "FSDP2 computes in the dtype of the weights, without autocast")
+        return None
     if full is not None and full.written() == "full":
         keys.origins[path] = Origin(location=full.location, how="written", note="bf16: full, no autocast")
         return None
@@ -72,11 +80,17 @@ def autocast(keys: Keys) -> Dtype | None:
     return None
 
 
-def optimizer(keys: Keys) -> Optimizer:
-    """The optimizer by name; the Trainer clips gradients unless ``max_grad_norm`` is 0."""
+def optimizer(keys: Keys, sharding: str = "none") -> Optimizer:
+    """The optimizer by name; the Trainer clips gradients unless ``max_grad_norm`` is 0.
+
+    PyTorch takes FSDP2's tensors one by one unless told otherwise, and the Trainer does not tell
+    (``_default_to_fused_or_foreach`` in torch/optim/optimizer.py).
+    """
     limit = keys.get("max_grad_norm")
     keys.note("optimizer.clipping", "max_grad_norm", "the Trainer's default: gradients are clipped")
-    return replace(_named(keys), clipping=limit is None or limit.written() not in ("0", "0.0"))
+    found = replace(_named(keys), clipping=limit is None or limit.written() not in ("0", "0.0"))
+    alone = sharding == "fsdp2" and found.implementation == "foreach"
+    return replace(found, implementation="for_loop") if alone else found
 
 
 def _named(keys: Keys) -> Optimizer:

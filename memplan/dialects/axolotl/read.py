@@ -5,6 +5,7 @@ from __future__ import annotations
 from memplan.dialects import models
 from memplan.dialects.axolotl.adapters import adapter, quantization
 from memplan.dialects.axolotl.checkpointing import activation_offload, checkpointing, held_back
+from memplan.dialects.axolotl.deepspeed import under_deepspeed
 from memplan.dialects.axolotl.keys import Keys, open_keys
 from memplan.dialects.axolotl.machine import host, saving
 from memplan.dialects.axolotl.numbers import autocast, optimizer, params
@@ -69,26 +70,28 @@ def read(document: Document, intake: Intake) -> Reading:
     architecture = models.of_name(name, intake, document.path.parent)
     keys.origins["model"] = Origin(location=name.location, how="written")
     weights = params(keys)
+    spread = world(keys, document.path.parent, intake, architecture.hidden_size)
     workload = Workload(
         model=architecture,
-        precision=Precision(params=weights, autocast=autocast(keys)),
+        precision=Precision(params=weights, autocast=autocast(keys, spread.sharding)),
         batch=_batch(keys),
         evaluation=_evaluation(keys),
         sequence=_sequence(keys),
-        optimizer=optimizer(keys),
+        optimizer=optimizer(keys, spread.sharding),
         adapter=adapter(keys, architecture.linears, architecture.expert_layers),
         quantization=quantization(keys, weights),
         attention=(attention := _attention(keys)),
         checkpointing=checkpointing(keys),
         activation_offload=activation_offload(keys),
         loss=_loss(keys),
-        world=world(keys, document.path.parent, intake),
+        world=spread,
         allocator=AllocatorOptions.parse(ALLOCATOR),
         causal_mask=_packed(keys) and attention is not Attention.FLASH_ATTENTION_2,
         host=host(keys, architecture),
         saving=saving(keys),
         unmodelled=(*unmodelled(keys), *held_back(keys)),
     )
+    workload = under_deepspeed(keys, workload)
     keys.origins["task"] = Origin(how="default", note="axolotl trains")
     keys.origins["allocator"] = Origin(how="default", note=f"axolotl sets {ALLOCATOR}")
     return Reading(

@@ -175,11 +175,25 @@ WORLDS = [
     ("deepspeed: zero2.json", World(sharding="zero2")),
     ("deepspeed: deepspeed_configs/zero3_bf16.json", World(sharding="zero3")),
     ("deepspeed:\n  zero_optimization:\n    stage: 1", World(sharding="zero1")),
-    ("fsdp:\n  - full_shard\n  - auto_wrap", World(sharding="zero3")),
-    ("fsdp: shard_grad_op auto_wrap", World(sharding="zero2")),
+    ("fsdp:\n  - full_shard\n  - auto_wrap", World(sharding="fsdp1")),
+    ("fsdp: shard_grad_op auto_wrap", World(sharding="fsdp1")),
+    (
+        "fsdp_version: 2\nfsdp_config:\n  reshard_after_forward: false",
+        World(sharding="fsdp2", reshard_after_forward=False),
+    ),
     ("fsdp_version: 2\nfsdp_config:\n  reshard_after_forward: true", World(sharding="fsdp2")),
     ("fsdp_version: 2\nfsdp_config: {}\ndp_shard_size: 4", World(sharding="fsdp2", data_parallel=4)),
 ]
+
+
+def test_fsdp2_computes_without_autocast(tmp_path: Path) -> None:
+    precision = axolotl(tmp_path, "bf16: true\nfsdp_version: 2\nfsdp_config: {}").workload.precision
+    assert (precision.params, precision.autocast) == (Dtype.BF16, None)
+
+
+def test_fsdp2_takes_tensors_one_by_one(tmp_path: Path) -> None:
+    text = "optimizer: adamw_torch\nfsdp_version: 2\nfsdp_config: {}"
+    assert axolotl(tmp_path, text).workload.optimizer.implementation == "for_loop"
 
 
 @pytest.mark.parametrize(("text", "world"), WORLDS)
