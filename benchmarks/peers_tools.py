@@ -100,9 +100,15 @@ def _foreign(case: Case) -> str | None:
     )
 
 
+_VRAMCALC_MODELS = ("llama", "mistral", "qwen2", "gemma", "gemma2")
+"""The model types it says it supports."""
+
+
 def _vramcalc_obstacle(case: Case) -> str | None:
     if _foreign(case):
         return _foreign(case)
+    if case.config["model_type"] not in _VRAMCALC_MODELS:
+        return f"no {case.config['model_type']} models"
     return "no quantized weights" if case.workload.quantization else None
 
 

@@ -173,17 +173,21 @@ def _estimated(case: Case, device: DeviceMemory) -> Iterator[tuple[str, int]]:
     if {AFTER_LOAD, RESIDENT, STATES} & case.measured.keys():
         trace = trace_of(case.workload, case.target.compute_capability)
         loaded = trace.cycles[0] if trace.cycles else trace.phases[1][0]
-        before, after = (held(trace, end) for end in (loaded, len(trace.events)))
+        before, after = held(trace, loaded, len(trace.events))
         yield from ((AFTER_LOAD, before), (RESIDENT, after), (STATES, after - before))
 
 
-def held(trace: Trace, end: int) -> int:
-    """Bytes in use after the first ``end`` events, as the allocator counts them."""
+def held(trace: Trace, *ends: int) -> list[int]:
+    """Bytes in use after so many events, as the allocator counts them; ``ends`` ascend."""
     allocator = Allocator()
     addresses: dict[int, int] = {}
-    for event in trace.events[:end]:
-        if event < 0:
-            allocator.release(addresses.pop(~event))
-        else:
-            addresses[event] = allocator.allocate(trace.sizes[event])
-    return allocator.allocated
+    found, start = [], 0
+    for end in ends:
+        for event in trace.events[start:end]:
+            if event < 0:
+                allocator.release(addresses.pop(~event))
+            else:
+                addresses[event] = allocator.allocate(trace.sizes[event])
+        found.append(allocator.allocated)
+        start = end
+    return found

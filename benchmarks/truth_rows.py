@@ -20,8 +20,17 @@ from memplan.families import architecture
 
 Row = Mapping[str, Any]
 
-SUITES = ("fitcheck", "vramcalc", "fms", "hf-docs", "litgpt")
-"""Suites whose rows are whole runs that say enough."""
+NOT_COMPARED = {
+    "torchtune": "torchtune has model code of its own, which is not simulated",
+    "torchtitan": "torchtitan has model code of its own, which is not simulated",
+    "torchao-infer": "gpt-fast has model code of its own, which is not simulated",
+    "vllm": "an inference engine of its own",
+    "llamacpp": "an inference engine of its own",
+    "peft": "batches of varying length; reserved memory above a baseline is what was measured",
+    "torchao-optim": "no sequence length is declared",
+    "context": "the context in the profile of that GPU was taken from it",
+}
+"""Suites none of whose rows are compared, and why."""
 
 MODELS = {
     "mistral-7b": "mistralai/Mistral-7B-v0.1",
@@ -39,12 +48,6 @@ GPUS = {
     "A10G 24GB": "a10g",
     "V100-16GB": "v100-16g",
 }
-
-_PREFILL = ("vramcalc",)
-"""Suites whose rows of inference are one pass over a prompt of declared length."""
-
-_NOT_LITGPT = ("gemma-2-9b",)
-"""Models that are not simulated as litgpt writes them."""
 
 
 def folder() -> Path:
@@ -118,46 +121,34 @@ def _architecture(config: str) -> Architecture:
 
 
 def _obstacles(row: Row) -> Iterator[str]:
-    if row["scope"] == "op":
+    suite = row["suite"]
+    if suite in NOT_COMPARED:
+        yield NOT_COMPARED[suite]
+    elif row["scope"] == "op":
         if row["loss_impl"] == "liger":
             yield "a Triton kernel of Liger's, of an older release than the one simulated"
-        return
-    yield from _no_run(row)
-    if row["suite"] != "litgpt":
+    elif row["scope"] != "end_to_end":
+        yield "a part of a run"
+    elif row["world_size"] != 1:
+        yield "several GPUs, sharded by the first FSDP, which is not simulated"
+    elif suite != "litgpt":
         yield from _not_simulated(row)
-    elif row["model"] in _NOT_LITGPT:
-        yield "Gemma 2 is not simulated as litgpt writes it"
 
 
 def _not_simulated(row: Row) -> Iterator[str]:
-    """Runs of transformers, or of what resembles them, that no workload stands for."""
-    suite, loss = row["suite"], row["loss_impl"]
-    if suite == "torchtune":
-        yield "torchtune has model code of its own, which is not simulated yet"
-    if row["quantization"] != "none" and row["quantization"] not in truth_transformers.QUANTIZATIONS:
+    """Runs of transformers that no workload stands for."""
+    loss = row.get("loss_impl")
+    if row.get("seq_len") is None:
+        yield "the length of the prompt is not declared"
+    if row["quantization"] not in ("none", *truth_transformers.QUANTIZATIONS):
         yield f"weights in {row['quantization']} are not simulated"
-    if suite == "peft":
-        yield "batches of varying length; reserved memory above a baseline is what was measured"
     if loss is not None and not loss.startswith(("HF default", "seq-cls")):
-        yield "fused loss and norm kernels are not simulated yet"
+        yield "fused kernels of norms, positions and losses that are not simulated"
     if "model_type" not in (row.get("model_config") or {}) and _profile(row) is None:
-        yield f"the family of {row['model']} is not simulated yet"
-    if suite not in SUITES or row["attention"] not in truth_transformers.KERNELS:
+        yield f"{row['model']} is not simulated as transformers 4.48 runs it"
+    if row["attention"] not in truth_transformers.KERNELS:
         yield "the row does not say enough to be simulated without a guess"
 
 
 def _profile(row: Row) -> profiles.ModelProfile | None:
     return profiles.model(hub_id(row))
-
-
-def _no_run(row: Row) -> Iterator[str]:
-    """Rows that are no single-GPU run of declared length."""
-    generates = row["task"] in ("generate", "inference")
-    if generates and row["suite"] not in (*_PREFILL, "litgpt"):
-        yield "inference with other model code than transformers', or of unknown length"
-    if row["scope"] != "end_to_end":
-        yield "a part of a run: loading, one operator, a context, an adapter"
-    if row["world_size"] != 1:
-        yield "several GPUs, sharded by the first FSDP, which is not simulated"
-    if row.get("seq_len") is None and not generates:
-        yield "no sequence length is declared"
