@@ -20,6 +20,8 @@ ADDRESS = (1 << ADDRESS_BITS) - 1
 
 UNLIMITED = 1 << 62
 
+_ROUNDING = SMALLEST_BLOCK - 1
+
 
 class ExhaustedError(Exception):
     """The driver has too little left for a segment of ``asked`` bytes."""
@@ -97,7 +99,7 @@ class Allocator:
         """
         if self.divisions:
             size = rounding.block(size, self.divisions)
-        size = -(-size // SMALLEST_BLOCK) * SMALLEST_BLOCK or SMALLEST_BLOCK
+        size = (size + _ROUNDING & ~_ROUNDING) or SMALLEST_BLOCK
         is_small = size <= SMALL_REQUEST
         pool = self.pools[is_small]
         place = self._fitting(pool, size)
@@ -108,30 +110,30 @@ class Allocator:
         else:
             address, available = self._new(size, is_small)
         left = available - size
-        if left >= SMALLEST_BLOCK if is_small else left > self.spare and size < self.indivisible:
-            self._split(address, size, left, pool)
+        if left and (is_small or (left > self.spare and size < self.indivisible)):
+            self._split(address, size, left, pool, small=is_small)
             available = size
         self.allocated += available
         return address
 
     def release(self, address: int) -> None:
         """Return a block, merging it with free neighbours."""
-        sizes, free = self.sizes, self.free
+        sizes, free, before, after = self.sizes, self.free, self.before, self.after
         size = sizes[address]
         self.allocated -= size
         is_small = address in self.small
         pool = self.pools[is_small]
-        following = self.after.get(address)
-        if following is not None and following in free:
+        following = after.get(address)
+        if following in free:
             size += self._absorb(following, pool)
-            self._link(address, self.after.pop(following, None))
-        previous = self.before.get(address)
-        if previous is not None and previous in free:
-            del pool[bisect_left(pool, sizes[previous] << ADDRESS_BITS | previous)]
-            size += sizes[previous]
-            del sizes[address]
-            self.before.pop(address, None)
-            self._link(previous, self.after.pop(address, None))
+            self._link(address, after.pop(following, None))
+        previous = before.get(address)
+        if previous in free:
+            available = sizes[previous]
+            del pool[bisect_left(pool, available << ADDRESS_BITS | previous)]
+            size += available
+            del sizes[address], before[address]
+            self._link(previous, after.pop(address, None))
             address = previous
         sizes[address] = size
         free.add(address)
@@ -225,18 +227,23 @@ class Allocator:
         self.free.discard(address)
         self.small.discard(address)
 
-    def _split(self, address: int, size: int, left: int, pool: list[int]) -> None:
+    def _split(self, address: int, size: int, left: int, pool: list[int], *, small: bool) -> None:
         rest = address + size
+        after, before = self.after, self.before
         self.sizes[address] = size
         self.sizes[rest] = left
-        if address in self.small:
+        if small:
             self.small.add(rest)
-        self._link(rest, self.after.get(address))
-        self._link(address, rest)
+        following = after.get(address)
+        if following is not None:
+            after[rest] = following
+            before[following] = rest
+        after[address] = rest
+        before[rest] = address
         self.free.add(rest)
         insort(pool, left << ADDRESS_BITS | rest)
         if self.collector is not None:
-            self.collector.note(rest, small=address in self.small)
+            self.collector.note(rest, small=small)
 
     def _absorb(self, address: int, pool: list[int]) -> int:
         """Remove a free block that is being merged; returns its size."""
