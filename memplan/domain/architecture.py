@@ -91,8 +91,8 @@ class Architecture:
     ``layer_types`` says for each block whether it attends to everything or within ``sliding_window``; empty
     when all blocks are alike. The softcaps say whether attention scores and logits pass through a ``tanh``.
     ``sinks`` says that every head has a score of its own to attend to. ``rotary_dim`` is the part of a head
-    that rotates, when it is not all of it. ``causal`` is false where
-    every position attends to every other. ``masked`` says that SDPA gets a mask even where none is needed,
+    that rotates, when it is not all of it; blocks that are ``unrotated`` have no positions.
+    ``causal`` is false where every position attends to every other. ``masked`` says that SDPA gets a mask even where none is needed,
     ``broadcast`` that it gets fewer key than query heads and no word of it. ``linears`` names the
     linear layers of a block: what adapters may target. ``expert_layers`` names what else they may:
     layers that experts once had, and whose place parameters took. ``config`` is what all this was
@@ -125,6 +125,7 @@ class Architecture:
     masked: bool = False
     broadcast: bool = False
     sinks: bool = False
+    unrotated: tuple[int, ...] = ()
     mixture: Mixture | None = None
     latent: Latent | None = None
     linears: tuple[str, ...] = LINEARS

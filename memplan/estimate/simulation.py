@@ -47,8 +47,8 @@ def folded(workload: Workload, shape: Architecture) -> Fold | None:
 
     Copies to the host on a stream of their own hold tensors of one layer during the next, so not with these.
 
-    Layers are alike if they attend alike, are both dense or both mixtures of experts, and are both
-    checkpointed or not.
+    Layers are alike if they attend alike, both with positions or without, are both dense or both mixtures of
+    experts, and are both checkpointed or not.
     """
     if workload.world.data_parallel > 1 or workload.world.sharding != "none":
         return None
@@ -57,7 +57,10 @@ def folded(workload: Workload, shape: Architecture) -> Fold | None:
     every = workload.checkpointing.every or 1
     dense = shape.mixture.dense if shape.mixture is not None else ()
     return fold(
-        [(shape.layer_type(index), index in dense, index % every) for index in range(shape.num_hidden_layers)]
+        [
+            (shape.layer_type(index), index in dense, index in shape.unrotated, index % every)
+            for index in range(shape.num_hidden_layers)
+        ]
     )
 
 

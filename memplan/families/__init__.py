@@ -22,6 +22,8 @@ from memplan.simulator.tensor import Tape
 FAMILIES: dict[str, tuple[str, ...]] = {
     "llama": ("llama", "mistral", "qwen2"),
     "qwen3": ("qwen3",),
+    "smollm3": ("smollm3",),
+    "olmo2": ("olmo2",),
     "granite": ("granite",),
     "gemma": ("gemma",),
     "gemma2": ("gemma2",),

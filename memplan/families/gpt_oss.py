@@ -29,6 +29,7 @@ from memplan.simulator.clamp import clamp
 from memplan.simulator.experts import Experts
 from memplan.simulator.interleaved import every_second, rotate_halves
 from memplan.simulator.matmul import linear
+from memplan.simulator.norms import WideRMSNorm
 from memplan.simulator.tensor import Tape, Tensor
 
 PROJECTIONS = ATTENTION
@@ -84,23 +85,15 @@ def build(tape: Tape, shape: Architecture, workload: Workload, kind: Attention) 
     return GptOss(tape, shape, workload, kind)
 
 
-class Norm:
-    """``GptOssRMSNorm``: scales in fp32. Loaded as fp16, its weight stays in fp32."""
+class Norm(WideRMSNorm):
+    """``GptOssRMSNorm``. Loaded as fp16, its weight stays in fp32."""
 
-    __slots__ = ("name", "weight")
+    __slots__ = ()
 
     def __init__(self, store: Store, name: str, width: int) -> None:
         self.name = name
         kept = Dtype.FP32 if store.dtype is Dtype.FP16 else None
         self.weight = store.parameter(f"{name}.weight", (width,), dtype=kept)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        x.tape.scope = self.name
-        dtype = x.dtype
-        x = ops.to(x, Dtype.FP32)
-        variance = ops.mean_last(ops.square(x))
-        x = ops.mul(x, ops.rsqrt(ops.add_scalar(variance)))
-        return ops.to(ops.mul(self.weight, x), dtype)
 
 
 class HalfRotary(Rotary):

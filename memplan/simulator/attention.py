@@ -14,7 +14,6 @@ from memplan.simulator.matmul import cast, matmul
 from memplan.simulator.ops import finish
 from memplan.simulator.tensor import Tensor
 
-
 _FLASH_ROWS = 8
 
 

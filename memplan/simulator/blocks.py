@@ -181,9 +181,13 @@ class Rotary:
         table = self.table(frequencies)
         cosine = ops.like(ops.like(table, "cos"), "mul")
         sine = ops.like(ops.like(table, "sin"), "mul")
-        tables = ops.to(cosine, x.dtype), ops.to(sine, x.dtype)
+        tables = self.rounded(cosine, x.dtype), self.rounded(sine, x.dtype)
         del positions, frequencies
         return tables
+
+    def rounded(self, table: Tensor, dtype: Dtype) -> Tensor:
+        """A table in the dtype of the hidden states."""
+        return ops.to(table, dtype)
 
     def table(self, frequencies: Tensor) -> Tensor:
         """The frequencies (1 or B, S, D / 2) twice, side by side."""

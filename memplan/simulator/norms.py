@@ -10,7 +10,7 @@ from math import prod
 from memplan.domain.dtype import Dtype
 from memplan.simulator import layout, ops
 from memplan.simulator.autograd import Gradients, Node, begin
-from memplan.simulator.blocks import Store
+from memplan.simulator.blocks import RMSNorm, Store
 from memplan.simulator.tensor import Tensor
 
 _MANY_ROWS, _COLUMNS, _BLOCKS, _MULTIPROCESSORS = 64 * 1024, 32, 32 * 1024, 108
@@ -89,6 +89,20 @@ class LayerNorm:
     def __call__(self, x: Tensor) -> Tensor:
         x.tape.scope = self.name
         return layer_norm(x, self.weight, self.bias)
+
+
+class WideRMSNorm(RMSNorm):
+    """``Olmo2RMSNorm`` and its like: scales in fp32, and rounds what comes out."""
+
+    __slots__ = ()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x.tape.scope = self.name
+        dtype = x.dtype
+        x = ops.to(x, Dtype.FP32)
+        variance = ops.mean_last(ops.square(x))
+        x = ops.mul(x, ops.rsqrt(ops.add_scalar(variance)))
+        return ops.to(ops.mul(self.weight, x), dtype)
 
 
 class T5LayerNorm:

@@ -52,6 +52,14 @@ MODELS: dict[str, dict[str, Any]] = {
         },
     },
     "phi": {"model_type": "phi", "num_key_value_heads": 4},
+    "smollm3": {
+        "model_type": "smollm3",
+        "num_hidden_layers": 4,
+        "no_rope_layer_interval": 2,
+        "use_sliding_window": True,
+        "sliding_window": 16,
+        "pad_token_id": 0,
+    },
     "phi3": PHI3,
     "phi3 partly rotating": PHI3
     | {

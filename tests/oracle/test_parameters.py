@@ -14,7 +14,19 @@ from tests.oracle.libraries import library
 torch = library("torch")
 transformers = library("transformers")
 
-TYPES = ("llama", "mistral", "qwen2", "qwen3", "granite", "gemma", "gemma2", "gemma3_text", "phi3")
+TYPES = (
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "granite",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "phi3",
+    "smollm3",
+    "olmo2",
+)
 ONLY_THERE = {"pad_token_id": 0}
 """Given to the real classes: Phi-3's default does not lie within a small vocabulary."""
 REAL: dict[str, tuple[dict[str, Any], int]] = {
