@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from memplan.domain.dtype import Dtype
 from memplan.domain.host import Saving
 from memplan.domain.workload import Adapter, Optimizer, Precision, Workload
-from memplan.estimate import estimate
+from memplan.estimate import estimate, trace_of
 from memplan.estimate.disk.archive import archive_bytes, optimizer_bytes
+from memplan.estimate.disk.checkpoint import weights
 from memplan.estimate.disk.safetensors import Entry, file_bytes
+from memplan.estimate.kept import kept
 from memplan.families import architecture
 
 torch = pytest.importorskip("torch", reason="real files are written by torch")
@@ -65,7 +67,19 @@ def test_the_model_files_of_a_real_model_have_the_size_that_is_counted(tmp_path:
     assert part(workload(), "model_files") == (tmp_path / "model.safetensors").stat().st_size
 
 
-@pytest.mark.parametrize("sizes", [(64,) * 12, (4096, 100, 7) * 90, (1_000_000,)])
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_adapters_of_a_real_model_have_the_size_that_is_counted(tmp_path: Path) -> None:
+    transformers, peft = pytest.importorskip("transformers"), pytest.importorskip("peft")
+    settings = {key: value for key, value in CONFIG.items() if key != "model_type"}
+    config = peft.LoraConfig(r=4, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM")
+    adapted = peft.get_peft_model(transformers.LlamaForCausalLM(transformers.LlamaConfig(**settings)), config)
+    adapted.save_pretrained(tmp_path)
+    found = workload(adapter=Adapter(rank=4, targets=("q_proj", "down_proj")))
+    entries = weights(found, kept(trace_of(found, (8, 0))))
+    assert file_bytes(entries) == (tmp_path / "adapter_model.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize("sizes", [(64,) * 12, (4096, 100, 7) * 40, (1_000_000,)])
 def test_a_saved_optimizer_has_the_size_that_is_counted(sizes: tuple[int, ...], tmp_path: Path) -> None:
     parameters = [torch.nn.Parameter(torch.zeros(size)) for size in sizes]
     for parameter in parameters:
@@ -89,8 +103,8 @@ def test_everything_but_the_pickle_of_an_archive_is_exact(tmp_path: Path) -> Non
 
 
 def test_there_is_one_checkpoint_more_than_are_kept() -> None:
-    kept = estimate(workload(saving=Saving(kept=3))).disk_parts
-    sizes = {item.name: int(item.bytes) for item in kept}
+    parts = estimate(workload(saving=Saving(kept=3))).disk_parts
+    sizes = {item.name: int(item.bytes) for item in parts}
     assert sizes["checkpoints"] == 3 * sizes["checkpoint_being_written"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from memplan.domain.architecture import Architecture, ParameterGroup
@@ -13,9 +14,9 @@ from memplan.estimate.kept import Kept, trained
 from memplan.estimate.paging import paged
 from memplan.simulator.sharding import simulated
 
-REST = 64 * 1024
-"""scheduler.pt, rng_state.pth, trainer_state.json, training_args.bin and the configs (assumed: they grow with
-every logged step)."""
+REST = 32 * 1024
+"""scheduler.pt, rng_state.pth, trainer_state.json, training_args.bin and configs: 23 to 28 KiB after two
+steps (transformers 5.23). Assumed; trainer_state.json grows with every logged step, a tokenizer is not counted."""
 
 _STEP = 4
 _COUNTED = ("adam", "adamw")
@@ -39,10 +40,19 @@ def _shards(workload: Workload) -> int:
 def weights(workload: Workload, found: Kept) -> list[Entry]:
     """Tensors of the file: the adapters if there are any, else all weights."""
     if workload.adapter is not None:
-        return [Entry(name=scope, dtype=dtype, shape=shape) for _, scope, _, shape, dtype in found.adapters]
+        return list(_adapters(found))
     shape = workload.model
     assert isinstance(shape, Architecture)
     return list(published(shape, workload.precision.params))
+
+
+def _adapters(found: Kept) -> Iterator[Entry]:
+    """Adapters by the names PEFT saves them under; those of one kind come in the order of their layers."""
+    layers: Counter[str] = Counter()
+    for _, scope, _, shape, dtype in found.adapters:
+        name = scope.replace("*", str(layers[scope]), 1)
+        layers[scope] += 1
+        yield Entry(name=f"base_model.model.model.{name}", dtype=dtype, shape=shape)
 
 
 def published(shape: Architecture, dtype: Dtype) -> Iterator[Entry]:
