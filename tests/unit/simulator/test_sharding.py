@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,7 +65,7 @@ def test_what_does_not_divide_is_padded() -> None:
 
 
 def test_only_the_root_and_two_blocks_are_whole_at_once() -> None:
-    def gathered(layers: int, **world: bool) -> int:
+    def gathered(layers: int, **world: Any) -> int:
         fsdp2 = World(data_parallel=4, sharding="fsdp2", **world)
         return most(run(workload(shape(num_hidden_layers=layers), world=fsdp2)), "gathered")
 
@@ -87,7 +89,7 @@ def test_all_gathers_and_reduced_gradients_have_streams_of_their_own() -> None:
 
 
 def test_gradients_stay_whole_until_they_are_reduced() -> None:
-    twice = {"precision": FP32, "batch": Batch(micro=1, accumulation=2)}
+    twice: dict[str, Any] = {"precision": FP32, "batch": Batch(micro=1, accumulation=2)}
     kept = run(workload(world=FSDP2, **twice))
     reduced = run(workload(world=World(data_parallel=4, sharding="fsdp2", no_sync=False), **twice))
     assert most(kept, "reduced") < most(reduced, "reduced") * 2
@@ -112,7 +114,7 @@ def test_full_buckets_are_closed_and_the_last_limit_repeats() -> None:
 
 
 def test_buckets_hold_gradients_again_unless_they_are_views() -> None:
-    def found(**world: bool) -> Trace:
+    def found(**world: Any) -> Trace:
         return run(workload(precision=FP32, world=World(data_parallel=2, **world)))
 
     grads = sum(leaf_bytes(found()))
@@ -150,7 +152,7 @@ def test_on_one_gpu_nothing_is_wrapped(sharding: str) -> None:
 )
 def test_more_gpus_never_take_more_of_one(few: int, more: int, mixed: bool, every: int, lora: bool) -> None:
     def held(count: int) -> int:
-        kind = {"param_dtype": Dtype.BF16, "reduce_dtype": Dtype.FP32} if mixed else {}
+        kind: dict[str, Any] = {"param_dtype": Dtype.BF16, "reduce_dtype": Dtype.FP32} if mixed else {}
         world = World(data_parallel=count, sharding="fsdp2", **kind)
         adapter = Adapter(rank=4, targets=("q_proj",)) if lora else None
         case = workload(
