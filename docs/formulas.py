@@ -26,6 +26,7 @@ SECTIONS = {
         "layout",
         "autograd",
         "checkpoint",
+        "offload",
     ),
     "Elementwise ops and reductions": ("ops", "sums", "inplace", "clamp", "rounding", "activations"),
     "Shapes and lookups": ("shapes", "splits", "indexing", "picks", "interleaved", "masks"),

@@ -16,7 +16,7 @@ from memplan.simulator.sharding import simulated
 
 REST = 32 * 1024
 """scheduler.pt, rng_state.pth, trainer_state.json, training_args.bin and configs: 23 to 28 KiB after two
-steps (transformers 5.23). Assumed; trainer_state.json grows with every logged step, a tokenizer is not counted."""
+steps (transformers 5.23). Assumed: trainer_state.json grows with every logged step. No tokenizer counts."""
 
 _STEP = 4
 _COUNTED = ("adam", "adamw")
