@@ -173,6 +173,7 @@ def spelling(unit: str, workload: Workload) -> Any:
             "precision.autocast": None,
             "precision.master": None,
             "world.bucket_cap_mb": None,
+            "zero.overlap": None,
             "adapter": "none",
             "evaluation": "none",
             "quantization": "none",

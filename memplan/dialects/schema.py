@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memplan.dialects.fields import Value
+from memplan.dialects.zero_schema import ZERO
 from memplan.domain.allocator import SMALLEST_SPLIT_LIMIT, AllocatorOptions, divisions
 from memplan.domain.architecture import EXPERT_PARAMETERS
 from memplan.domain.dtype import Dtype
@@ -48,7 +49,7 @@ COPIED = ("embed_tokens", "lm_head")
 """Modules that PEFT may copy and train whole (``modules_to_save``)."""
 
 LOSSES = ("cross_entropy", "fused_linear", "cut_cross_entropy")
-CODES = ("transformers", "litgpt")
+CODES = ("transformers", "litgpt", "torchtune")
 """Libraries whose model classes are simulated."""
 
 CACHES = ("dynamic", "static")
@@ -240,6 +241,7 @@ SECTIONS: Mapping[str, Mapping[str, Leaf]] = {
         "param_dtype": Leaf(field="world.param_dtype", read=_dtype_or_params),
         "reduce_dtype": Leaf(field="world.reduce_dtype", read=_dtype_or_params),
     },
+    "zero": {name: Leaf(field=f"world.zero.{name}", read=read) for name, read in ZERO.items()},
     "framework": {
         "torch": Leaf(field="framework.torch", read=Value.version),
         "transformers": Leaf(field="framework.transformers", read=Value.version),
