@@ -75,7 +75,7 @@ def explain(
 def _known(found: Estimate, component: str) -> str:
     from memplan.domain.errors import UnknownNameError
 
-    names = [part.name for part in found.device.components]
+    names = [part.name for part in (*found.device.components, *found.host.components)]
     if component not in names:
         raise UnknownNameError.nearest(
             "component alive at the peak", component, names, hint=f"alive are {', '.join(names)}"

@@ -25,7 +25,9 @@ def report(
     Without a story, what tensors wait for is left out.
     """
     if component is not None:
-        chosen = next(part for part in estimate.device.components if part.name == component)
+        chosen = next((part for part in estimate.device.components if part.name == component), None)
+        if chosen is None:
+            return tuple(_machine(estimate, component))
         return tuple(_component(chosen, estimate, story, whole=True))
     return tuple(_everything(reading, estimate, story))
 
@@ -78,16 +80,17 @@ def _component(
     yield from peak.freeing(part.name, estimate)
 
 
-def _machine(estimate: Estimate) -> Iterator[Block]:
-    """Host RAM at its peak, share by share."""
+def _machine(estimate: Estimate, component: str | None = None) -> Iterator[Block]:
+    """Host RAM at its peak, share by share, or one share of it."""
     host = estimate.host
     if host.phases:
         lines = [
             f"{part.name}, {size(part.bytes)} ({part.basis}): {glossary.HOST[part.name]}"
             for part in host.components
-            if part.bytes
+            if part.bytes and component in (None, part.name)
         ]
-        lines += [f"{size(host.mapped)} of files are mapped beside: {glossary.MAPPED}"] if host.mapped else []
+        if host.mapped and component is None:
+            lines.append(f"{size(host.mapped)} of files are mapped beside: {glossary.MAPPED}")
         yield Bullets(tuple(lines), f"Host RAM, {size(host.peak)} in phase {host.peak_phase}:")
 
 

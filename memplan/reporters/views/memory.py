@@ -55,7 +55,8 @@ def breakdown(estimate: Estimate) -> Table:
         ("  CUDA context", size(device.context), share(device.context, device.process), _context(estimate))
     )
     strong.add(len(rows))
-    rows.append((f"host RAM ({estimate.host.peak_phase})", size(estimate.host.peak), "", ""))
+    when = f" ({estimate.host.peak_phase})" if estimate.host.phases else ""
+    rows.append((f"host RAM{when}", size(estimate.host.peak), "", ""))
     rows += [
         (name, amount, "", basis) for name, amount, _, basis in _parts(estimate.host.components, 0, "  ")
     ]
