@@ -90,7 +90,7 @@ class Block:
         key = self.heads("k_proj", hidden_states)
         value = self.heads("v_proj", hidden_states)
         hidden_states.tape.scope = "layers.*.self_attn"
-        query, key = rotate(query, key, cosine, sine)
+        query, key = self.turn(query, key, cosine, sine)
         key, value = cache.update(key, value)
         return self.mix(query, key, value, mask)
 
@@ -108,15 +108,23 @@ class Block:
     ) -> tuple[Tensor, Tensor | None]:
         """Attention and the output projection; the caller still holds query, key and value."""
         weights: Tensor | None = None
-        capped, dropout = self.shape.attention_softcap, self.shape.dropout.attention
         if self.kind is Attention.EAGER:
-            output, weights = attention.eager(query, key, value, mask, softcapped=capped, dropout=dropout)
+            output, weights = self.eager(query, key, value, mask)
         else:
-            output = attention.sdpa(self.kind, query, key, value, mask, dropout=dropout)
+            output = attention.sdpa(self.kind, query, key, value, mask, dropout=self.shape.dropout.attention)
         batch, heads, length, width = query.shape
         output = shapes.contiguous(shapes.view(output, (batch, length, heads * width)))
         output = self.linears["o_proj"](output)
         return output, weights
+
+    def turn(self, query: Tensor, key: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions, applied to queries and keys."""
+        return rotate(query, key, cosine, sine)
+
+    def eager(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The model's own ``eager_attention_forward``."""
+        capped, dropout = self.shape.attention_softcap, self.shape.dropout.attention
+        return attention.eager(query, key, value, mask, softcapped=capped, dropout=dropout)
 
     def mlp(self, x: Tensor) -> Tensor:
         """``LlamaMLP``."""

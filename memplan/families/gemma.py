@@ -15,7 +15,7 @@ from memplan.families.attention_block import PROJECTIONS
 from memplan.families.config import Config, Where
 from memplan.families.decoder import Decoder
 from memplan.families.decoder_shape import decoder_shape
-from memplan.simulator import ops
+from memplan.simulator import blocks, ops
 from memplan.simulator.blocks import Store
 from memplan.simulator.tensor import Parameter, Tape, Tensor
 
@@ -63,14 +63,10 @@ def build(tape: Tape, shape: Architecture, workload: Workload, kind: Attention) 
     return Gemma(tape, shape, workload, kind)
 
 
-class RMSNorm:
+class RMSNorm(blocks.RMSNorm):
     """``GemmaRMSNorm``: scales by one plus the weight, in fp32."""
 
-    __slots__ = ("name", "weight")
-
-    def __init__(self, store: Store, name: str, width: int) -> None:
-        self.name = name
-        self.weight = store.parameter(f"{name}.weight", (width,))
+    __slots__ = ()
 
     def __call__(self, x: Tensor) -> Tensor:
         x.tape.scope = self.name

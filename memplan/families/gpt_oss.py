@@ -22,7 +22,7 @@ from memplan.families.decoder import Module
 from memplan.families.decoder_shape import decoder_shape
 from memplan.families.expert_adapters import AdaptsExperts
 from memplan.families.layer_types import FULL, SLIDING, ByLayerType, layer_types
-from memplan.simulator import attention, cache, indexing, ops, shapes, sinks
+from memplan.simulator import attention, indexing, ops, shapes, sinks
 from memplan.simulator.activations import sigmoid
 from memplan.simulator.blocks import Rotary, Store
 from memplan.simulator.clamp import clamp
@@ -177,29 +177,16 @@ class Block(attention_block.Block):
         hidden_states, _ = self.mixed(hidden_states)
         return ops.add(residual, hidden_states)
 
-    def attend(
-        self, hidden_states: Tensor, mask: Tensor | None, cosine: Tensor, sine: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        """``GptOssAttention``."""
-        query = self.heads("q_proj", hidden_states)
-        key = self.heads("k_proj", hidden_states)
-        value = self.heads("v_proj", hidden_states)
-        hidden_states.tape.scope = "layers.*.self_attn"
-        query, key = _rotated(query, key, cosine, sine)
-        key, value = cache.update(key, value)
-        return self.mix(query, key, value, mask)
+    def turn(self, query: Tensor, key: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
+        """``apply_rotary_pos_emb`` of ``modeling_gpt_oss.py``."""
+        cosine, sine = shapes.unsqueeze(cosine, 1), shapes.unsqueeze(sine, 1)
+        query_rotated = rotate_halves(query, cosine, sine)
+        key_rotated = rotate_halves(key, cosine, sine)
+        return query_rotated, key_rotated
 
-    def mix(
-        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
+    def eager(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Attention with sinks; a fused kernel takes them as one more argument."""
-        if self.kind is not Attention.EAGER:
-            return super().mix(query, key, value, mask)
-        output, weights = sinks.eager(query, key, value, mask, self.sinks)
-        batch, heads, length, width = query.shape
-        output = shapes.contiguous(shapes.view(output, (batch, length, heads * width)))
-        output = self.linears["o_proj"](output)
-        return output, weights
+        return sinks.eager(query, key, value, mask, self.sinks)
 
     def mixed(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
         """``GptOssMLP``: the output, and the weights of the chosen experts."""
@@ -209,14 +196,6 @@ class Block(attention_block.Block):
         hidden_states = self.experts(hidden_states, indices, scores)
         hidden_states = shapes.view(hidden_states, (batch, length, width))
         return hidden_states, scores
-
-
-def _rotated(query: Tensor, key: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
-    """``apply_rotary_pos_emb``."""
-    cosine, sine = shapes.unsqueeze(cosine, 1), shapes.unsqueeze(sine, 1)
-    query_rotated = rotate_halves(query, cosine, sine)
-    key_rotated = rotate_halves(key, cosine, sine)
-    return query_rotated, key_rotated
 
 
 class GptOss(AdaptsExperts, ByLayerType):

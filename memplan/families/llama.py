@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from memplan.domain.architecture import Architecture, Dropout
+from memplan.domain.architecture import Architecture
 from memplan.domain.workload import Attention, Workload
 from memplan.families.attention_block import PROJECTIONS, Block
-from memplan.families.config import Config, Where, head_dim, key_value_heads
+from memplan.families.config import Config, Where
 from memplan.families.decoder import Decoder
+from memplan.families.decoder_shape import decoder_shape
 from memplan.families.layer_types import ByLayerType, late_windows
 from memplan.simulator.blocks import Store
 from memplan.simulator.tensor import Tape
@@ -21,6 +23,7 @@ _SHARED: dict[str, object] = {
     "intermediate_size": 11008,
     "num_hidden_layers": 32,
     "num_attention_heads": 32,
+    "hidden_act": "silu",
     "max_position_embeddings": 2048,
     "tie_word_embeddings": False,
 }
@@ -55,22 +58,12 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
     model_type = str(config["model_type"])
     read = Config(config, DEFAULTS[model_type], where)
     window = _sliding_window(read, model_type)
-    heads, hidden = read.size("num_attention_heads"), read.size("hidden_size")
-    return Architecture(
-        model_type=model_type,
-        hidden_size=hidden,
-        intermediate_size=read.size("intermediate_size"),
-        num_hidden_layers=read.size("num_hidden_layers"),
-        num_attention_heads=heads,
-        num_key_value_heads=key_value_heads(read, heads),
-        head_dim=read.size_or_none("head_dim") or head_dim(read, hidden, heads),
-        vocab_size=read.size("vocab_size"),
-        tie_word_embeddings=read.flag("tie_word_embeddings"),
-        max_position_embeddings=read.size("max_position_embeddings"),
-        attention_bias=model_type == "qwen2" or (model_type == "llama" and read.flag("attention_bias")),
-        output_bias=model_type == "llama" and read.flag("attention_bias"),
+    shape = decoder_shape(read)
+    return replace(
+        shape,
+        attention_bias=model_type == "qwen2" or (model_type == "llama" and shape.attention_bias),
+        output_bias=model_type == "llama" and shape.attention_bias,
         mlp_bias=model_type == "llama" and read.flag("mlp_bias"),
-        dropout=Dropout(attention=read.rate("attention_dropout")),
         sliding_window=window,
         layer_types=late_windows(read, window) if model_type == "qwen2" else (),
     )

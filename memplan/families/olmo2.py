@@ -103,15 +103,14 @@ class Block(attention_block.Block):
         key = shapes.transpose(self.rows(key), 1, 2)
         value = shapes.transpose(self.rows(value), 1, 2)
         hidden_states.tape.scope = "layers.*.self_attn"
-        query, key = _rotated(query, key, cosine, sine)
+        query, key = self.turn(query, key, cosine, sine)
         key, value = cache.update(key, value)
         return self.mix(query, key, value, mask)
 
-
-def _rotated(query: Tensor, key: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
-    """``apply_rotary_pos_emb`` in fp32, rounded once both are turned."""
-    turned, other = rotate(query, key, cosine, sine)
-    return ops.to(turned, query.dtype), ops.to(other, key.dtype)
+    def turn(self, query: Tensor, key: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
+        """In fp32, rounded once both are turned."""
+        turned, other = rotate(query, key, cosine, sine)
+        return ops.to(turned, query.dtype), ops.to(other, key.dtype)
 
 
 class Olmo2(Decoder):

@@ -105,18 +105,14 @@ class WideRMSNorm(RMSNorm):
         return ops.to(ops.mul(self.weight, x), dtype)
 
 
-class T5LayerNorm:
+class T5LayerNorm(RMSNorm):
     """``T5LayerNorm``: the fp32 copy is made for the variance only, the input itself is scaled.
 
     A half input times an fp32 factor gives fp32, cast back when the weight is half.
     Source: transformers src/transformers/models/t5/modeling_t5.py.
     """
 
-    __slots__ = ("name", "weight")
-
-    def __init__(self, store: Store, name: str, width: int) -> None:
-        self.name = name
-        self.weight = store.parameter(f"{name}.weight", (width,))
+    __slots__ = ()
 
     def __call__(self, x: Tensor) -> Tensor:
         x.tape.scope = self.name
