@@ -110,11 +110,16 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantization:
-    """Storage of the frozen linear weights (``nf4``, ``fp4``, ``int8``) and the dtype they compute in."""
+    """Storage of the frozen linear weights (``nf4``, ``fp4``, ``int8``) and the dtype they compute in.
+
+    ``readers`` is the number of threads that read the checkpoint ahead of the one that quantizes it; ``None``
+    leaves it to the release of transformers.
+    """
 
     kind: str
     double: bool = False
     compute: Dtype = Dtype.BF16
+    readers: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,8 @@ from memplan.estimate.kernel_gaps import kernel_gaps
 from memplan.estimate.mixture_gaps import mixture_gaps
 from memplan.estimate.world_gaps import world_gaps
 from memplan.simulator.fused_loss import FUSED
+from memplan.simulator.loading import readers
 from memplan.simulator.optimizer import SIMULATED
-
-READERS = 4
-"""Threads that read a checkpoint."""
 
 _SMALLER_THAN_ADAMW = (
     "8bit",
@@ -111,18 +109,17 @@ def _settings(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
 def _quantization(workload: Workload, shape: Architecture, sizes: dict[str, int]) -> Iterator[Gap]:
     """Some 0.1 % of LLM.int8's features have outliers, kept in 16 bits (Dettmers et al. 2022, §3).
 
-    From transformers 5.0 on a pool of ``READERS`` threads reads ahead of the one that quantizes, which first
-    waits for the embeddings or the head: meanwhile the others read as much, all of which stays cached
-    (``GLOBAL_WORKERS`` in core_model_loading.py). Since 5.4 the sources read one by one, but a session of
-    published runs that names 5.17 scatters as those of 5.0 do, so this bound stays.
+    Where threads read ahead of the one that quantizes, that one first waits for the embeddings or the head:
+    meanwhile each of the others may read as much, all of which stays cached (memplan/simulator/loading.py).
     """
     if workload.quantization is None:
         return
-    if not workload.framework.transformers_before(5, 0):
+    threads = readers(workload.quantization, workload.framework)
+    if threads > 1:
         first = shape.vocab_size * shape.hidden_size * workload.precision.params.itemsize
         yield Gap(
             reason="what reading ahead leaves cached while a model is quantized differs from run to run",
-            high=Bytes((READERS - 1) * first),
+            high=Bytes((threads - 1) * first),
             cached=True,
         )
     if workload.quantization.kind == "int8":

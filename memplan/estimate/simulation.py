@@ -10,6 +10,7 @@ from memplan.domain.host import ActivationOffload
 from memplan.domain.trace import Trace
 from memplan.domain.workload import Task, Workload
 from memplan.simulator.folding import Fold, fold
+from memplan.simulator.loading import readers
 from memplan.simulator.peaks import peaks
 from memplan.simulator.repetition import unfold
 from memplan.simulator.units import IrregularError
@@ -45,7 +46,8 @@ def least_allocated(workload: Workload, shape: Architecture, capability: tuple[i
 def folded(workload: Workload, shape: Architecture) -> Fold | None:
     """The layers to simulate; None for all: of a shallow model, or where states are spread over GPUs.
 
-    Copies to the host on a stream of their own hold tensors of one layer during the next, so not with these.
+    Copies to the host on a stream of their own hold tensors of one layer during the next, so not with these;
+    neither while threads read ahead of the layer that is loaded.
 
     Layers are alike if they attend alike, both with positions or without, are both dense or both mixtures of
     experts, and are both checkpointed or not.
@@ -53,6 +55,8 @@ def folded(workload: Workload, shape: Architecture) -> Fold | None:
     if workload.world.data_parallel > 1 or workload.world.sharding != "none":
         return None
     if workload.activation_offload is ActivationOffload.STREAMS:
+        return None
+    if workload.quantization is not None and readers(workload.quantization, workload.framework):
         return None
     every = workload.checkpointing.every or 1
     dense = shape.mixture.dense if shape.mixture is not None else ()

@@ -8,7 +8,7 @@ from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Quantization
 from memplan.simulator import ops, quantization, shapes
 from memplan.simulator.autograd import Leaf
-from memplan.simulator.loading import Recorder
+from memplan.simulator.loading import Recorder, readers
 from memplan.simulator.matmul import linear
 from memplan.simulator.quantization import Matrix
 from memplan.simulator.tensor import Parameter, Tape, Tensor
@@ -71,9 +71,9 @@ class Store:
         return matrix
 
     def loaded(self) -> None:
-        """All parameters are there: a quantized model is loaded in the order of its checkpoint."""
-        if self.recorder is not None:
-            self.recorder.sort()
+        """All parameters are there: a quantized model is loaded in an order of its own."""
+        if self.recorder is not None and self.quantized is not None:
+            self.recorder.sort(readers(self.quantized, self.tape.framework))
 
     def prepare_kbit(self) -> None:
         """``prepare_model_for_kbit_training`` (peft src/peft/utils/other.py): the unquantized becomes fp32.

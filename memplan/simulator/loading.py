@@ -7,21 +7,34 @@ percents larger than its tensors. For the same reason it matters what was taken 
 one segment holds it all (``caching_allocator_warmup`` in modeling_utils.py): what the quantized model will
 need since transformers 5.0, half of the model as it is read from 4.51 on, nothing before.
 
-Releases 5.0 to 5.3 quantize while a pool of four threads reads ahead, which makes the order, and with it what
-stays cached, differ from run to run; 5.4 reads one by one again. What is simulated is one by one.
+Releases 5.0 to 5.3 quantize while a pool of four threads reads ahead (``GLOBAL_WORKERS``): the one that
+quantizes waits for the embeddings or the head first, and meanwhile the others pile up whole weights. Who is
+first differs from run to run; simulated are readers of one speed and quantizing in no time. Before and since
+a weight is read when the one before it is quantized.
 """
 
 from __future__ import annotations
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Trace
-from memplan.domain.workload import Framework
+from memplan.domain.workload import Framework, Quantization
 
 Key = tuple[tuple[bool, int, str], ...]
 Piece = tuple[Key, int, int]
 """The events of one weight: its place in the checkpoint, and the first and the next event's index."""
 
 _HEAD = "decoder_matrix"
+
+READERS = 4
+"""Threads that read a checkpoint, on machines with as many processors."""
+
+
+def readers(quantization: Quantization, framework: Framework) -> int:
+    """How many threads read ahead while a model is quantized; 0 if weights are read one by one."""
+    if quantization.readers is not None:
+        return quantization.readers
+    pooled = framework.transformers_before(5, 4) and not framework.transformers_before(5, 0)
+    return READERS if pooled else 0
 
 
 class Recorder:
@@ -52,10 +65,10 @@ class Recorder:
         self.needed += needed
         self.whole += whole
 
-    def sort(self) -> None:
-        """Put the events in the order of the checkpoint, behind the warm-up."""
+    def sort(self, threads: int) -> None:
+        """Put the events in the order they happen in, behind the warm-up: ``threads`` may read ahead."""
         events = self.trace.events
-        loaded = [event for _, start, end in sorted(self.pieces) for event in events[start:end]]
+        loaded = self._ahead(threads) if threads else self._one_by_one()
         within = {index for _, start, end in self.pieces for index in range(start, end)}
         others = [events[index] for index in range(self.start, len(events)) if index not in within]
         size = self._warmup()
@@ -63,6 +76,27 @@ class Recorder:
             block = self.trace.allocate(size, ("temporaries", "loading", "warmup", (size,), Dtype.UINT8))
             loaded = [block, ~block, *loaded]
         events[self.start :] = [*loaded, *others]
+
+    def _one_by_one(self) -> list[int]:
+        events = self.trace.events
+        return [event for _, start, end in sorted(self.pieces) for event in events[start:end]]
+
+    def _ahead(self, threads: int) -> list[int]:
+        """A weight takes its memory when a reader turns to it, and as long as it is large to be there.
+
+        What is made of it follows as soon as it and all weights before it are there.
+        """
+        events, sizes = self.trace.events, self.trace.sizes
+        due = [0] * threads
+        ready = 0
+        steps: list[tuple[int, bool, int, list[int]]] = []
+        for index, (_, start, end) in enumerate(sorted(self.pieces)):
+            reader = due.index(min(due))
+            steps.append((due[reader], False, index, [events[start]]))
+            due[reader] += sizes[events[start]]
+            ready = max(ready, due[reader])
+            steps.append((ready, True, index, events[start + 1 : end]))
+        return [event for _, _, _, part in sorted(steps) for event in part]
 
     def _warmup(self) -> int:
         if self.framework.transformers_before(4, 51):

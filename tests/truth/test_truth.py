@@ -21,16 +21,9 @@ MIB = 2**20
 TRUSTED, MEASURED_BY_PHASE = GATED["high confidence, one GPU"], GATED["Tesla T4 and RTX A6000"]
 
 RESIST = {
-    ALLOCATED: {
-        "fitcheck-smollm2-135m-nf4-r32-bs2-s512-flash-2026-09-15": "4-bit loading by a pool of threads",
-    },
     PROCESS: {
         "hf-bert-large-adafactor-bs4": "24 MiB per layer and sequence more than any tensor explains; the two "
         "rows that keep no activations are exact",
-    },
-    RESERVED: {
-        "fitcheck-smollm2-135m-nf4-r32-bs2-s512-flash-2026-09-15": "4-bit loading by a pool of threads",
-        "fitcheck-tinyllama-1-1b-chat-v1-0-nf4-r32-bs2-s512-eager-2026-09-15": "the same",
     },
 }
 """Rows beyond what is allowed the worst row, with the best explanation there is."""

@@ -116,14 +116,27 @@ def test_what_is_taken_before_loading_depends_on_the_release(release: str, reser
     assert sum(tag[3][0] for tag in trace.tags if tag[2] == "warmup") == reserved
 
 
-def test_since_release_5_reading_ahead_may_leave_more_cached() -> None:
-    old, new = (
-        [gap for gap in estimate(case(framework=Framework(transformers=release))).device.gaps if gap.high]
-        for release in ("4.57", "5.0")
-    )
-    assert [gap.reason.split()[1] for gap in new if gap.cached] == ["reading"]
-    assert [gap for gap in old if gap.cached] == []
-    assert sum(gap.high for gap in new) == 3 * 2 * VOCABULARY * WIDTH
+@pytest.mark.parametrize(
+    ("release", "readers", "threads"),
+    [("4.57", None, 0), ("5.0", None, 4), ("5.3", None, 4), ("5.4", None, 0), ("5.3", 0, 0), ("5.4", 2, 2)],
+)
+def test_threads_read_ahead_in_some_releases_or_as_said_and_may_leave_more_cached(
+    release: str, readers: int | None, threads: int
+) -> None:
+    quantization = Quantization(kind="nf4", readers=readers)
+    this = case(quantization, prepared=False, framework=Framework(transformers=release))
+    trace = run(this)
+    made = [trace.tags[event][2] for event in trace.events if event >= 0]
+    assert (made[: made.index("packed")].count("loaded") > 1) == (threads > 0)
+    above = sum(gap.high for gap in estimate(this).device.gaps if gap.cached)
+    assert above == max(0, threads - 1) * 2 * VOCABULARY * WIDTH
+
+
+def test_reading_ahead_changes_the_order_of_loading_and_nothing_else() -> None:
+    alone, ahead = (run(case(Quantization(kind="nf4", readers=readers))) for readers in (0, 4))
+    assert sorted(alone.tags, key=str) == sorted(ahead.tags, key=str)
+    assert peak(ahead, Phase.LOAD, lambda tag: tag[2] == "loaded") > 2 * WIDTH * INNER
+    assert at_end(ahead, frozen_matrix) == at_end(alone, frozen_matrix)
 
 
 def test_a_quantized_model_is_loaded_in_the_order_of_its_checkpoint() -> None:
