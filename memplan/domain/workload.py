@@ -202,7 +202,7 @@ def _older(version: str, than: tuple[int, ...]) -> bool:
 class Framework:
     """Library versions whose habits the simulation follows.
 
-    ``code`` is the library whose model classes run: ``transformers`` or ``litgpt``.
+    ``code`` is the library whose model classes run: ``transformers``, ``litgpt`` or ``torchtune``.
     """
 
     torch: str = "2.14"

@@ -69,7 +69,7 @@ def _code(workload: Workload, shape: Architecture, sizes: dict[str, int]) -> Ite
     from memplan.families import left_out, written_by
 
     for reason, size in left_out(shape, workload):
-        yield Gap(reason=f"not simulated: {reason}", high=Bytes(size))
+        yield Gap(reason=reason, high=Bytes(size))
     if not written_by(shape, workload):
         certain = sum(sizes[name] for name in ("embeddings", "decoder_matrix", "blocks"))
         code = workload.framework.code
@@ -78,8 +78,6 @@ def _code(workload: Workload, shape: Architecture, sizes: dict[str, int]) -> Ite
             low=Bytes(sum(sizes.values()) - certain),
             unbounded=True,
         )
-    elif workload.framework.code != "transformers" and workload.loss.kind != "cross_entropy":
-        yield Gap(reason=f"{workload.framework.code} has a loss of its own: {workload.loss.kind} is ignored")
 
 
 def _left_out(workload: Workload, shape: Architecture) -> Iterator[Gap]:

@@ -45,7 +45,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 }
 """The ``model_type`` values of each module of this package that is a family."""
 
-CODES = ("litgpt",)
+CODES = ("litgpt", "torchtune")
 """Libraries with model classes of their own: each a package here that says what it ``covers``."""
 
 
@@ -107,7 +107,7 @@ def written_by(shape: Architecture, workload: Workload) -> bool:
 
 
 def left_out(shape: Architecture, workload: Workload) -> tuple[tuple[str, int], ...]:
-    """What the library whose model code runs adds without being simulated, and how many bytes at most."""
+    """What is not simulated of the library whose model code runs, and how many bytes that adds at most."""
     own = _code(shape, workload)
     return () if own is None else tuple(own.left_out(shape, workload))
 
@@ -130,7 +130,7 @@ def _code(shape: Architecture, workload: Workload) -> ModuleType | None:
     if workload.framework.code not in CODES:
         return None
     module = import_module(f"memplan.families.{workload.framework.code}")
-    return module if module.covers(shape, workload.framework) else None
+    return module if module.covers(shape, workload) else None
 
 
 def _module(model_type: str) -> ModuleType:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from memplan.domain.dtype import Dtype
-from memplan.simulator import ops, shapes
+from memplan.simulator import layout, ops, shapes
 from memplan.simulator.autograd import Gradients, Leaf, Node, begin
 from memplan.simulator.ops import finish
 from memplan.simulator.tensor import Tensor
@@ -66,6 +66,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         node.save(x.tape, x if node.edges[1] else None, weight if node.edges[0] else None)
     x.tape.take_workspace()
     return finish(node, x.tape.empty((*x.shape[:-1], weight.shape[0]), x.dtype, "linear"))
+
+
+def rows(x: Tensor) -> Tensor:
+    """What a product with a trained matrix reads: a copy if the rows of ``x`` do not follow one another.
+
+    With a frozen one it multiplies in batches instead (``should_fold`` in aten's LinearAlgebra.cpp).
+    """
+    return x if layout.has_rows(x.shape, x.strides) else ops.clone(x)
 
 
 def _fused(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

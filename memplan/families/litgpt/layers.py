@@ -11,10 +11,10 @@ from __future__ import annotations
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Adapter, Quantization
 from memplan.families.litgpt.design import Design, Release
-from memplan.simulator import layout, ops, shapes
+from memplan.simulator import ops, shapes
 from memplan.simulator.autograd import Gradients, Node, Run
 from memplan.simulator.blocks import Linear, Store
-from memplan.simulator.matmul import linear
+from memplan.simulator.matmul import linear, rows
 from memplan.simulator.pointwise import cat_channels, columns_into, conv1d
 from memplan.simulator.quantization import Matrix
 from memplan.simulator.splits import split
@@ -126,18 +126,8 @@ class LoraLinear:
         pretrained = self.base(x)
         if self.down is None or self.up is None:
             return pretrained
-        lora = ops.mul_scalar(
-            linear(linear(_rows(ops.dropout(x) if self.dropout else x), self.down), self.up)
-        )
+        lora = ops.mul_scalar(linear(linear(rows(ops.dropout(x) if self.dropout else x), self.down), self.up))
         return ops.add(pretrained, lora)
-
-
-def _rows(x: Tensor) -> Tensor:
-    """What a product with a trained matrix reads: a copy if the rows of ``x`` do not follow one another.
-
-    With a frozen one it multiplies in batches instead (``should_fold`` in aten's LinearAlgebra.cpp).
-    """
-    return x if layout.has_rows(x.shape, x.strides) else ops.clone(x)
 
 
 class PackedLinear:
