@@ -10,6 +10,9 @@ from memplan.domain.trace import Phase, Tag, Trace
 from memplan.domain.workload import Workload
 from memplan.simulator.offload import RETURNED
 
+PER_MACHINE = 8
+"""Processes on one machine at most: as many as it has GPUs, which is taken to be no more than this."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.host import Saving
-from memplan.domain.workload import Adapter, Optimizer, Precision, Workload
+from memplan.domain.workload import Adapter, Optimizer, Precision, Workload, World
+from memplan.domain.zero import Place, Zero
 from memplan.estimate import estimate, trace_of
 from memplan.estimate.disk.archive import archive_bytes, optimizer_bytes
 from memplan.estimate.disk.checkpoint import weights
@@ -137,3 +138,15 @@ def test_paged_states_are_saved_too() -> None:
     assert part(paged, "checkpoint_being_written") == pytest.approx(
         part(plain, "checkpoint_being_written"), rel=0.01
     )
+
+
+def test_what_deepspeed_offloads_to_a_drive_lies_there_and_is_saved_too() -> None:
+    gpu, drive = (
+        workload(world=World(data_parallel=2, sharding="zero3", zero=Zero(optimizer=place, parameters=place)))
+        for place in (Place.GPU, Place.NVME)
+    )
+    assert gpu.model.parameters % 2 == 0  # type: ignore[union-attr]
+    assert part(drive, "offloaded_optimizer") == 16 * drive.model.parameters  # type: ignore[union-attr]
+    assert part(drive, "offloaded_parameters") == 2 * drive.model.parameters  # type: ignore[union-attr]
+    assert part(drive, "checkpoint_being_written") > 12 * drive.model.parameters  # type: ignore[union-attr]
+    assert "offloaded_optimizer" not in [item.name for item in estimate(gpu).disk_parts]

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from memplan.domain.architecture import Architecture, ParameterGroup
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Workload
+from memplan.domain.zero import Place
 from memplan.estimate.disk.archive import optimizer_bytes
 from memplan.estimate.disk.safetensors import Entry, file_bytes
 from memplan.estimate.kept import Kept, trained
 from memplan.estimate.paging import paged
+from memplan.estimate.zero_offload import SAVED_BYTES, states_in
 from memplan.simulator.sharding import simulated
 
 REST = 32 * 1024
@@ -73,4 +75,7 @@ def states(workload: Workload, found: Kept) -> list[int]:
     sizes = [*found.states, *paged(optimizer, shapes)]
     if optimizer.name in _COUNTED and optimizer.implementation != "fused":
         sizes += [_STEP] * len(shapes)
+    away = sum(states_in(place, workload, found) for place in (Place.CPU, Place.NVME))
+    if away:
+        sizes.append(away * SAVED_BYTES)
     return sizes

@@ -16,10 +16,7 @@ from memplan.estimate.host.loading import NAME, loading, mapped
 from memplan.estimate.host.offload import offloaded
 from memplan.estimate.host.saving import saving
 from memplan.estimate.host.share import Share
-from memplan.estimate.kept import Kept
-
-PER_MACHINE = 8
-"""Processes on one machine at most: as many as it has GPUs, which is taken to be no more than this."""
+from memplan.estimate.kept import PER_MACHINE, Kept
 
 
 def host(workload: Workload, found: Kept) -> HostMemory:
