@@ -96,7 +96,7 @@ def label(row: Row, workload: Workload) -> str:
     length = f"{workload.batch.micro}×{workload.sequence.length}"
     if workload.task is Task.GENERATE:
         length = (
-            f"{generate.prompt}+{generate.new_tokens}" if row["suite"] == "litgpt" else f"1×{generate.prompt}"
+            f"1×{generate.prompt}" if generate.new_tokens == 1 else f"{generate.prompt}+{generate.new_tokens}"
         )
     words = [
         str(row["model"]).rsplit("/", 1)[-1],
@@ -110,5 +110,5 @@ def label(row: Row, workload: Workload) -> str:
 
 def _precision(workload: Workload) -> str:
     if workload.quantization is not None:
-        return f"nf4 + {workload.quantization.compute}"
+        return f"{workload.quantization.kind} + {workload.quantization.compute}"
     return str(workload.precision.params) + (" + autocast" if workload.precision.autocast else "")

@@ -39,6 +39,7 @@ KERNELS = {
     "sdpa pinned to flash or memory-efficient kernels (math excluded)": Attention.SDPA,
 }
 
+INT8 = "bnb LLM.int8"
 QUANTIZATIONS = {
     "bnb nf4, blocksize 64, double_quant=False": False,
     "bnb nf4, double_quant=True": True,
@@ -90,8 +91,13 @@ def workload(row: Row, shape: Architecture) -> Workload:
 
 
 def _generating(row: Row, common: Workload) -> Workload:
-    """One forward pass over a whole prompt, with a cache."""
-    generate = Generate(prompt=row["seq_len"], new_tokens=1, logits="all")
+    """Tokens after a prompt, or no more than one forward pass over it, with a cache."""
+    generate = Generate(prompt=row.get("seq_len") or 1, new_tokens=1, logits="all")
+    if "prompt" in (row.get("inference") or {}):
+        prompt = re.search(r"~(\d+)-token", row["inference"]["prompt"])
+        assert prompt is not None, row["model"]
+        new = row["inference"]["max_new_tokens"]
+        generate = Generate(prompt=int(prompt[1]), new_tokens=new, logits="last")
     return replace(common, task=Task.GENERATE, generate=generate, outputs=Outputs.KEPT)
 
 
@@ -125,11 +131,13 @@ def _framework(stack: str) -> Framework:
 
 def _params(row: Row) -> Dtype:
     """The dtype weights are loaded in: with 4-bit weights, the one these runs compute in."""
-    declared = row["compute_dtype"] if row["quantization"] in QUANTIZATIONS else row["param_dtype"]
+    declared = row["compute_dtype"] if row["quantization"] in (*QUANTIZATIONS, INT8) else row["param_dtype"]
     return _dtype(declared)
 
 
 def _quantization(row: Row) -> Quantization | None:
+    if row["quantization"] == INT8:
+        return Quantization(kind="int8", compute=_params(row))
     double = QUANTIZATIONS.get(row["quantization"])
     if double is None:
         return None

@@ -32,6 +32,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "phi": ("phi",),
     "phi3": ("phi3",),
     "gpt2": ("gpt2",),
+    "gpt_bigcode": ("gpt_bigcode",),
     "mixtral": ("mixtral",),
     "qwen3_moe": ("qwen3_moe",),
     "deepseek_v3": ("deepseek_v3",),

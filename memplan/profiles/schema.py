@@ -131,6 +131,7 @@ SIZES: dict[str, tuple[str, ...]] = {
     ),
     "falcon": ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"),
     "gpt2": ("vocab_size", "n_embd", "n_layer", "n_head", "n_positions"),
+    "gpt_bigcode": ("vocab_size", "n_embd", "n_layer", "n_head", "n_positions"),
     "opt": (
         "vocab_size",
         "hidden_size",

@@ -13,6 +13,7 @@ DRY = {"embd_pdrop": 0.0, "resid_pdrop": 0.0, "attn_pdrop": 0.0}
 """GPT-2 without dropout, which a CPU does in other ops than a GPU."""
 
 GPT2 = {"model_type": "gpt2", "num_hidden_layers": 2} | DRY
+BIGCODE = {"model_type": "gpt_bigcode", "num_hidden_layers": 2} | DRY
 NEOX = {"model_type": "gpt_neox", "num_hidden_layers": 2}
 OPT = {"model_type": "opt", "num_hidden_layers": 2, "ffn_dim": 160, "dropout": 0.0}
 FALCON = {"model_type": "falcon", "num_hidden_layers": 2}
@@ -21,6 +22,7 @@ NORMS_AFTER = {"do_layer_norm_before": False, "word_embed_proj_dim": 32}
 
 MODELS: dict[str, dict[str, Any]] = {
     "gpt2": GPT2,
+    "gpt_bigcode": BIGCODE,
     "gpt_neox": NEOX,
     "opt": OPT,
     "opt norms after": OPT | NORMS_AFTER,

@@ -15,6 +15,7 @@ from tests.oracle.test_parameters import their_config, their_count
 ATTENDING = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 NAMES: dict[str, tuple[str, ...]] = {
     "gpt2": (*ATTENDING, "max_position_embeddings", "tie_word_embeddings"),
+    "gpt_bigcode": (*ATTENDING, "max_position_embeddings", "tie_word_embeddings"),
     "gpt_neox": (*ATTENDING, "max_position_embeddings", "tie_word_embeddings", "intermediate_size"),
     "opt": (*ATTENDING, "max_position_embeddings", "tie_word_embeddings"),
     "falcon": (*ATTENDING, "max_position_embeddings", "tie_word_embeddings"),
@@ -23,6 +24,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 
 SWITCHES: dict[str, tuple[str, ...]] = {
     "gpt2": ("tie_word_embeddings",),
+    "gpt_bigcode": ("tie_word_embeddings",),
     "gpt_neox": ("tie_word_embeddings", "attention_bias", "use_parallel_residual"),
     "opt": (
         "tie_word_embeddings",
@@ -33,7 +35,13 @@ SWITCHES: dict[str, tuple[str, ...]] = {
     ),
     "falcon": ("tie_word_embeddings", "bias", "multi_query"),
 }
-INNER = {"gpt2": "n_inner", "gpt_neox": "intermediate_size", "opt": "ffn_dim", "falcon": "ffn_hidden_size"}
+INNER = {
+    "gpt2": "n_inner",
+    "gpt_bigcode": "n_inner",
+    "gpt_neox": "intermediate_size",
+    "opt": "ffn_dim",
+    "falcon": "ffn_hidden_size",
+}
 
 
 @st.composite
@@ -82,9 +90,10 @@ def test_absent_keys_mean_what_the_real_class_takes_them_for(model_type: str) ->
 
 def test_absent_dropout_is_what_the_real_classes_drop_out() -> None:
     found = {name: architecture({"model_type": name}, lambda _: None).dropout for name in NAMES}
-    gpt2, neox, opt, falcon = (their_config({"model_type": name}) for name in NAMES)
+    gpt2, bigcode, neox, opt, falcon = (their_config({"model_type": name}) for name in NAMES)
     assert [(rates.embedding, rates.hidden, rates.attention) for rates in found.values()] == [
         (gpt2.embd_pdrop, gpt2.resid_pdrop, gpt2.attn_pdrop),
+        (bigcode.embd_pdrop, bigcode.resid_pdrop, bigcode.attn_pdrop),
         (neox.hidden_dropout, neox.hidden_dropout, neox.attention_dropout),
         (0.0, opt.dropout, opt.attention_dropout),
         (0.0, falcon.hidden_dropout, falcon.attention_dropout),
