@@ -35,6 +35,9 @@ STASH = 5
 RETURNED = "from_host"
 """The op of a tensor that comes back."""
 
+COPYING = 9
+"""The CUDA stream copies run on: what is allocated under it has segments of its own."""
+
 _HEAD = "lm_head"
 
 
@@ -78,7 +81,7 @@ class Offload:
             self.passing = list(self.returned)
         found = self.stash.get(entry.number)
         if found is None:
-            found = self.tape.empty(entry.shape, entry.dtype, RETURNED, entry.strides)
+            found = self._empty(entry.shape, entry.dtype, RETURNED, entry.strides)
             if self.streams:
                 self.returned[entry.number] = found
         return found.detach()
@@ -109,10 +112,16 @@ class Offload:
         for number in [number for number in self.stash if number <= self.count - STASH]:
             del self.stash[number]
         if not layout.is_contiguous(tensor.shape, tensor.strides):
-            tensor = self.tape.empty(tensor.shape, tensor.dtype, "contiguous")
+            tensor = self._empty(tensor.shape, tensor.dtype, "contiguous")
         if self.streams:
             self.stash[self.count] = tensor
         return self._away(tensor, tensor.strides)
+
+    def _empty(self, shape: Shape, dtype: Dtype, op: str, strides: Shape | None = None) -> Tensor:
+        tensor = self.tape.empty(shape, dtype, op, strides)
+        if self.streams:
+            self.tape.trace.streams[tensor.storage.block] = COPYING
+        return tensor
 
     def _stays(self, tensor: Tensor) -> bool:
         if isinstance(tensor, Parameter) or isinstance(tensor.base, Parameter) or self.tape.scope == _HEAD:

@@ -14,8 +14,9 @@ from memplan.domain.trace import Phase
 from memplan.domain.workload import Checkpointing, Sequence, Workload
 from memplan.estimate import estimate
 from memplan.estimate.host.pinned import block
-from memplan.estimate.simulation import folded
+from memplan.estimate.simulation import folded, simulated
 from memplan.families import architecture
+from memplan.simulator.offload import RETURNED
 from memplan.simulator.units import IrregularError
 from tests.property.test_repetition import same
 
@@ -97,3 +98,12 @@ def test_layers_left_out_do_what_the_others_do(changes: dict[str, Any]) -> None:
         # What does not repeat itself is refused, and simulated whole.
         with suppress(IrregularError):
             assert same(case, case.model, part)
+
+
+def test_what_a_second_stream_brings_back_has_segments_of_its_own() -> None:
+    case = workload(activation_offload=ActivationOffload.STREAMS)
+    assert isinstance(case.model, Architecture)
+    trace = simulated(case, case.model, (8, 0))
+    back = {block for block, tag in enumerate(trace.tags) if tag[2] == RETURNED}
+    assert back
+    assert back <= trace.streams.keys()
