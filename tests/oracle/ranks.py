@@ -19,20 +19,25 @@ from tests.oracle.cases import TINY
 from tests.oracle.shard_cases import SHARDED, sharded
 
 torch = cpu_step.torch
-STEPS = 3
-"""The buckets of DistributedDataParallel are rebuilt in the second one."""
+FIRST_STEPS = {"none": 2, "fsdp2": 1}
+"""Steps until they repeat: ``DistributedDataParallel`` rebuilds its buckets in the second."""
 
 
-def steps_of(workload: Workload, config: dict[str, Any]) -> list[list[int]]:
-    """Allocations and frees of the first optimizer steps of this rank."""
+def events_of(workload: Workload, config: dict[str, Any]) -> dict[str, list[int]]:
+    """Allocations and frees of this rank: in wrapping the model, and in an optimizer step."""
     torch.manual_seed(0)
     found = cpu_step.model(config, workload)
-    wrapped = _fsdp2(found, workload) if workload.world.sharding == "fsdp2" else _ddp(found, workload)
+    models: list[Any] = []
+    wrap = _fsdp2 if workload.world.sharding == "fsdp2" else _ddp
+    wrapping = cpu_step.recorded(lambda: models.append(wrap(found, workload)))
+    (wrapped,) = models
     optimizer = torch.optim.AdamW(
         [entry for entry in wrapped.parameters() if entry.requires_grad],
         foreach=workload.optimizer.implementation == "foreach",
     )
-    return [cpu_step.recorded(lambda: _step(wrapped, optimizer, workload)) for _ in range(STEPS)]
+    for _ in range(FIRST_STEPS[workload.world.sharding]):
+        _step(wrapped, optimizer, workload)
+    return {"wrapping": wrapping, "step": cpu_step.recorded(lambda: _step(wrapped, optimizer, workload))}
 
 
 def _ddp(found: Any, workload: Workload) -> Any:
@@ -91,7 +96,7 @@ def _rank(rank: int, world: int, folder: str) -> None:
     for name, (config, settings) in SHARDED.items():
         case = sharded(config, settings)
         if case.world.data_parallel == world:
-            found[name] = steps_of(case, TINY | config)[-1]
+            found[name] = events_of(case, TINY | config)
     if rank == 0:
         Path(folder, f"{world}.json").write_text(json.dumps(found), encoding="utf-8")
     torch.distributed.destroy_process_group()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 
@@ -16,7 +18,6 @@ from memplan.domain.trace import Trace
 from memplan.domain.workload import Workload
 from memplan.estimate import trace_of
 from tests.oracle import artefacts
-from tests.oracle.libraries import library
 from tests.oracle.shard_cases import SHARDED, sharded
 from tests.oracle.test_events import differences
 
@@ -24,15 +25,19 @@ GLOO_COPIES = {"all_gather": 2, "reduce_scatter": 1}
 """Copies gloo makes of what it exchanges, which its own thread frees; NCCL makes none."""
 
 
+Measured = dict[str, dict[str, list[int]]]
+"""Of each case, events of wrapping the model and of a step."""
+
+
 @pytest.fixture(scope="module")
-def measured() -> dict[str, list[int]]:
-    library("torch")
-    library("transformers")
-    library("peft")
+def measured() -> Measured:
+    missing = [name for name in ("torch", "transformers", "peft") if find_spec(name) is None]
+    if missing and not os.environ.get("CI"):
+        pytest.skip("torch, transformers and peft are not installed: pip install 'memplan[smoke]'")
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-W", "ignore", "-m", "tests.oracle.ranks"]
     done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
-    found: dict[str, list[int]] = json.loads(done.stdout)
+    found: Measured = json.loads(done.stdout)
     return found
 
 
@@ -70,12 +75,12 @@ def without_casts(sizes: list[int], case: Workload, trace: Trace) -> list[int]:
 
 
 @pytest.mark.parametrize("name", SHARDED)
-def test_the_events_of_one_rank_are_those_of_a_real_step(name: str, measured: dict[str, list[int]]) -> None:
+def test_the_events_of_one_rank_are_those_of_a_real_step(name: str, measured: Measured) -> None:
     case = sharded(*SHARDED[name])
     trace = trace_of(case, ASSUMED_CAPABILITY)
     copies = exchanged(trace)
     left_out = padded(trace, case) | set(copies)
-    real = artefacts.of_profiler(measured[name], case)
+    real = artefacts.of_profiler(measured[name]["step"], case)
     simulated = artefacts.of_simulation(trace, case)
     assert len(real) > 200
     compared = [
@@ -87,20 +92,24 @@ def test_the_events_of_one_rank_are_those_of_a_real_step(name: str, measured: di
     assert Counter(size for size in real if size in copies) == copies + made
 
 
-@pytest.mark.parametrize("name", [name for name in SHARDED if name.startswith("ddp")])
-def test_the_peak_with_buckets_is_that_of_a_real_step(name: str, measured: dict[str, list[int]]) -> None:
+DDP = [name for name in SHARDED if name.startswith("ddp")]
+
+
+@pytest.mark.parametrize("name", DDP)
+def test_wrapping_sends_parameters_and_makes_the_first_bucket(name: str, measured: Measured) -> None:
+    trace = trace_of(sharded(*SHARDED[name]), ASSUMED_CAPABILITY)
+    made = [
+        trace.sizes[event]
+        for event in trace.events[: trace.cycles[0]]
+        if event >= 0 and trace.tags[event][1] == "ddp" and trace.sizes[event] >= artefacts.SMALLEST
+    ]
+    # gloo's thread frees what was sent whenever it gets to it.
+    assert made == [size for size in measured[name]["wrapping"] if size >= artefacts.SMALLEST]
+
+
+@pytest.mark.parametrize("name", DDP)
+def test_the_peak_with_buckets_is_that_of_a_real_step(name: str, measured: Measured) -> None:
     case = sharded(*SHARDED[name])
-    peak = max(artefacts.running(artefacts.of_profiler(measured[name], case)))
+    peak = max(artefacts.running(artefacts.of_profiler(measured[name]["step"], case)))
     trace = trace_of(case, ASSUMED_CAPABILITY)
     assert max(artefacts.running(artefacts.of_simulation(trace, case))) == peak
-
-
-@pytest.mark.parametrize("name", [name for name in SHARDED if name.startswith("fsdp2")])
-def test_the_peak_of_shards_is_that_of_a_real_step_but_for_copies_of_gloo(
-    name: str, measured: dict[str, list[int]]
-) -> None:
-    case = sharded(*SHARDED[name])
-    trace = trace_of(case, ASSUMED_CAPABILITY)
-    peak = max(artefacts.running(artefacts.of_profiler(measured[name], case)))
-    simulated = max(artefacts.running(artefacts.of_simulation(trace, case)))
-    assert 0 <= peak - simulated <= sum(padded(trace, case)) + max(exchanged(trace))

@@ -11,18 +11,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import prod
+from typing import Protocol, TypeVar
 
 from memplan.domain.allocator import MIB
 from memplan.domain.dtype import Dtype
+from memplan.domain.trace import Trace
 from memplan.domain.workload import Workload
 from memplan.simulator import autograd, layout
 from memplan.simulator.autograd import Leaf
+from memplan.simulator.layout import Shape
 from memplan.simulator.optimizer import Stepper
 from memplan.simulator.sharding.whole import Model, Whole
 from memplan.simulator.tensor import Storage, Tape, Tensor
 
 FIRST_BUCKET = MIB
 """Bytes at which the first bucket is full, without ``bucket_cap_mb`` (``kDefaultFirstBucketBytes``)."""
+
+BROADCAST_BUCKET = 250 * MIB
+"""Bytes at which a buffer is full that parameters are broadcast through when a model is wrapped."""
+
+IN_FLIGHT = 2
+"""Such buffers at a time."""
 
 DEFAULT_BUCKET = 25 * MIB
 """Bytes at which the others are full, without ``bucket_cap_mb``."""
@@ -46,6 +55,7 @@ class Ddp(Whole):
         self.arrived: list[Leaf] = []
         self.places: dict[int, Storage] = {}
         self.rebuilt = False
+        broadcast(tape)
         self._allocate(_by_dtype(self.leaves).values())
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
@@ -99,13 +109,51 @@ def _by_dtype(leaves: Iterable[Leaf]) -> dict[Dtype, list[Leaf]]:
     return found
 
 
-def assigned(leaves: Iterable[Leaf], limits: tuple[int, ...]) -> list[list[Leaf]]:
+def broadcast(tape: Tape) -> None:
+    """Parameters and buffers as the first GPU has them, through flat copies (``broadcast_coalesced``).
+
+    What fills a bucket alone is sent as it is (torch/csrc/distributed/c10d/comm.cpp,
+    ``flatten_dense_tensors``).
+    """
+    trace = tape.trace
+    freed = {~event for event in trace.events if event < 0}
+    loaded = [_State(trace, block) for block in trace.events if block >= 0 and block not in freed]
+    sending: list[Storage | None] = []
+    for bucket in assigned(loaded, (BROADCAST_BUCKET,)):
+        if len(sending) == IN_FLIGHT:
+            del sending[0]
+        count = sum(prod(state.shape) for state in bucket)
+        dtype = bucket[0].dtype
+        tag = ("communication", "ddp", "broadcast", (count,), dtype)
+        sending.append(Storage(trace, count * dtype.itemsize, tag) if len(bucket) > 1 else None)
+
+
+class _State:
+    """A parameter or buffer by its block."""
+
+    __slots__ = ("dtype", "shape")
+
+    def __init__(self, trace: Trace, block: int) -> None:
+        self.shape, self.dtype = trace.tags[block][3:]
+
+
+class Flat(Protocol):
+    """What goes into a bucket."""
+
+    shape: Shape
+    dtype: Dtype
+
+
+Item = TypeVar("Item", bound=Flat)
+
+
+def assigned(leaves: Iterable[Item], limits: tuple[int, ...]) -> list[list[Item]]:
     """Leaves in buckets of one dtype: each is full once it holds as many bytes as its limit.
 
     The last limit counts for all that follow. What is not full in the end comes last.
     """
-    full: list[list[Leaf]] = []
-    filling: dict[Dtype, list[Leaf]] = {}
+    full: list[list[Item]] = []
+    filling: dict[Dtype, list[Item]] = {}
     sizes: dict[Dtype, int] = {}
     made: dict[Dtype, int] = {}
     for leaf in leaves:

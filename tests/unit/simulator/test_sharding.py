@@ -24,7 +24,7 @@ from memplan.families import FAMILIES
 from memplan.simulator.autograd import Leaf
 from memplan.simulator.replay import replay
 from memplan.simulator.sharding import simulated
-from memplan.simulator.sharding.ddp import FIRST_BUCKET, assigned
+from memplan.simulator.sharding.ddp import BROADCAST_BUCKET, FIRST_BUCKET, assigned, broadcast
 from memplan.simulator.tensor import Parameter, Tape
 from tests.unit.simulator.runs import AMPERE, FP32, run, shape, workload
 
@@ -111,6 +111,21 @@ def test_full_buckets_are_closed_and_the_last_limit_repeats() -> None:
         [2600],
         [5],
     ]
+
+
+def test_parameters_are_broadcast_through_two_buffers_at_a_time() -> None:
+    tape = Tape(AMPERE)
+    half = (BROADCAST_BUCKET // 8,)
+    _kept = [Parameter(tape, half, Dtype.FP32, "blocks", "weight") for _ in range(8)]
+    broadcast(tape)
+    assert most(tape.trace, "broadcast") == 2 * BROADCAST_BUCKET
+
+
+def test_what_fills_a_buffer_alone_is_broadcast_as_it_is() -> None:
+    tape = Tape(AMPERE)
+    _kept = Parameter(tape, (BROADCAST_BUCKET // 2,), Dtype.FP32, "embeddings", "weight")
+    broadcast(tape)
+    assert most(tape.trace, "broadcast") == 0
 
 
 def test_buckets_hold_gradients_again_unless_they_are_views() -> None:
