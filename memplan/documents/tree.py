@@ -25,6 +25,7 @@ class Language(Enum):
 
     YAML = "YAML"
     JSON = "JSON"
+    TOML = "TOML"
     PYTHON = "Python"
     CPP = "C++"
 
