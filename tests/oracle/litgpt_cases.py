@@ -89,6 +89,9 @@ class Case:
 
 _GEMMA_CONFIG = {"model_type": "gemma", "num_key_value_heads": 1, "head_dim": 24}
 
+_WINDOW = {"sliding_window_size": 64}
+_MISTRAL = {"model_type": "mistral", "sliding_window": 64}
+
 CASES = {
     "llama": Case(release="0.5.13"),
     "llama q and v": Case(release="0.5.13", adapted=_TWO),
@@ -98,6 +101,8 @@ CASES = {
         release="0.5.13", adapted=_TWO, precision="32-true", own=_NEOX, theirs={"model_type": "gpt_neox"}
     ),
     "falcon": Case(release="0.5.13", adapted=_TWO, precision="32-true", own=_FALCON, theirs=_FALCON_CONFIG),
+    "mistral": Case(release="0.5.13", adapted=_TWO, precision="32-true", own=_WINDOW, theirs=_MISTRAL),
+    "mistral, 0.5.3": Case(release="0.5.3", precision="32-true", own=_WINDOW, theirs=_MISTRAL),
     "llama, 0.4.12": Case(release="0.4.12", adapted=_ALL),
     "llama in full, 0.4.12": Case(release="0.4.12", precision="32-true"),
     "equal heads, 0.4.12": Case(

@@ -68,6 +68,44 @@ class Attention(torch.autograd.Function):  # type: ignore[misc]
         return results
 
 
+class MaskedAttention(torch.autograd.Function):  # type: ignore[misc]
+    @staticmethod
+    def forward(
+        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        batch, heads, length, _ = query.shape
+        output = by_rows(query)
+        sums = torch.zeros((batch, heads, -(-length // 32) * 32), dtype=torch.float32)
+        ctx.save_for_backward(query, key, value, output, sums, mask)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        query, key, value, *_saved = ctx.saved_tensors
+        results = by_rows(query), by_rows(key), by_rows(value)
+        _delta = torch.empty(query.shape[:3], dtype=torch.float32)
+        return *results, None
+
+
+def by_rows(x: torch.Tensor) -> torch.Tensor:
+    """(B, H, S, D) in the memory of (B, S, H, D), as the memory-efficient kernel leaves fp32 results."""
+    batch, heads, length, width = x.shape
+    return torch.zeros(batch, length, heads, width, dtype=x.dtype).transpose(1, 2)
+
+
+def attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    **_: Any,
+) -> torch.Tensor:
+    """FlashAttention-2, or the memory-efficient kernel where there is a mask."""
+    if attn_mask is None:
+        return Attention.apply(query, key, value)
+    return MaskedAttention.apply(query, key, value, attn_mask)
+
+
 class Dropout(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
@@ -91,7 +129,7 @@ def library() -> tuple[Any, Any, Any]:
     model, lora, utils = (importlib.import_module(f"litgpt.{name}") for name in names)
     functional = torch.nn.functional
     functional.conv1d = lambda x, weight, groups=1: Convolution.apply(x, weight)
-    functional.scaled_dot_product_attention = lambda q, k, v, **_: Attention.apply(q, k, v)
+    functional.scaled_dot_product_attention = attention
     functional.dropout = lambda x, *_: Dropout.apply(x)
     return model, lora, utils
 

@@ -45,7 +45,7 @@ def workload(case: Case) -> Workload:
         batch=Batch(micro=MICRO),
         sequence=Sequence(length=LENGTH),
         adapter=adapter if case.adapted else None,
-        attention=Attention.FLASH_ATTENTION_2,
+        attention=Attention.SDPA if "sliding_window" in case.theirs else Attention.FLASH_ATTENTION_2,
         outputs=Outputs.KEPT,
         framework=Framework(code="litgpt", litgpt=case.release),
     )

@@ -15,7 +15,8 @@ __all__ = ["build", "covers", "left_out"]
 
 def covers(shape: Architecture, workload: Workload) -> bool:
     """Whether the model is simulated as this release of litgpt runs it."""
-    return shape.model_type in COVERED and not windowed(shape, workload.framework)
+    windows = workload.task is not Task.TRAIN and windowed(shape, workload.framework)
+    return shape.model_type in COVERED and not windows
 
 
 def left_out(shape: Architecture, workload: Workload) -> Iterator[tuple[str, int]]:

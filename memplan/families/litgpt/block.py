@@ -70,9 +70,12 @@ def apply_rope(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 class SelfAttention:
     """``CausalSelfAttention``."""
 
-    __slots__ = ("attn", "cache", "kind", "proj", "release", "shape")
+    __slots__ = ("attn", "cache", "kind", "proj", "release", "shape", "windowed")
 
-    def __init__(self, stores: Stores, shape: Design, release: Release, kind: Attention) -> None:
+    def __init__(
+        self, stores: Stores, shape: Design, release: Release, kind: Attention, *, windowed: bool
+    ) -> None:
+        self.windowed = windowed
         self.shape = shape
         self.release = release
         self.kind = kind
@@ -115,6 +118,9 @@ class SelfAttention:
             k = self._repeated(k)
             v = self._repeated(v)
         x.tape.scope = "h.*.attn"
+        if self.windowed and mask is None:
+            # What is added to the mask has a name, and so lives as long as the module's frame.
+            mask, _bias = _window(q, replaces=self.release.window_replaces)
         y = attention.sdpa(self.kind, q, k, v, mask)
         y = shapes.view(y, (batch, length, shape.heads * shape.head))
         return self.proj(y)
@@ -140,6 +146,27 @@ class SelfAttention:
         each = self.shape.heads // groups
         expanded = shapes.expand(shapes.unsqueeze(x, 2), (batch, groups, each, length, width))
         return shapes.view(ops.clone(expanded), (batch, groups * each, length, width))
+
+
+def _window(query: Tensor, *, replaces: bool) -> tuple[Tensor, Tensor | None]:
+    """A mask (T, T) in the query's dtype, made by every layer; what was added to it for the window."""
+    tape, sides = query.tape, (query.shape[2], query.shape[2])
+    ones = tape.empty(sides, query.dtype, "ones")
+    mask = tape.empty(sides, query.dtype, "triu")
+    del ones
+    _filled(mask)
+    if replaces:
+        return tape.empty(sides, query.dtype, "full"), None
+    ones = tape.empty(sides, query.dtype, "ones_like")
+    bias = tape.empty(sides, query.dtype, "tril")
+    del ones
+    _filled(bias)
+    return mask, bias
+
+
+def _filled(mask: Tensor) -> None:
+    """``mask.masked_fill_(mask.bool(), …)``."""
+    _ = ops.like(mask, "bool", Dtype.BOOL)
 
 
 def _permuted(x: Tensor) -> Tensor:
@@ -183,11 +210,13 @@ class Block:
 
     __slots__ = ("attn", "mlp", "norm_1", "norm_2", "release", "shape")
 
-    def __init__(self, stores: Stores, shape: Design, release: Release, kind: Attention) -> None:
+    def __init__(
+        self, stores: Stores, shape: Design, release: Release, kind: Attention, *, windowed: bool
+    ) -> None:
         self.shape = shape
         self.release = release
         self.norm_1 = norm(stores.weights, "h.*.norm_1", shape, release)
-        self.attn = SelfAttention(stores, shape, release, kind)
+        self.attn = SelfAttention(stores, shape, release, kind, windowed=windowed)
         self.norm_2 = self.norm_1 if shape.shared_norm else norm(stores.weights, "h.*.norm_2", shape, release)
         self.mlp = Mlp(stores, shape)
 

@@ -16,7 +16,7 @@ COVERED = (*_LLAMAS, "gemma", "gpt_neox", "falcon", "phi")
 """The ``model_type`` values whose litgpt model is simulated."""
 
 _SLIDING_SINCE = (0, 4, 13)
-"""From here on layers of Mistral and Phi-3 get an explicit mask for their window (litgpt/config.py)."""
+"""From here on layers of Mistral and Phi-3 get a mask of their own for their window (litgpt/config.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,9 @@ class Release:
     bitsandbytes is pinned to 0.42 or older, whose 4-bit products hold on to their input as long as the graph
     lives.
 
+    ``window_replaces`` (from 0.5.12): a mask for a sliding window takes the place of the causal one instead
+    of being added to it.
+
     lit-gpt had no releases: 0.0 stands for its code up to 24 October 2023, 0.0.1 for the months after.
     """
 
@@ -43,6 +46,7 @@ class Release:
     names_norms: bool
     clones_index: bool
     keeps_inputs: bool
+    window_replaces: bool
 
     @classmethod
     def of(cls, framework: Framework) -> Release:
@@ -56,6 +60,7 @@ class Release:
             names_norms=not framework.litgpt_before(0, 5, 5),
             clones_index=not framework.litgpt_before(0, 5, 13),
             keeps_inputs=framework.litgpt_before(0, 5, 5),
+            window_replaces=not framework.litgpt_before(0, 5, 12),
         )
 
 
@@ -120,5 +125,5 @@ def design(shape: Architecture) -> Design:
 
 
 def windowed(shape: Architecture, framework: Framework) -> bool:
-    """Whether litgpt masks for a sliding window, which is not simulated."""
+    """Whether every layer makes itself a mask for a sliding window, however long the sequence."""
     return shape.sliding_window is not None and not framework.litgpt_before(*_SLIDING_SINCE)

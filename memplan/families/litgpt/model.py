@@ -18,7 +18,7 @@ from memplan.domain.trace import Phase
 from memplan.domain.workload import Attention, Task, Workload
 from memplan.families.litgpt import loss
 from memplan.families.litgpt.block import Block, norm
-from memplan.families.litgpt.design import Release, design
+from memplan.families.litgpt.design import Release, design, windowed
 from memplan.families.litgpt.layers import LoraLinear, Stores, Weights
 from memplan.families.litgpt.memory import KeyValues
 from memplan.simulator import ops, shapes
@@ -54,7 +54,10 @@ class Gpt:
         sides = self.shape.width, self.shape.vocabulary
         self.head = LoraLinear(stores, "lm_head", sides, "head", bias=self.shape.head_bias)
         self.embeddings = weights.parameter("wte.weight", sides[::-1], "embeddings")
-        self.blocks = [Block(stores, self.shape, release, self._kernel()) for _ in self.layers()]
+        sliding = windowed(shape, workload.framework)
+        self.blocks = [
+            Block(stores, self.shape, release, self._kernel(), windowed=sliding) for _ in self.layers()
+        ]
         self.ln_f = norm(weights, "ln_f", self.shape, release)
         self.parameters = weights.parameters
         self.leaves = weights.leaves if adapter is None else stores.adapters.leaves

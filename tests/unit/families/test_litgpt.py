@@ -68,18 +68,25 @@ def test_older_releases_keep_what_quantized_layers_read(release: str, keeps: boo
     assert (peak(quantized) - peak(dropped) > logits) is keeps
 
 
+WINDOW = {"model_type": "mistral", "sliding_window": 64}
+
+
 @pytest.mark.parametrize(
-    ("release", "config"),
-    [("0.5.13", {"model_type": "qwen3"}), ("0.5.13", {"model_type": "mistral", "sliding_window": 64})],
+    "changed",
+    [
+        {"config": {"model_type": "qwen3"}},
+        {"config": WINDOW, "task": Task.GENERATE, "adapter": None, "generate": Generate(prompt=5)},
+    ],
 )
-def test_what_litgpt_writes_otherwise_has_no_upper_bound(release: str, config: dict[str, Any]) -> None:
-    found = estimate(workload(release, config=config))
+def test_what_litgpt_writes_otherwise_has_no_upper_bound(changed: dict[str, Any]) -> None:
+    found = estimate(workload(**changed))
     assert any(gap.unbounded and "litgpt" in gap.reason for gap in found.device.gaps)
 
 
-def test_older_releases_know_no_sliding_window() -> None:
-    config = {"model_type": "mistral", "sliding_window": 64}
-    assert not any(gap.unbounded for gap in estimate(workload("0.4.12", config=config)).device.gaps)
+@pytest.mark.parametrize(("release", "masks"), [("0.4.12", 0), ("0.4.13", 4), ("0.5.13", 4)])
+def test_every_layer_makes_itself_a_mask_where_there_are_windows(release: str, masks: int) -> None:
+    trace = trace_of(workload(release, config=WINDOW, batch=Batch()), (8, 0))
+    assert sum(tag[2] == "triu" for tag in trace.tags) == masks
 
 
 @pytest.mark.parametrize(("release", "copied"), [("0.4.12", False), ("0.5.0", True)])
