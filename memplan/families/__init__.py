@@ -35,6 +35,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "gpt_bigcode": ("gpt_bigcode",),
     "mixtral": ("mixtral",),
     "qwen3_moe": ("qwen3_moe",),
+    "qwen2_moe": ("qwen2_moe",),
     "deepseek_v3": ("deepseek_v3",),
     "gpt_oss": ("gpt_oss",),
     "gpt_neox": ("gpt_neox",),

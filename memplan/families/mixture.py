@@ -12,7 +12,7 @@ from memplan.simulator.experts import Experts
 from memplan.simulator.matmul import linear
 from memplan.simulator.tensor import Tensor
 
-_ROUTER, _EXPERTS = "layers.*.mlp.gate", "layers.*.mlp.experts"
+ROUTER, EXPERTS = "layers.*.mlp.gate", "layers.*.mlp.experts"
 
 
 def experts(read: Config, *names: str) -> tuple[int, int]:
@@ -46,6 +46,8 @@ class SoftmaxRouter:
     def __call__(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens (T, h) → logits (T, E), weights (T, k) and experts (T, k)."""
         hidden_states.tape.scope = self.name
+        # Through a view of their own, though they are rows already.
+        hidden_states = shapes.view(hidden_states, hidden_states.shape)
         logits = linear(hidden_states, self.weight)
         probabilities = self._probabilities(logits)
         weights, indices = indexing.topk(probabilities, self.mixture.chosen)
@@ -70,10 +72,10 @@ class SparseMlp:
         assert mixture is not None
         if not rounded:
             # Mixtral's module makes its router first, Qwen3's its experts.
-            self.router = SoftmaxRouter(store, _ROUTER, hidden, mixture, rounded=rounded)
-        self.experts = Experts(store, _EXPERTS, hidden, mixture, act=ACTIVATIONS[shape.hidden_act])
+            self.router = SoftmaxRouter(store, ROUTER, hidden, mixture, rounded=rounded)
+        self.experts = Experts(store, EXPERTS, hidden, mixture, act=ACTIVATIONS[shape.hidden_act])
         if rounded:
-            self.router = SoftmaxRouter(store, _ROUTER, hidden, mixture, rounded=rounded)
+            self.router = SoftmaxRouter(store, ROUTER, hidden, mixture, rounded=rounded)
 
     def __call__(self, x: Tensor) -> Tensor:
         batch, length, hidden = x.shape

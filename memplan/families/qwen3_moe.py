@@ -57,14 +57,14 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
             experts=experts,
             chosen=chosen,
             width=read.size("moe_intermediate_size"),
-            dense=_dense(read),
+            dense=dense(read),
             normalized=read.flag("norm_topk_prob"),
             balanced=read.flag("output_router_logits"),
         ),
     )
 
 
-def _dense(read: Config) -> tuple[int, ...]:
+def dense(read: Config) -> tuple[int, ...]:
     """Blocks with an ordinary MLP: ``mlp_only_layers``, and all but every ``decoder_sparse_step``-th."""
     step = read.size("decoder_sparse_step")
     listed = read.get("mlp_only_layers") or []

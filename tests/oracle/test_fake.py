@@ -71,9 +71,7 @@ SPECIAL: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 OTHER_ORDER = {
-    "mixtral": "routers see the tokens through a view of their own",
-    "qwen3_moe": "routers see the tokens through a view of their own",
-    "deepseek_v3": "routers see the tokens through a view of their own",
+    "deepseek_v3": "under autocast casts of its router come in another order",
     "falcon": "one key head is cast before it is spread, and gradients of the two products swap places",
     "vit": "cuDNN makes the gradient of the patches row-major, which fake tensors do not show",
 }

@@ -34,6 +34,18 @@ QWEN3 = (
         "norm_topk_prob": True,
     }
 )
+QWEN2 = (
+    TINY
+    | FEW
+    | {
+        "model_type": "qwen2_moe",
+        "num_key_value_heads": 2,
+        "moe_intermediate_size": 40,
+        "shared_expert_intermediate_size": 56,
+        "num_experts": 8,
+        "mlp_only_layers": [1],
+    }
+)
 DEEPSEEK = (
     TINY
     | FEW
@@ -94,10 +106,14 @@ EVERY: dict[str, dict[str, Any]] = {
 }
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     f"{config['model_type']}{name}": (config, {**(lora(config) if "lora" in name else {}), **settings})
-    for config in (MIXTRAL, QWEN3, DEEPSEEK, GPT_OSS)
+    for config in (MIXTRAL, QWEN2, QWEN3, DEEPSEEK, GPT_OSS)
     for name, settings in EVERY.items()
 } | {
     "mixtral outputs kept": (MIXTRAL, KEPT),
+    "mixtral accumulated": (MIXTRAL, TWICE),
+    "qwen2_moe accumulated": (QWEN2, TWICE | KEPT),
+    "qwen2_moe shared experts": (QWEN2, experts(*LLAMA_NAMES)),
+    "qwen3_moe accumulated": (QWEN3, TWICE),
     "deepseek_v3 accumulated": (DEEPSEEK, TWICE | KEPT),
     "mixtral with a window": (MIXTRAL | {"sliding_window": 16}, {}),
     "qwen3_moe as it scores": (QWEN3 | {"norm_topk_prob": False, "decoder_sparse_step": 2}, {}),
@@ -184,6 +200,8 @@ def test_routing_leaves_the_sizes_alone(monkeypatch: pytest.MonkeyPatch) -> None
         ({"model_type": "gpt_oss"}, 116_829_156_672),
         ({"model_type": "gpt_oss", "attention_bias": False, "tie_word_embeddings": True}, None),
         ({"model_type": "qwen3_moe"}, None),
+        ({"model_type": "qwen2_moe"}, None),
+        ({"model_type": "qwen2_moe", "qkv_bias": False, "decoder_sparse_step": 2}, None),
         ({"model_type": "qwen3_moe", "num_local_experts": 16, "mlp_only_layers": [0, 5]}, None),
         ({"model_type": "qwen3_moe", "decoder_sparse_step": 3, "attention_bias": True}, None),
     ],
