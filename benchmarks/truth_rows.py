@@ -24,7 +24,7 @@ _OLDER_CODE = ("mixtral-8x7b", "santacoder-1.1b")
 """Models whose code was another when they were measured: experts as a list of modules, a loss inline."""
 
 NOT_COMPARED = {
-    "torchtune": "torchtune has model code of its own, which is not simulated",
+    "torchtune": "torchtune: compiled, packed, of no declared length, or with an optimizer within backward",
     "torchtitan": "torchtitan has model code of its own, which is not simulated",
     "torchao-infer": "gpt-fast has model code of its own, which is not simulated",
     "vllm": "an inference engine of its own",
