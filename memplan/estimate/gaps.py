@@ -12,6 +12,7 @@ from memplan.domain.workload import Workload
 from memplan.estimate.kernel_gaps import kernel_gaps
 from memplan.estimate.mixture_gaps import mixture_gaps
 from memplan.estimate.world_gaps import world_gaps
+from memplan.estimate.zero_gaps import zero_gaps
 from memplan.simulator.fused_loss import FUSED
 from memplan.simulator.loading import readers
 from memplan.simulator.optimizer import SIMULATED
@@ -43,6 +44,7 @@ def gaps(workload: Workload, target: Target | None, parts: Sequence[Component]) 
     yield from _optimizer(workload, sizes)
     yield from _loss(workload, sizes)
     yield from world_gaps(workload, sizes)
+    yield from zero_gaps(workload, shape, sizes)
     yield from _adapter(workload, sizes)
     yield from _offload(workload, shape, sizes)
     yield from _settings(workload, sizes)
