@@ -14,6 +14,7 @@ from memplan.domain.architecture import Architecture
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import FileAccessError, Location
 from memplan.domain.finding import Finding
+from memplan.domain.plan import Harm
 from memplan.domain.workload import Workload
 
 Where = Callable[[str], Location | None]
@@ -81,7 +82,9 @@ class Reading:
 
     ``origins`` is keyed by native path (``batch.micro``, ``target.gpu``) or by the name of a declared value.
     ``sources`` are the files that were read, by the name they are shown under. ``document`` and ``slots``
-    serve writing: the main file's tree, and the places of declared values.
+    serve writing: the main file's tree, and the places of declared values. ``batch_harm`` says what a smaller
+    micro-batch with more accumulation does to this experiment where it isn't the same mathematics, and
+    ``batch_reason`` why.
     """
 
     path: Path
@@ -98,6 +101,8 @@ class Reading:
     document: Document = field(repr=False)
     slots: Mapping[str, tuple[Slot, ...]] = field(default_factory=dict, repr=False)
     overrides: tuple[str, ...] = ()
+    batch_harm: Harm | None = None
+    batch_reason: str = ""
 
     @property
     def files(self) -> dict[str, str]:

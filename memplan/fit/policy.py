@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ class Policy:
 
     ``profiles`` are the named profiles of the target's GPU, or of the nearest smaller one that has some;
     ``profile`` is the name of the one whose rungs tunable values follow. ``writable`` narrows the options.
+    ``batch_harm`` is what another micro-batch does to this experiment at the least, and ``batch_reason`` why.
     """
 
     target: Target
@@ -44,6 +45,8 @@ class Policy:
     profile: str | None = None
     profiles: tuple[NamedProfile, ...] = ()
     writable: Callable[[Option], bool] | None = None
+    batch_harm: Harm | None = None
+    batch_reason: str = ""
 
     def accepts(self, estimate: Estimate, margin: Bytes | None = None) -> bool:
         """Whether even the upper bound leaves the margin free."""
@@ -53,6 +56,12 @@ class Policy:
     def misses(self, estimate: Estimate, margin: Bytes | None = None) -> Bytes:
         """Bytes above what the margin leaves of the limit; negative when there is room."""
         return Bytes(estimate.device.high + (self.margin if margin is None else margin) - self.target.limit)
+
+    def labelled(self, option: Option) -> Option:
+        """The option with the harm it does to this experiment, if that is more than it does to most."""
+        if self.batch_harm is None or "batch.micro" not in option.changes or option.harm >= self.batch_harm:
+            return option
+        return replace(option, harm=self.batch_harm, reason=f"{option.reason}; {self.batch_reason}")
 
     def permits(self, option: Option) -> bool:
         """Whether an option does no more harm than allowed, touches no kept field, and can be written."""
@@ -103,6 +112,8 @@ def policy_for(
         tunable=tuple(name for name in reading.tunable if name not in keep),
         profile=chosen.name if chosen else None,
         profiles=entries,
+        batch_harm=reading.batch_harm,
+        batch_reason=reading.batch_reason,
     )
 
 

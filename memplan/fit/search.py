@@ -69,7 +69,7 @@ def candidates(workload: Workload, policy: Policy) -> list[Candidate]:
     """Every permitted combination, the empty one included, cheapest first."""
     settings = [
         [(0, None), *((n, option) for n, option in enumerate(offered, 1) if policy.permits(option))]
-        for offered in (lever.options(workload, policy.target) for lever in LEVERS)
+        for offered in (map(policy.labelled, lever.options(workload, policy.target)) for lever in LEVERS)
     ]
     found = [_candidate(workload, combination, policy.target) for combination in product(*settings)]
     return sorted(found, key=lambda candidate: (candidate.price, candidate.choice))

@@ -85,6 +85,18 @@ def test_a_smaller_micro_batch_is_preferred_to_the_slower_recomputation() -> Non
     assert changed(plan) == {"batch.micro": 4, "batch.accumulation": 4}
 
 
+def test_where_another_micro_batch_is_another_experiment_it_needs_permission_and_says_why() -> None:
+    harmful = replace(
+        reading(), batch_harm=Harm.BEHAVIOUR, batch_reason="experts are balanced per micro-batch"
+    )
+    kept = fit(harmful, target(2200), estimator=estimate)
+    assert "batch.micro" not in changed(kept)
+    permitted = fit(harmful, target(2200), estimator=estimate, allow=Harm.BEHAVIOUR, keep=("checkpointing",))
+    moved = next(change for change in permitted.changes if change.field == "batch.micro")
+    assert moved.harm is Harm.BEHAVIOUR
+    assert moved.reason.endswith("experts are balanced per micro-batch")
+
+
 def test_both_levers_are_pulled_when_one_is_not_enough() -> None:
     plan = planned(mib(FLOOR) + 1)
     assert plan.feasible
