@@ -99,8 +99,8 @@ class Node(_Connected):
 class Leaf(Node):
     """Gradient accumulation into a tensor no op made: a parameter, or an input told to need a gradient.
 
-    ``after`` is called whenever a gradient has been accumulated. ``parameter`` is the parameter it belongs to, if
-    any, as long as that lives.
+    ``after`` is called whenever a gradient has been accumulated. ``parameter`` is the parameter it belongs
+    to, if any, as long as that lives.
     """
 
     __slots__ = ("after", "grad", "held", "parameter", "strides", "trace")

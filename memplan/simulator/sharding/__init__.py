@@ -14,7 +14,13 @@ from memplan.simulator.tensor import Tape
 
 __all__ = ["SHARDINGS", "Model", "Whole", "simulated", "wrap"]
 
-SHARDINGS: dict[str, str] = {"none": "ddp", "fsdp2": "fsdp2", "zero1": "zero", "zero2": "zero", "zero3": "zero"}
+SHARDINGS: dict[str, str] = {
+    "none": "ddp",
+    "fsdp2": "fsdp2",
+    "zero1": "zero",
+    "zero2": "zero",
+    "zero3": "zero",
+}
 """The module of each ``world.sharding``."""
 
 
