@@ -229,7 +229,7 @@ def _sub_groups(pieces: list[int], most: int) -> list[list[int]]:
     """``_create_fp16_sub_groups``: pieces together until they reach the size of a sub-group."""
     found: list[list[int]] = [[]]
     for piece in pieces:
-        if sum(found[-1]) >= most:
+        if found[-1] and sum(found[-1]) >= most:
             found.append([])
         found[-1].append(piece)
     return found

@@ -118,3 +118,16 @@ def test_slices_are_the_parameters_cut_at_the_owners(sizes: list[int], count: in
         assert sum(size for owner, size in slices if owner == rank) == sum(dict(layout.owned(rank)).values())
     assert len(merged(slices)) == len({rank for rank, _ in slices})
     assert prod(merged(slices)) > 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 30_000, 10**9])
+def test_sub_groups_of_any_size_hold_all_masters(size: int) -> None:
+    run = workload("zero3", 2, zero=Zero(reduce_bucket=8192, sub_group=size))
+    found = trace_of(run, ASSUMED_CAPABILITY)
+    masters = [
+        found.sizes[block]
+        for block, tag in enumerate(found.tags)
+        if tag[1:3] == ("fp32 partition", "parameter")
+    ]
+    assert sum(masters) == pytest.approx(2 * run.at("model.parameters"), rel=1e-3)
+    assert all(masters)
