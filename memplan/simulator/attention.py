@@ -29,9 +29,10 @@ def repeat_kv(x: Tensor, groups: int) -> Tensor:
 def _softmax(node: Node, gradient: Tensor) -> Gradients:
     # A structured op: its result comes first, then softmax_backward_cuda_out multiplies
     # grad and output into a temporary (aten/src/ATen/native/cuda/SoftMax.cu).
-    output = node.saved_tensor()
+    output = node.unpack()[0]
     (source,) = node.edges
     assert source is not None
+    assert output is not None
     result = output.tape.empty(output.shape, source.dtype, "softmax_backward")
     _ = ops.pair(gradient, output, "mul")
     return (result,)
@@ -56,10 +57,16 @@ def softmax(x: Tensor, *, dtype: Dtype | None = None) -> Tensor:
 
 
 def _normalized(x: Tensor, dtype: Dtype) -> Tensor:
+    """Before PyTorch 1.11 the input is saved too, for no more than its dtype.
+
+    ``_softmax_backward_data`` then took a tensor (``softmax_backward_data`` in transformers 4.45
+    src/transformers/pytorch_utils.py calls either).
+    """
     node = begin(_softmax, x)
     result = finish(node, x.tape.empty(x.shape, dtype, "softmax"))
     if node is not None:
-        node.save(x.tape, result.detach())
+        older = x.tape.framework.torch_before(1, 11)
+        node.save(x.tape, result.detach(), x if older else None)
     return result
 
 
