@@ -69,7 +69,7 @@ class PlainValue:
 
     def _one(self, value: Any, param: Any, ctx: Any) -> Any:
         try:
-            found = value if isinstance(value, self.kind) else self.kind(value)
+            found: Any = value if isinstance(value, self.kind) else self.kind(value)
         except ValueError:
             raise typer.BadParameter(f"{value!r} is not {self._expected()}", ctx=ctx, param=param) from None
         if self.least is not None and found < self.least:
