@@ -53,8 +53,13 @@ class Keys:
         value = self.get(*names)
         return None if value is None else value.word()
 
-    def note(self, path: str, value: Value | None, default: str = "", how: str | None = None) -> None:
-        """Record where the value at a native path came from; ``default`` says what holds without it."""
+    def note(self, path: str, value: Value | str | None, default: str = "", how: str | None = None) -> None:
+        """Record where the value at a native path came from: a value, or what stands at a dotted key.
+
+        ``default`` says what holds without it.
+        """
+        if isinstance(value, str):
+            value = self.get(value)
         if value is not None:
             self.origins[path] = Origin(location=value.location, how="written", note=how)
         else:

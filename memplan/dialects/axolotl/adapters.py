@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from memplan.dialects.axolotl.keys import Keys
 from memplan.dialects.fields import Value
+from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Origin
 from memplan.dialects.schema import COPIED, parameters
 from memplan.documents.tree import ScalarNode, SequenceNode

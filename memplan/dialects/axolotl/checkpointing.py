@@ -7,8 +7,8 @@ core/trainers/mixins/activation_checkpointing.py. With adapters, offloading repl
 
 from __future__ import annotations
 
-from memplan.dialects.axolotl.keys import Keys, truth
 from memplan.dialects.fields import Value
+from memplan.dialects.keys import Keys, truth
 from memplan.dialects.reading import Origin
 from memplan.documents.tree import MappingNode
 from memplan.domain.host import ActivationOffload

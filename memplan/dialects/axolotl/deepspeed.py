@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
-from memplan.dialects.axolotl.keys import Keys
 from memplan.dialects.fields import Value
+from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Origin
 from memplan.documents.tree import ScalarNode
 from memplan.domain.workload import Workload

@@ -1,14 +1,12 @@
-"""Looking up axolotl keys as pydantic would read them, and noting where each value came from."""
+"""The keys of an axolotl file: repeated ones, and those that axolotl drops without a word."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 
 from memplan.dialects.fields import Value
-from memplan.dialects.reading import Origin
-from memplan.documents.tree import MappingNode, ScalarNode
+from memplan.dialects.keys import Keys
+from memplan.documents.tree import MappingNode
 
 MEMORY_KEYS = (
     "adapter",
@@ -69,68 +67,12 @@ LIKE_THEM = (
 """Real keys that look like one of the above."""
 
 _CLOSE = 0.84
-_TRUE = ("true", "yes", "on", "1", "y", "t")
-_FALSE = ("false", "no", "off", "0", "n", "f")
-
-
-@dataclass(slots=True, kw_only=True)
-class Keys:
-    """The top-level values of one file, with what was learned while reading them."""
-
-    entries: Mapping[str, Value]
-    root: Value
-    origins: dict[str, Origin] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-    def get(self, key: str) -> Value | None:
-        """The value of a key, or None when it is absent or empty."""
-        found = self.entries.get(key)
-        return None if found is None or found.is_null else found
-
-    def whole(self, key: str) -> int | None:
-        """A positive whole number; a quoted one counts."""
-        value = self.get(key)
-        if value is None:
-            return None
-        node = value.node
-        if isinstance(node, ScalarNode) and isinstance(node.value, str):
-            digits = node.value.strip()
-            if digits.isascii() and digits.isdigit() and len(digits) < 20:
-                number = replace(node, value=int(digits))
-                return Value(source=value.source, key=value.key, node=number).whole()
-        return value.whole()
-
-    def flag(self, key: str) -> bool | None:
-        """True or false in any of pydantic's spellings, None when absent."""
-        value = self.get(key)
-        return None if value is None else truth(value)
-
-    def note(self, path: str, key: str | None, default: str, how: str | None = None) -> None:
-        """Record where the value at a native path came from; ``default`` says what holds without the key."""
-        value = self.get(key) if key else None
-        if value is not None:
-            self.origins[path] = Origin(location=value.location, how="written", note=how)
-        else:
-            self.origins[path] = Origin(how="default", note=default)
-
-
-def truth(value: Value) -> bool:
-    """True or false in any of pydantic's spellings.
-
-    Raises:
-        FieldError: it is neither.
-    """
-    text = value.written().lower()
-    if text in _TRUE:
-        return True
-    if text in _FALSE:
-        return False
-    return value.flag()
 
 
 def open_keys(root: Value) -> Keys:
     """The values of a file, with a warning for every repeated key and every near miss."""
-    keys = Keys(entries=root.entries(repeats=True), root=root)
+    entries = root.entries(repeats=True)
+    keys = Keys(root=root, lenient=True)
     node = root.node
     if isinstance(node, MappingNode):
         for repeated in node.duplicates:
@@ -145,7 +87,7 @@ def open_keys(root: Value) -> Keys:
             )
             if warning not in keys.warnings:
                 keys.warnings.append(warning)
-    for name, value in keys.entries.items():
+    for name, value in entries.items():
         if (meant := near_miss(name)) is not None and keys.get(meant) is None:
             keys.warnings.append(
                 f"{root.source.path}:{value.location.line}: axolotl ignores {name}; did you mean {meant}?"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memplan.dialects.axolotl.keys import Keys
+from memplan.dialects.keys import Keys
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.host import HostUse, Saving

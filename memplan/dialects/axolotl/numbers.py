@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from memplan.dialects.axolotl.keys import Keys
+from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Origin
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Optimizer

@@ -6,12 +6,13 @@ from memplan.dialects import models
 from memplan.dialects.axolotl.adapters import adapter, quantization
 from memplan.dialects.axolotl.checkpointing import activation_offload, checkpointing, held_back
 from memplan.dialects.axolotl.deepspeed import under_deepspeed
-from memplan.dialects.axolotl.keys import Keys, open_keys
+from memplan.dialects.axolotl.keys import open_keys
 from memplan.dialects.axolotl.machine import host, saving
 from memplan.dialects.axolotl.numbers import autocast, optimizer, params
 from memplan.dialects.axolotl.unmodelled import unmodelled
 from memplan.dialects.axolotl.worlds import world
 from memplan.dialects.fields import Value
+from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Document, Intake, Origin, Reading
 from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.workload import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from memplan.dialects.axolotl.keys import Keys
+from memplan.dialects.keys import Keys
 from memplan.domain.workload import Unmodelled
 
 _STATES = ("embeddings", "decoder_matrix", "blocks", "adapter", "gradients", "optimizer_state")

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from memplan.dialects.axolotl.deepspeed import settings
-from memplan.dialects.axolotl.keys import Keys
 from memplan.dialects.fields import Value
+from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Intake, Origin
 from memplan.documents import json
 from memplan.documents.tree import MappingNode, SequenceNode
