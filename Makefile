@@ -30,7 +30,7 @@ lint: $(VENV)/.dev
 	$(BIN)/python examples/transcripts.py --check
 	$(BIN)/python docs/formulas.py --check
 
-truth: $(VENV)/.torch
+truth: $(VENV)/.installed
 	$(BIN)/python benchmarks/truth.py
 
 # Installs other projects' tools from PyPI, below the user's cache folder.
