@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from memplan.documents.notation import Content, spell
+from memplan.documents.notation import Content, spell, spell_key
+from memplan.documents.placement import behind, line_end, line_start, refused
 from memplan.documents.source import BOM, Source
+from memplan.documents.statements import insert_statement, takes_statements
 from memplan.documents.tree import Item, Language, MappingNode, ScalarNode
 from memplan.domain.edit import Edit, Span
-from memplan.domain.errors import EditRefusedError
 
 _EMPTY_BRACES = re.compile(r"\{\s*\}")
+_COLONS = {Language.YAML: ": ", Language.JSON: ": ", Language.TOML: " = "}
 _CLOSED = ("'", '"', "{", "[")
 _TAB_BELOW = re.compile(r"[ \t]*[\r\n]\s*?\t")
 _INDENTATION = re.compile(r"[ \t]*")
 _BLOCK_PREFIX = re.compile(r" *(?:- +)*")
-_LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 def replace(source: Source, node: ScalarNode, value: Content) -> Edit:
@@ -26,16 +27,16 @@ def replace(source: Source, node: ScalarNode, value: Content) -> Edit:
         EditRefusedError: the value is fixed, or its language cannot spell the new one.
     """
     if node.fixed is not None:
-        raise _refused(source, node.span, f"{_shown(node)} cannot be rewritten, because {node.fixed}")
+        raise refused(source, node.span, f"{_shown(node)} cannot be rewritten, because {node.fixed}")
     if _same(node.value, value):
         text = node.text
     else:
         try:
             text = spell(value, node.language, node)
         except ValueError as error:
-            raise _refused(source, node.span, f"{_shown(node)} cannot be rewritten: {error}") from None
+            raise refused(source, node.span, f"{_shown(node)} cannot be rewritten: {error}") from None
     if node.language is Language.YAML and not _fits(source.text, node, text):
-        raise _refused(source, node.span, f"{_shown(node)} cannot be rewritten: what follows belongs to it")
+        raise refused(source, node.span, f"{_shown(node)} cannot be rewritten: what follows belongs to it")
     space = " " if node.span.start == node.span.end and text else ""
     return Edit(
         path=source.path,
@@ -51,7 +52,8 @@ def insert(source: Source, mapping: MappingNode, key: str, value: Content, after
     """A new key behind its sibling ``after``, or behind the last one where that is None or absent.
 
     In block YAML and in JSON with a line per key the new key gets a line of its own, indented and
-    ended like its sibling's.
+    ended like its sibling's; in TOML, Python and Modelfiles it always does, and a mapping becomes a table
+    or lines of parameters.
 
     Raises:
         EditRefusedError: the mapping is fixed, has the key already, or is written in a way that
@@ -59,16 +61,18 @@ def insert(source: Source, mapping: MappingNode, key: str, value: Content, after
     """
     own = [item for item in mapping.items if not item.merged]
     if mapping.fixed is not None:
-        raise _refused(source, mapping.span, f"{key} cannot be inserted here, because {mapping.fixed}")
+        raise refused(source, mapping.span, f"{key} cannot be inserted here, because {mapping.fixed}")
     if any(item.key.value == key for item in own):
-        raise _refused(source, mapping.span, f"{key} is written here already")
+        raise refused(source, mapping.span, f"{key} is written here already")
     try:
+        if takes_statements(mapping):
+            return insert_statement(source, mapping, key, value, after)
         written = spell(value, mapping.language)
-        name = spell(key, mapping.language, own[-1].key if own else None)
+        name = spell_key(key, mapping.language, own[-1].key if own else None)
     except ValueError as error:
-        raise _refused(source, mapping.span, f"{key} cannot be inserted: {error}") from None
+        raise refused(source, mapping.span, f"{key} cannot be inserted: {error}") from None
     if not own:
-        return _fill(source, mapping, f"{name}: {written}", written)
+        return _fill(source, mapping, f"{name}{_COLONS[mapping.language]}{written}", written)
     place = next((number for number, item in enumerate(own) if item.key.value == after), len(own) - 1)
     if mapping.flow:
         return _insert_inline(source, mapping, own, place, name, written)
@@ -76,14 +80,17 @@ def insert(source: Source, mapping: MappingNode, key: str, value: Content, after
 
 
 def apply(source: Source, edits: Iterable[Edit]) -> str:
-    """The text after all edits; insertions at one place keep their order.
+    """The text after all edits.
+
+    Insertions at one place keep their order, but what belongs to the innermost mapping goes first: a
+    line behind both ends the mapping.
 
     Raises:
         ValueError: two edits overlap, one lies outside the text, or one is for another file.
     """
     pieces = []
     at = 0
-    for edit in sorted(edits, key=lambda edit: edit.span):
+    for edit in sorted(edits, key=_order):
         if edit.path != source.path:
             raise ValueError(f"an edit of {edit.path} does not belong to {source.path}")
         if edit.span.start < at:
@@ -93,6 +100,14 @@ def apply(source: Source, edits: Iterable[Edit]) -> str:
         pieces += [source.text[at : edit.span.start], edit.replacement]
         at = edit.span.end
     return "".join(pieces) + source.text[at:]
+
+
+def _order(edit: Edit) -> tuple[Span, int, int]:
+    """The place; there, what continues a line before new lines, deeper lines first, new tables last."""
+    line = edit.replacement.strip("\r\n")
+    if edit.span.start < edit.span.end or line == edit.replacement:
+        return edit.span, 0, 0
+    return edit.span, 2 if line.startswith("[") else 1, len(line.lstrip()) - len(line)
 
 
 def _fits(text: str, node: ScalarNode, new: str) -> bool:
@@ -116,14 +131,10 @@ def _shown(node: ScalarNode) -> str:
     return "the empty value" if not first else first if len(first) <= 40 else first[:37] + "..."
 
 
-def _refused(source: Source, span: Span, message: str) -> EditRefusedError:
-    return EditRefusedError(message, location=source.location(span), hint="change it by hand")
-
-
 def _fill(source: Source, mapping: MappingNode, pair: str, after: str) -> Edit:
     """The first key of ``{}``: the braces are replaced too, so that a second such edit is an overlap."""
     if not _EMPTY_BRACES.fullmatch(source.text, mapping.span.start, mapping.span.end):
-        raise _refused(source, mapping.span, "no key can be inserted into a mapping without keys of its own")
+        raise refused(source, mapping.span, "no key can be inserted into a mapping without keys of its own")
     return Edit(
         path=source.path,
         span=mapping.span,
@@ -140,11 +151,11 @@ def _insert_inline(
     text = source.text
     sibling = own[place]
     if text[mapping.span.start : mapping.span.start + 1] != "{":
-        raise _refused(source, mapping.span, "no key can be inserted into a pair without braces")
+        raise refused(source, mapping.span, "no key can be inserted into a pair without braces")
     between = text[sibling.key.span.end : sibling.value.span.start]
-    colon = between if re.fullmatch(r":[ \t]*", between) and written else ": "
-    if mapping.language is Language.YAML:
-        colon = ": "
+    usual = _COLONS[mapping.language]
+    kept = mapping.language is not Language.YAML and re.fullmatch(r":[ \t]*|[ \t]*=[ \t]*", between)
+    colon = between if kept and written else usual
     pair = f"{name}{colon}{written}"
     indentation = _own_line(text, sibling)
     at = sibling.value.span.end
@@ -152,9 +163,9 @@ def _insert_inline(
         replacement = f", {pair}"
     elif place + 1 < len(own) and _own_line(text, own[place + 1]) is not None:
         at = own[place + 1].key.span.start
-        replacement = f"{pair},{_line_end(text, at)}{_own_line(text, own[place + 1])}"
+        replacement = f"{pair},{line_end(text, at)}{_own_line(text, own[place + 1])}"
     else:
-        replacement = f",{_line_end(text, at)}{indentation}{pair}"
+        replacement = f",{line_end(text, at)}{indentation}{pair}"
     if sibling.value.span.start == at and text[at - 1] == ":":
         replacement = " " + replacement  # a comma right behind the colon would be read as text
     line = source.line(at) + (indentation is not None and replacement.lstrip().startswith(","))
@@ -165,48 +176,29 @@ def _insert_inline(
 
 def _own_line(text: str, item: Item) -> str | None:
     """The indentation of a key that begins its line, else None."""
-    start = _line_start(text, item.key.span.start)
+    start = line_start(text, item.key.span.start)
     prefix = text[start : item.key.span.start]
     return prefix if start > 0 and _INDENTATION.fullmatch(prefix) else None
 
 
 def _insert_line(source: Source, sibling: Item, pair: str, after: str) -> Edit:
     text = source.text
-    start = _line_start(text, sibling.key.span.start)
+    start = line_start(text, sibling.key.span.start)
     prefix = text[start : sibling.key.span.start].removeprefix(BOM)
     if not _BLOCK_PREFIX.fullmatch(prefix) or not text[sibling.key.span.end :].lstrip(" \t").startswith(":"):
-        raise _refused(source, sibling.key.span, "no key can be inserted behind this one")
+        raise refused(source, sibling.key.span, "no key can be inserted behind this one")
     indentation = " " * len(prefix)
-    at = _behind(text, sibling.value.span.end)
+    at = behind(text, sibling.value.span.end)
     ended = at > 0 and text[at - 1] in "\r\n"
     if not ended and text[sibling.value.span.start : sibling.value.span.start + 1] in ("|", ">"):
-        raise _refused(
+        raise refused(
             source, sibling.key.span, "no key can be inserted behind a block without a final newline"
         )
     if after[:1] in _CLOSED and _TAB_BELOW.match(text, max(0, at - 1)):
-        raise _refused(source, sibling.key.span, "no key can be inserted before a line of tabs")
-    newline = _line_end(text, at)
+        raise refused(source, sibling.key.span, "no key can be inserted before a line of tabs")
+    newline = line_end(text, at)
     replacement = f"{indentation}{pair}{newline}" if ended else f"{newline}{indentation}{pair}"
     line = source.line(at) + (not ended)
     return Edit(
         path=source.path, span=Span(at, at), replacement=replacement, line=line, before="", after=after
     )
-
-
-def _behind(text: str, offset: int) -> int:
-    """The start of the line after the one that holds what ends at an offset."""
-    if offset > 0 and text[offset - 1] in "\r\n":
-        return offset
-    match = _LINE_END.search(text, offset)
-    return match.end() if match else len(text)
-
-
-def _line_start(text: str, offset: int) -> int:
-    return max(text.rfind("\n", 0, offset), text.rfind("\r", 0, offset)) + 1
-
-
-def _line_end(text: str, offset: int) -> str:
-    """The line ending in use just before an offset, else the file's first, else a newline."""
-    start = max(0, _line_start(text, offset) - 2)
-    match = _LINE_END.search(text, start, offset) or _LINE_END.search(text)
-    return match.group() if match else "\n"

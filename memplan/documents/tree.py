@@ -28,6 +28,7 @@ class Language(Enum):
     TOML = "TOML"
     PYTHON = "Python"
     CPP = "C++"
+    MODELFILE = "a Modelfile"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from memplan.read import listing, read, reread
 
 NEUROGEN = Path(__file__).parents[3] / "examples" / "neurogen"
 
-TRAIN = "class Config:\n    width: int = 64  # wide\n    depth: int = 4 * 2\n    size: float = 1.5\n"
+TRAIN = "class Config:\n    width: int = 64  # wide\n    depth: int = DEPTH * 2\n    size: float = 1.5\n"
 TENSORS = "  tensors:\n    table: {shape: [100, width], dtype: bf16}\n"
 
 
@@ -145,7 +145,7 @@ BAD_VALUES = [
     ("{file: 'C:\\\\x.py', key: width}", "leads out of the manifest's folder"),
     ("{file: gone.py, key: width}", "gone.py"),
     ("{file: train.py, key: wdith}", "wdith"),
-    ("{file: train.py, key: Config.depth}", "must be a whole number, not 4 * 2"),
+    ("{file: train.py, key: Config.depth}", "must be a whole number, not DEPTH * 2"),
     ("{file: train.py, key: Config.size}", "must be a whole number, not 1.5"),
     ("{file: notes.md, key: width}", "no language memplan rewrites"),
     ("{file: other.yaml, key: model.wdth}", "nothing called 'wdth'"),

@@ -81,9 +81,10 @@ def test_spans_are_in_characters(text: str, wide: str) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("x = 5 * 8", "expression"),
-        ("x = +1", "expression"),
-        ("x = (1)", "expression"),
+        ("x = 5 * y", "expression"),
+        ("x = 2 ** 1000", "expression"),
+        ("x = 1 / 0", "expression"),
+        ("x = not 1", "expression"),
         ("x = f'{y}'", "expression"),
         ("x = r'a'", "expression"),
         ("x = b'a'", "expression"),
