@@ -46,15 +46,6 @@ QUANTIZATIONS = {
 }
 """Descriptions of NF4 weights, and whether their scales are quantized too."""
 
-_READERS = {"t4-qlora-2026-09-01": 0, "t4-sweep-2026-09-15": 4}
-"""Threads that read quantized models ahead, in sessions that contradict the release they name.
-
-The session of 2026-09-15 names transformers 5.17, which reads one by one; yet the same model took another
-amount of memory after each of six loads. The one of 2026-09-01 names 5.0, which reads ahead; yet what all of
-its six runs print is what reading one by one gives, and no order of reading ahead does. It is as if the two
-had each other's releases.
-"""
-
 _OUTPUTS = {"fms": Outputs.DROPPED, "hf-docs": Outputs.DROPPED, "vramcalc": Outputs.UNTIL_STEP}
 """How long a suite's loop holds a model's outputs, if not for good.
 
@@ -156,9 +147,7 @@ def _quantization(row: Row) -> Quantization | None:
     double = QUANTIZATIONS.get(row["quantization"])
     if double is None:
         return None
-    session = str(row["source"].get("path")).rpartition("/")[2].partition(".")[0]
-    readers = _READERS.get(session)
-    return Quantization(kind="nf4", double=double, compute=_params(row), readers=readers)
+    return Quantization(kind="nf4", double=double, compute=_params(row))
 
 
 def _adapter(row: Row, lora: Mapping[str, Any]) -> Adapter:
