@@ -68,9 +68,14 @@ class Case:
         return self.facts.get("operator")
 
     @property
+    def contradicts(self) -> str | None:
+        """What its memory shows that is not what it declares."""
+        return self.facts.get("contradicts")
+
+    @property
     def trusted(self) -> bool:
         """Whether everything about a whole run was declared, and it ran on one GPU."""
-        if self.operator is not None:
+        if self.operator is not None or self.contradicts is not None:
             return False
         return self.facts["confidence"] == "high" and self.workload.world.data_parallel == 1
 

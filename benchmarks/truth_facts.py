@@ -54,6 +54,8 @@ def facts(row: Row) -> dict[str, Any]:
         "confidence": row["confidence"],
         "source": dict(row["source"]),
     }
+    if not single and (reason := truth_rows.contradicts(row)) is not None:
+        found["contradicts"] = reason
     if row.get("stack"):
         found["stack"] = row["stack"]
     context = re.search(r"subtract ~(\d+) MiB CUDA context", row["notes"])

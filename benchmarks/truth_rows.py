@@ -84,6 +84,13 @@ def workload(row: Row) -> Workload:
     return spelled(row, shape(row))
 
 
+def contradicts(row: Row) -> str | None:
+    """Why a row that is compared is held to no limit: it is not what it says it is."""
+    if row["suite"] == "litgpt":
+        return truth_litgpt.contradicts(row)
+    return truth_transformers.contradicts(row)
+
+
 def gpu(row: Row) -> str:
     """memplan's name of the GPU of a covered row."""
     return next(gpu for name, gpu in GPUS.items() if row["gpu"].startswith(name))

@@ -46,6 +46,13 @@ QUANTIZATIONS = {
 }
 """Descriptions of NF4 weights, and whether their scales are quantized too."""
 
+_CONTRADICTING = ("t4-qlora-2026-09-01", "t4-sweep-2026-09-15")
+"""Sessions whose 4-bit runs behave as if each had the other's release of transformers.
+
+The first names 5.0, which reads weights ahead with four threads; the second 5.17, which reads one by one,
+and yet the same model took another amount of memory after each of six loads.
+"""
+
 _OUTPUTS = {"fms": Outputs.DROPPED, "hf-docs": Outputs.DROPPED, "vramcalc": Outputs.UNTIL_STEP}
 """How long a suite's loop holds a model's outputs, if not for good.
 
@@ -148,6 +155,14 @@ def _quantization(row: Row) -> Quantization | None:
     if double is None:
         return None
     return Quantization(kind="nf4", double=double, compute=_params(row))
+
+
+def contradicts(row: Row) -> str | None:
+    """What a row's memory shows that is not what it declares."""
+    session = str(row["source"].get("path")).rpartition("/")[2].partition(".")[0]
+    if session in _CONTRADICTING and row["quantization"] in QUANTIZATIONS:
+        return "the memory after loading is that of another release than the session names"
+    return None
 
 
 def _adapter(row: Row, lora: Mapping[str, Any]) -> Adapter:

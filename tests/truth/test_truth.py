@@ -31,17 +31,7 @@ LIMITS = [
 """Rows, metric, and the largest median, mean and worst error in percent."""
 
 OTHER_READERS = {"2026-09-01": 0, "2026-09-15": 4}
-"""Sessions whose 4-bit runs contradict the release they name, and how many threads their memory shows.
-
-The one of September 1st names transformers 5.0, which reads ahead with four threads; the other names 5.17,
-which reads one weight after the other, and yet has another amount of memory after each load. They are scored
-as they are declared, and held to no limit at worst.
-"""
-
-
-def contradicts(case: Case) -> bool:
-    """Whether a run is of a session that behaved unlike the release it names."""
-    return case.quantized and case.id[-10:] in OTHER_READERS
+"""Threads that the memory of two sessions shows, by their days: each as if it had the other's release."""
 
 
 @pytest.mark.parametrize(("chosen", "metric", "middle", "mean", "worst"), LIMITS)
@@ -52,7 +42,7 @@ def test_errors_stay_within_what_is_promised(
     assert spread is not None
     assert spread.median <= middle
     assert spread.mean <= mean
-    errors = found.errors(metric, lambda case: chosen(case) and not contradicts(case))
+    errors = found.errors(metric, chosen)
     assert {name: error for name, error in errors.items() if abs(error) > worst} == {}
 
 
@@ -60,9 +50,11 @@ def test_sessions_that_contradict_their_release_agree_with_the_other_one(found: 
     """An explanation and no more: nothing in these rows says so but their memory."""
     errors: dict[str, float] = {}
     for row in found.compared:
-        if contradicts(row.case):
+        if row.case.contradicts and row.case.suite == "fitcheck":
             other = replace(row.case)
-            quantization = replace(row.case.workload.quantization, readers=OTHER_READERS[row.case.id[-10:]])
+            loaded = row.case.workload.quantization
+            assert loaded is not None
+            quantization = replace(loaded, readers=OTHER_READERS[row.case.id[-10:]])
             workload = replace(row.case.workload, quantization=quantization)
             vars(other)["reading"] = replace(row.case.reading, workload=workload)
             figure = compare(other).figure(RESERVED)
@@ -107,7 +99,7 @@ def test_runs_on_a_t4_lie_within_their_bounds_however_their_weights_were_read(fo
     outside = []
     for row in found.compared:
         process = row.figure(PROCESS)
-        if row.case.suite == "fitcheck" and process is not None and not contradicts(row.case):
+        if row.case.suite == "fitcheck" and process is not None and not row.case.contradicts:
             assert row.bounds is not None
             low, high = row.bounds
             # What stands in the rows is rounded to the mebibyte.
@@ -125,7 +117,8 @@ def test_no_outcome_is_decided_wrong(found: Report) -> None:
     decisions = {row.case.id: row.decision for row in found.decided}
     assert {name for name, decision in decisions.items() if decision == "wrong"} == set()
     undecided = {name for name, decision in decisions.items() if decision == "undecided"}
-    assert undecided == {"litgpt-hub-gemma2-9b-lora-g1-mb1"}, "which litgpt writes in a way not simulated"
+    # litgpt writes Gemma 2 in a way that is not simulated; the other is not what it declares.
+    assert undecided == {"litgpt-hub-gemma2-9b-lora-g1-mb1", "litgpt-rt-lora-llama-2-7b-bf16-g1-mb4"}
     assert len(decisions) == 7
 
 
