@@ -1,0 +1,203 @@
+"""LoRA adapters as PEFT builds them, described by the keys of a framework."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from memplan.dialects.fields import Value
+from memplan.dialects.keys import Keys
+from memplan.dialects.reading import Origin, Reading
+from memplan.dialects.schema import COPIED, parameters
+from memplan.dialects.table import put
+from memplan.dialects.trainer.arguments import Names
+from memplan.documents.tree import ScalarNode, SequenceNode
+from memplan.domain.architecture import Architecture
+from memplan.domain.dtype import Dtype
+from memplan.domain.edit import Edit
+from memplan.domain.errors import EditRefusedError
+from memplan.domain.workload import Adapter, Workload
+
+ALL = ("all-linear", "all_linear", "all")
+"""Words for every linear layer of a block."""
+
+_QUERY_VALUE = ("q_proj", "v_proj")
+PEFT_DEFAULTS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("opt", "llama", "mistral", "mixtral", "gemma", "gemma2", "gemma3_text", "qwen2", "qwen3"),
+        _QUERY_VALUE,
+    ),
+    **dict.fromkeys(("gpt_neox", "falcon", "bloom"), ("query_key_value",)),
+    **dict.fromkeys(("gpt2", "gpt_bigcode"), ("c_attn",)),
+    "phi": ("q_proj", "v_proj", "fc1", "fc2"),
+    "t5": ("q", "v"),
+    "bert": ("query", "value"),
+}
+"""What PEFT (0.21) adapts when nobody says (``TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING`` in peft
+src/peft/utils/constants.py)."""
+
+_MODULE = re.compile(r"(?:self_attn\.|mlp\.|attn\.)?([a-z_0-9]+)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraKeys:
+    """Where a framework has an adapter's settings, and what it takes for those it isn't given.
+
+    ``switch`` is the key that asks for an adapter by being true; ``targets_default`` replaces PEFT's own
+    (``("all",)`` for every linear layer). Without ``rank_default`` the rank is PEFT's.
+    """
+
+    switch: Names = ("use_peft",)
+    rank: Names = ("lora_r",)
+    rank_default: int = 8
+    alpha: Names = ("lora_alpha",)
+    dropout: Names = ("lora_dropout",)
+    dropout_default: float = 0.0
+    targets: Names = ("lora_target_modules",)
+    targets_default: tuple[str, ...] | None = None
+    copied: Names = ("lora_modules_to_save",)
+    parameters: Names = ("lora_target_parameters",)
+    dora: Names = ("use_dora",)
+    says: str = "PEFT's default"
+
+
+def lora(keys: Keys, names: LoraKeys, shape: Architecture, dtype: Dtype = Dtype.FP32) -> Adapter:
+    """The adapter the keys describe; whether there is one, the caller decides and notes.
+
+    Raises:
+        FieldError: targets cannot be resolved without the model's code, or a number is wrong.
+    """
+    rank = keys.whole(*names.rank)
+    keys.note("adapter.rank", keys.get(*names.rank), f"{names.says}: {names.rank_default}")
+    dropout = keys.get(*names.dropout)
+    keys.note("adapter.dropout", dropout, f"{names.says}: {names.dropout_default}")
+    named = keys.get(*names.parameters)
+    keys.note("adapter.parameters", named, f"{names.says}: none")
+    return Adapter(
+        rank=rank or names.rank_default,
+        targets=targets(keys, names, shape),
+        dtype=dtype,
+        dropout=names.dropout_default if dropout is None else fraction(dropout),
+        dora=bool(keys.flag(*names.dora)),
+        modules_to_save=_copied(keys, names),
+        parameters=() if named is None else parameters(named),
+    )
+
+
+def targets(keys: Keys, names: LoraKeys, shape: Architecture) -> tuple[str, ...]:
+    """The linear layers of a block that are adapted; the LM head is left out of "all"."""
+    value = keys.get(*names.targets)
+    keys.note("adapter.targets", value, names.says)
+    if value is None:
+        return _default(keys, names, shape)
+    words = list(_listed(value))
+    if any(word.word() in ALL for word in words):
+        return shape.linears
+    found = [module for word in words if (module := _module(keys, word, shape)) is not None]
+    if not found:
+        raise value.fail("names no linear module of a block", expected=", ".join(shape.linears))
+    distinct = tuple(dict.fromkeys(found))
+    return shape.linears if set(distinct) == set(shape.linears) else distinct
+
+
+def fraction(value: Value) -> float:
+    """A number from 0 to 1; text such as 5e-2, which PyYAML leaves as text, counts as the number."""
+    node = value.node
+    if isinstance(node, ScalarNode) and isinstance(node.value, str):
+        try:
+            number = float(node.value)
+        except ValueError:
+            return value.number(0, 1)
+        return replace(value, node=replace(node, value=number)).number(0, 1)
+    return value.number(0, 1)
+
+
+def write(names: LoraKeys, reading: Reading, after: Workload) -> list[Edit]:
+    """Edits for another adapter, or for one where there was none.
+
+    Raises:
+        EditRefusedError: the adapter is given up, or differs in what has no key.
+    """
+    adapter, before = after.adapter, reading.workload.adapter
+    if adapter == before:
+        return []
+    if adapter is None:
+        raise EditRefusedError("training all parameters instead of an adapter is a decision for a person")
+    plain = before or Adapter(dtype=Dtype.FP32, dropout=adapter.dropout)
+    if replace(adapter, rank=plain.rank, targets=plain.targets, dropout=plain.dropout) != plain:
+        raise EditRefusedError("of an adapter its rank, targets and dropout are written")
+    written: list[Edit] = []
+    if before is None:
+        written += put(reading, names.switch, True, _BESIDE)
+        written += put(reading, names.alpha, 2 * adapter.rank, names.switch)
+        written += put(reading, names.dropout, adapter.dropout, names.switch)
+    if before is None or adapter.rank != before.rank:
+        written += put(reading, names.rank, adapter.rank, names.switch)
+    if before is not None and adapter.dropout != before.dropout:
+        written += put(reading, names.dropout, adapter.dropout, names.switch)
+    if before is None or adapter.targets != before.targets:
+        written += put(reading, names.targets, _spelled(reading, adapter), names.switch)
+    return written
+
+
+_BESIDE = ("attn_implementation", "model_name_or_path")
+
+
+def _spelled(reading: Reading, adapter: Adapter) -> list[str] | str:
+    model = reading.workload.model
+    whole = isinstance(model, Architecture) and adapter.targets == model.linears
+    return "all-linear" if whole else list(adapter.targets)
+
+
+def _default(keys: Keys, names: LoraKeys, shape: Architecture) -> tuple[str, ...]:
+    given = names.targets_default
+    if given is not None:
+        found = shape.linears if given[0] in ALL else given
+        keys.origins["adapter.targets"] = Origin(how="default", note=f"{names.says}: {', '.join(given)}")
+        return found
+    known = PEFT_DEFAULTS.get(shape.model_type, ())
+    if not known or not set(known) <= set(shape.linears):
+        raise keys.root.fail(
+            f"{names.targets[0]} is missing, and PEFT's default for {shape.model_type} is not known",
+            expected=f"a list of {', '.join(shape.linears)}",
+        )
+    keys.origins["adapter.targets"] = Origin(how="default", note=f"PEFT's default: {', '.join(known)}")
+    return known
+
+
+def _listed(value: Value) -> Iterator[Value]:
+    """The words of a list, or of text with commas."""
+    if isinstance(value.node, SequenceNode):
+        yield from value.items()
+        return
+    assert isinstance(value.node, ScalarNode)
+    for word in value.word().split(","):
+        if word.strip():
+            yield replace(value, node=replace(value.node, value=word.strip()))
+
+
+def _module(keys: Keys, word: Value, shape: Architecture) -> str | None:
+    """The layer a word names; a warning where it names none of a block's."""
+    match = _MODULE.fullmatch(word.word())
+    if match is None:
+        expected = f"a list of {', '.join(shape.linears)}"
+        raise word.fail("is a pattern, which memplan does not match", expected=expected)
+    if match[1] in (*shape.linears, *shape.expert_layers):
+        return match[1]
+    keys.warn(word, f"{word.word()} is not counted as adapted")
+    return None
+
+
+def _copied(keys: Keys, names: LoraKeys) -> tuple[str, ...]:
+    """What PEFT copies and trains whole."""
+    value = keys.get(*names.copied)
+    keys.note("adapter.modules_to_save", value, f"{names.says}: none")
+    found = []
+    for item in _listed(value) if value is not None else ():
+        name = item.word().rpartition(".")[2]
+        if name in COPIED:
+            found.append(name)
+        else:
+            keys.warn(item, f"the trained copy of {item.word()} is not counted")
+    return tuple(dict.fromkeys(found))

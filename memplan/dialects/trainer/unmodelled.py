@@ -1,0 +1,35 @@
+"""Settings of the Trainer that decide memory and are not simulated: what each may shrink or enlarge."""
+
+from __future__ import annotations
+
+from memplan.dialects.keys import Keys
+from memplan.dialects.trainer.arguments import Arguments
+from memplan.dialects.trainer.losses import at
+from memplan.domain.workload import Unmodelled
+
+STATES = ("embeddings", "decoder_matrix", "blocks", "adapter", "gradients", "optimizer_state")
+STEP = ("activations", "logits_and_loss", "temporaries")
+
+_OFF = ("false", "no", "none", "0", "0.0", "1")
+
+COMPILED = "compiled kernels keep other activations than counted"
+SMOOTHED = "the smoothed loss keeps log-probabilities of its own"
+HALVES = "the Trainer halves the micro-batch when memory runs out, and with it the global batch"
+
+
+def unmodelled(keys: Keys, arguments: Arguments) -> tuple[Unmodelled, ...]:
+    """The settings in use, each with its place."""
+    backends = arguments.names("torch_compile_backend", "torch_compile_mode")
+    found = []
+    for names, reason, shrinks, grows in (
+        ((*arguments.compiled, *backends), COMPILED, STEP, ()),
+        (arguments.names("label_smoothing_factor"), SMOOTHED, (), ("logits_and_loss",)),
+        (arguments.names("parallelism_config"), "counted as data parallel only", (*STATES, *STEP), ()),
+    ):
+        value = next((value for name in names if (value := keys.get(name)) is not None), None)
+        if value is not None and value.written().lower() not in _OFF:
+            found.append(at(value, reason, shrinks=shrinks, grows=grows))
+    halves = keys.get(*arguments.names("auto_find_batch_size"))
+    if halves is not None and keys.flag(*arguments.names("auto_find_batch_size")):
+        keys.warn(halves, f"auto_find_batch_size: {HALVES}")
+    return tuple(found)
