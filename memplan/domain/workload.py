@@ -227,12 +227,13 @@ class Framework:
 class Unmodelled:
     """A setting that is not simulated: components it may shrink to nothing, and such it may add once more.
 
-    A component named twice in ``grows`` may be added twice.
+    A component named twice in ``grows`` may be added twice. ``adds`` are bytes that come on top at most.
     """
 
     reason: str
     shrinks: tuple[str, ...] = ()
     grows: tuple[str, ...] = ()
+    adds: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,7 +102,7 @@ def _settings(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
     """What the config asks for that no op stands for."""
     for setting in workload.unmodelled:
         low = sum(sizes[name] for name in setting.shrinks)
-        high = sum(sizes[name] for name in setting.grows)
+        high = setting.adds + sum(sizes[name] for name in setting.grows)
         yield Gap(reason=setting.reason, low=Bytes(low), high=Bytes(high))
 
 
