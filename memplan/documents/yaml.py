@@ -1,4 +1,4 @@
-"""YAML as PyYAML's safe loader reads it, with the place of every value.
+"""YAML with the place of every value: one tokenizer, and the types of the framework's own reader.
 
 We take the parser's events rather than composed nodes: composing recurses, hides which keys were
 aliases, and expands merge keys without a limit. libyaml's events are used where PyYAML was built
@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from memplan.documents.source import BOM, Source
-from memplan.documents.tree import DEEPEST, Language, Node, ScalarNode
+from memplan.documents.tree import DEEPEST, Language, Node, ScalarNode, duplicate_keys
 from memplan.documents.yaml_nodes import TEMPLATE_ADVICE, Builder
+from memplan.documents.yaml_resolvers import Resolver
 from memplan.documents.yaml_values import read_scalar, unknown_tag
 from memplan.domain.edit import Span
 from memplan.domain.errors import DocumentError
@@ -27,7 +28,7 @@ LARGEST_DOCUMENT = 500_000
 """Values and collections; a config has hundreds, and each costs half a kilobyte while it is read."""
 
 
-class _Resolver(Protocol):
+class _Loader(Protocol):
     """The part of a PyYAML loader that is used."""
 
     def check_event(self) -> bool: ...
@@ -35,14 +36,31 @@ class _Resolver(Protocol):
     def dispose(self) -> None: ...
 
 
-def parse(source: Source) -> Node:
+def parse(source: Source, *, resolver: Resolver = Resolver.PYYAML) -> Node:
     """Read the one document of a YAML file; an empty file is a null that cannot be edited.
+
+    Args:
+        resolver: whose rules say which type a text has, and whether a key may be repeated.
 
     Raises:
         DocumentError: the text is not YAML, holds several documents, a tag that is not plain YAML,
             a key that is not a scalar, a number beyond 10**30 or beyond floating point, nesting
             deeper than 100, or aliases that multiply without bound.
     """
+    found = _read(source, resolver, one=True)
+    return found[0] if found else _empty(source)
+
+
+def parse_all(source: Source, *, resolver: Resolver = Resolver.PYYAML) -> tuple[Node, ...]:
+    """Read every document of a YAML file, in order; a file without any gives none.
+
+    Raises:
+        DocumentError: as in ``parse``, but there may be several documents.
+    """
+    return _read(source, resolver, one=False)
+
+
+def _read(source: Source, resolver: Resolver, *, one: bool) -> tuple[Node, ...]:
     import yaml
 
     shift = 1 if source.text.startswith(BOM) else 0
@@ -55,72 +73,89 @@ def parse(source: Source) -> Node:
     loader_class: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     loader = loader_class(text)
     try:
-        return _Reading(source, shift, loader).document()
+        found = _Reading(source, shift, loader, resolver).documents(one=one)
     except yaml.YAMLError as error:
         raise _malformed(source, shift, error) from None
     finally:
         loader.dispose()
+    if resolver.refuses_duplicates:
+        _refuse_duplicates(source, found, resolver)
+    return found
+
+
+def _empty(source: Source) -> Node:
+    end = len(source.text)
+    return ScalarNode(
+        value=None, text="", span=Span(end, end), language=Language.YAML, fixed="the file is empty"
+    )
+
+
+def _refuse_duplicates(source: Source, found: tuple[Node, ...], resolver: Resolver) -> None:
+    for repeated in (key for node in found for key in duplicate_keys(node)):
+        raise DocumentError(
+            f"the key {repeated.text} is written twice, which {resolver.value} refuses",
+            location=source.location(repeated.span),
+            hint="keep one of the two",
+        )
 
 
 class _Reading:
     """One pass over the events of one file."""
 
-    def __init__(self, source: Source, shift: int, loader: _Resolver) -> None:
+    def __init__(self, source: Source, shift: int, loader: _Loader, resolver: Resolver) -> None:
         self._source = source
         self._shift = shift
         self._loader = loader
+        self._resolver = resolver
 
-    def document(self) -> Node:
-        """The nodes of the first document, after making sure that it is the only one."""
-        events = self._events()
-        if not any(type(event).__name__ == "DocumentStartEvent" for event in events):
-            end = len(self._source.text)
-            return ScalarNode(
-                value=None, text="", span=Span(end, end), language=Language.YAML, fixed="the file is empty"
-            )
-        return self._build(events)
+    def documents(self, *, one: bool) -> tuple[Node, ...]:
+        """The nodes of all documents; of one, after making sure that any other is empty."""
+        found: list[list[Any]] = []
+        for event in self._events():
+            if type(event).__name__ == "DocumentStartEvent":
+                found.append([])
+            if found:
+                found[-1].append(event)
+        if one:
+            for events in found[1:]:
+                self._refuse_second(events)
+        return tuple(self._build(events) for events in (found[:1] if one else found))
 
-    def _events(self) -> list[Any]:
-        events: list[Any] = []
-        documents = 0
+    def _events(self) -> Iterator[Any]:
         depth = 0
-        for event in self._stream():
+        for count, event in enumerate(self._stream()):
             kind = type(event).__name__
-            documents += kind == "DocumentStartEvent"
             depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
-            if documents > 1:
-                self._refuse_second(event, kind)
-                continue
             if depth > DEEPEST + _OUTER:
                 raise DocumentError(
                     "values are nested more than 100 deep",
                     location=self._source.location(event.start_mark.index + self._shift),
                 )
-            if len(events) > LARGEST_DOCUMENT:
+            if count > LARGEST_DOCUMENT:
                 raise DocumentError(
                     f"the file holds more than {LARGEST_DOCUMENT:,} values",
                     location=self._source.location(event.start_mark.index + self._shift),
                     expected="a config, not data",
                 )
-            events.append(event)
-        return events
+            yield event
 
     def _stream(self) -> Iterator[Any]:
         while self._loader.check_event():
             yield self._loader.get_event()
 
-    def _refuse_second(self, event: Any, kind: str) -> None:
-        if kind == "DocumentStartEvent":
-            self._second = event.start_mark.index + self._shift
-        elif kind in ("MappingStartEvent", "SequenceStartEvent", "AliasEvent") or (
-            kind == "ScalarEvent" and (event.value or event.style)
-        ):
-            raise DocumentError(
-                "the file holds several YAML documents",
-                location=self._source.location(Span(self._second, self._second + 3)),
-                expected="one document",
-                hint="put the config in a file of its own",
-            )
+    def _refuse_second(self, events: list[Any]) -> None:
+        start = events[0].start_mark.index + self._shift
+        for event in events:
+            kind = type(event).__name__
+            if kind in ("MappingStartEvent", "SequenceStartEvent", "AliasEvent") or (
+                kind == "ScalarEvent" and (event.value or event.style)
+            ):
+                raise DocumentError(
+                    "the file holds several YAML documents",
+                    location=self._source.location(Span(start, start + 3)),
+                    expected="one document",
+                    hint="put the config in a file of its own",
+                )
 
     def _build(self, events: list[Any]) -> Node:
         builder = Builder(self._source, _used_anchors(events))
@@ -155,7 +190,7 @@ class _Reading:
             start = end
         elif event.style in ("|", ">"):
             end = _block_end(text, start, end, event.value)
-        return read_scalar(self._source, self._loader, event, Span(min(start, end), end))
+        return read_scalar(self._source, self._loader, event, Span(min(start, end), end), self._resolver)
 
     def _after_properties(self, event: Any) -> int:
         """Where the value itself begins: an event's own mark includes the anchor and the tag."""

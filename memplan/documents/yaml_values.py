@@ -1,6 +1,6 @@
-"""Scalars of YAML 1.1: which type a text has, as PyYAML's safe loader decides it.
+"""Scalars of YAML: the value of a text, as the framework's own reader has it.
 
-``2e-5`` is text there, ``on`` a truth value, ``010`` eight and ``12:30`` 750: a reader that guesses
+To PyYAML ``2e-5`` is text, ``on`` a truth value, ``010`` eight and ``12:30`` 750: a reader that guesses
 otherwise plans for another run than the one that starts.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from memplan.documents.source import Source
 from memplan.documents.tree import LARGEST_INTEGER, Language, ScalarNode, Value
+from memplan.documents.yaml_resolvers import Resolver
 from memplan.domain.edit import Span
 from memplan.domain.errors import DocumentError
 
@@ -24,15 +25,15 @@ INTERPOLATION = re.compile(r"\$\{|\{\{|\$\(|\{%")
 """What marks a text as something another program fills in."""
 
 
-def read_scalar(source: Source, loader: Any, event: Any, span: Span) -> ScalarNode:
+def read_scalar(source: Source, loader: Any, event: Any, span: Span, resolver: Resolver) -> ScalarNode:
     """The node of a scalar event.
 
     Raises:
         DocumentError: an unknown tag, or a number that is malformed or too large.
     """
-    tag = _tag(source, loader, event, span)
+    tag = _tag(source, loader, event, span, resolver)
     text = source.text[span.start : span.end]
-    value = _value(source, tag, event.value, span)
+    value = _value(source, tag, event.value, span, resolver)
     return ScalarNode(
         value=value,
         text=text,
@@ -42,19 +43,20 @@ def read_scalar(source: Source, loader: Any, event: Any, span: Span) -> ScalarNo
     )
 
 
-def _resolved(loader: Any, event: Any) -> str:
+def _resolved(loader: Any, event: Any, resolver: Resolver) -> str:
     """The tag of a scalar event, standard tags in full."""
     import yaml
 
     if event.tag is not None and event.tag != "!":
         return str(event.tag)
     if event.tag is None and not event.style and event.implicit[0]:
-        return str(loader.resolve(yaml.ScalarNode, event.value, (True, False)))
+        tag = str(loader.resolve(yaml.ScalarNode, event.value, (True, False)))
+        return _STANDARD + resolver.kind(event.value, tag.removeprefix(_STANDARD))
     return _STANDARD + "str"
 
 
-def _tag(source: Source, loader: Any, event: Any, span: Span) -> str:
-    tag = _resolved(loader, event)
+def _tag(source: Source, loader: Any, event: Any, span: Span, resolver: Resolver) -> str:
+    tag = _resolved(loader, event, resolver)
     known = _TEXT | {_STANDARD + name for name in ("int", "float", "bool", "null")}
     if tag not in known:
         raise unknown_tag(source, tag, span)
@@ -80,18 +82,18 @@ def _fixed(event: Any, value: Value) -> str | None:
     return None
 
 
-def _value(source: Source, tag: str, text: str, span: Span) -> Value:
+def _value(source: Source, tag: str, text: str, span: Span, resolver: Resolver) -> Value:
     if tag in _TEXT:
         if any("\ud800" <= char <= "\udfff" for char in text):
             raise DocumentError("half of a surrogate pair is not a character", location=source.location(span))
         return text
     try:
-        return _typed(tag.removeprefix(_STANDARD), text)
+        return _typed(tag.removeprefix(_STANDARD), text, resolver)
     except ValueError as error:
         raise DocumentError(str(error), location=source.location(span)) from None
 
 
-def _typed(kind: str, text: str) -> Value:
+def _typed(kind: str, text: str, resolver: Resolver) -> Value:
     if kind == "null":
         return None
     if kind == "bool":
@@ -100,15 +102,15 @@ def _typed(kind: str, text: str) -> Value:
         return text.lower() in _TRUE
     if len(text) > _LONGEST_NUMBER:
         raise ValueError("a number of more than 400 characters is not a quantity")
-    return _integer(text) if kind == "int" else _float(text)
+    return _integer(text, resolver) if kind == "int" else _float(text)
 
 
-def _integer(text: str) -> int:
+def _integer(text: str, resolver: Resolver) -> int:
     digits = text.replace("_", "")
     sign = -1 if digits.startswith("-") else 1
     digits = digits.lstrip("+-")
     try:
-        magnitude = _magnitude(digits)
+        magnitude = _magnitude(digits, resolver)
     except ValueError:
         raise ValueError(f"{text!r} is not an integer") from None
     if magnitude > LARGEST_INTEGER:
@@ -116,11 +118,13 @@ def _integer(text: str) -> int:
     return sign * magnitude
 
 
-def _magnitude(digits: str) -> int:
+def _magnitude(digits: str, resolver: Resolver) -> int:
     if digits.startswith("0b"):
         return int(digits[2:], 2)
     if digits.startswith("0x"):
         return int(digits[2:], 16)
+    if resolver is Resolver.YAML12:
+        return int(digits[2:], 8) if digits.startswith("0o") else int(digits)
     if digits.startswith("0") and digits != "0":
         return int(digits, 8)
     total = 0
