@@ -9,6 +9,7 @@
     │   ├── UnknownNameError     no GPU, model or profile has that name
     │   └── AmbiguousKeyError    a key names several places and nothing picks one
     ├── FileAccessError          a file is missing, unreadable, not text or not writable
+    ├── HubError                 the hub has not got a model, keeps it closed, or does not answer
     ├── ProfileError             a file under profiles/ breaks its schema
     ├── EditRefusedError         a value cannot be rewritten without touching something else
     └── StaleError               a file changed since the plan was made
@@ -113,6 +114,10 @@ class AmbiguousKeyError(InputError):
 
 class FileAccessError(MemplanError):
     """A file is missing, unreadable, not text, or cannot be written."""
+
+
+class HubError(MemplanError):
+    """The hub has not got a model, keeps it closed, or does not answer."""
 
 
 class ProfileError(MemplanError):
