@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 from memplan.dialects import detect, named
 from memplan.dialects.fields import Value
-from memplan.dialects.reading import Dialect, Document, Intake, Listed, Origin, Reading, Where
+from memplan.dialects.reading import Dialect, Document, Given, Intake, Listed, Origin, Reading, Where
 from memplan.dialects.schema import leaves
-from memplan.documents import json, yaml
+from memplan.documents import yaml
 from memplan.documents.source import Source
 from memplan.documents.tree import Node
 from memplan.domain.architecture import Architecture, DeclaredModel
@@ -26,6 +27,12 @@ from memplan.domain.workload import Workload
 
 MANIFESTS = ("memplan.yaml", "memplan.yml")
 CONFIG_SUFFIXES = (".yaml", ".yml", ".json")
+_LANGUAGES = {
+    ".json": "memplan.documents.json",
+    ".toml": "memplan.documents.toml",
+    ".py": "memplan.documents.python",
+    ".modelfile": "memplan.documents.modelfile",
+}
 MOST_CANDIDATES = 200
 """A directory with more configs than this is not searched for the one that is meant."""
 
@@ -53,7 +60,14 @@ class Known:
         return model_ids()
 
 
-def read(path: str | Path, *, dialect: str | None = None, overrides: Sequence[str] = ()) -> Reading:
+def read(
+    path: str | Path,
+    *,
+    dialect: str | None = None,
+    overrides: Sequence[str] = (),
+    model: str | None = None,
+    beside: Sequence[str | Path] = (),
+) -> Reading:
     """Understand a config: a file, a model directory, a manifest, or a directory that holds one.
 
     Args:
@@ -61,11 +75,14 @@ def read(path: str | Path, *, dialect: str | None = None, overrides: Sequence[st
         dialect: the format, when it cannot or should not be detected.
         overrides: ``key=value`` in native names (``batch.micro=2``) or names of declared values; they
             replace what the file says, for this reading only.
+        model: a hub id or model directory, for a file that names no model.
+        beside: other files of the same job, such as the config it is launched with.
 
     Raises:
         MemplanError: located in the file wherever the fault has a place.
     """
-    return _read(Path(path), dialect, tuple(overrides), None)
+    given = Given(model=model, beside=tuple(Path(item) for item in beside), gpus=_gpus(overrides))
+    return _read(Path(path), dialect, tuple(overrides), None, given)
 
 
 def reread(reading: Reading, texts: Mapping[str, str] | None = None) -> Reading:
@@ -74,7 +91,7 @@ def reread(reading: Reading, texts: Mapping[str, str] | None = None) -> Reading:
     ``texts`` (path to new content) stand in for files on disk, so that a rewrite can be verified
     before anything is written.
     """
-    return _read(reading.path, reading.dialect, reading.overrides, texts)
+    return _read(reading.path, reading.dialect, reading.overrides, texts, reading.given)
 
 
 def listing(path: str | Path) -> tuple[tuple[Listed, ...], bool]:
@@ -123,13 +140,17 @@ def locate(path: Path) -> Path:
 
 
 def _read(
-    path: Path, dialect: str | None, overrides: tuple[str, ...], texts: Mapping[str, str] | None
+    path: Path,
+    dialect: str | None,
+    overrides: tuple[str, ...],
+    texts: Mapping[str, str] | None,
+    given: Given,
 ) -> Reading:
     chosen = None if dialect is None else named(dialect)
-    intake = Intake(Known(), texts)
+    intake = Intake(Known(), texts, given)
     document = _document(locate(path), intake)
     reading = _understand(document, chosen, intake)
-    reading = replace(reading, path=path, sources=dict(intake.sources))
+    reading = replace(reading, path=path, sources=dict(intake.sources), given=given)
     return _counted(_overridden(reading, overrides) if overrides else reading)
 
 
@@ -149,13 +170,17 @@ def _document(path: Path, intake: Intake) -> Document:
 
 
 def _parser(path: Path) -> Callable[[Source], Node]:
-    if path.suffix.lower() in (".py", ".cpp", ".cc", ".cu", ".h", ".hpp", ".toml", ".ini"):
+    suffix = path.suffix.lower()
+    if suffix in (".cpp", ".cc", ".cu", ".h", ".hpp", ".ini"):
         raise InputError(
             f"{path} is not a config memplan reads by itself",
-            expected="YAML or JSON",
+            expected="YAML, JSON, TOML or a Python file of assignments",
             hint="declare where its values live in a memplan.yaml and give that",
         )
-    return json.parse if path.suffix.lower() == ".json" else yaml.parse
+    if path.name.lower().startswith("modelfile"):
+        suffix = ".modelfile"
+    parse: Callable[[Source], Node] = import_module(_LANGUAGES.get(suffix, "memplan.documents.yaml")).parse
+    return parse
 
 
 def _candidates(folder: Path) -> list[Path]:
@@ -172,6 +197,12 @@ def _recognised(path: Path) -> bool:
     except MemplanError:
         return False
     return True
+
+
+def _gpus(overrides: Sequence[str]) -> int | None:
+    """The number of GPUs among overrides, which settles what files leave open."""
+    found = [text.partition("=")[2].strip() for text in overrides if text.startswith("world.data_parallel=")]
+    return int(found[-1]) if found and found[-1].isascii() and found[-1].isdigit() else None
 
 
 def _overridden(reading: Reading, overrides: tuple[str, ...]) -> Reading:

@@ -7,11 +7,12 @@ one of its marks, or when it is asked for by name: most runs need one of them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import cast
 
 from memplan.dialects.reading import Dialect, Document, FieldChange, Reading
-from memplan.documents.tree import MappingNode
+from memplan.documents.tree import Language, MappingNode
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import AmbiguousKeyError, FieldError, Location, UnknownNameError
 
@@ -19,9 +20,13 @@ DIALECTS: dict[str, tuple[str, ...]] = {
     "native": ("memplan",),
     "manifest": ("memplan", "memplan.yaml", "memplan.yml"),
     "axolotl": ("base_model",),
+    "deepspeed": ("zero_optimization", "train_micro_batch_size_per_gpu", "train_batch_size"),
     "hf_config": ("model_type", "architectures"),
 }
 """Every dialect there is, with its marks: top-level keys or a file name, one of which its documents have."""
+
+_SURE = 4
+"""A dialect with this score has marks that no other format has: nothing else is tried."""
 
 
 def load(name: str) -> Dialect:
@@ -44,11 +49,17 @@ def detect(document: Document) -> Dialect:
     """The dialect whose keys a document shows most specifically.
 
     Raises:
-        FieldError: no dialect recognises it.
+        FieldError: no dialect recognises it, or a format that is not planned is shown more specifically.
         AmbiguousKeyError: two recognise it equally well; both are named.
     """
     scores = {name: load(name).recognises(document) for name in _marked(document)}
     best = max(scores.values(), default=0)
+    if best < _SURE:
+        from memplan.dialects import foreign
+
+        other = foreign.recognised(document)
+        if other is not None and other.score > best:
+            raise foreign.refusal(document, other)
     if best == 0:
         raise _unrecognised(document)
     winners = [name for name, score in scores.items() if score == best]
@@ -64,17 +75,31 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
     """How to write changes into the files a reading was made from.
 
     Each change is ``(field, before, after)``; a change that cannot be written, or whose value was given
-    on the command line, comes back as advice with the reason.
+    on the command line, comes back as advice with the reason. A value goes to the file of the job that
+    holds it, and to every other that states it as well.
     """
     given = {override.partition("=")[0].strip() for override in reading.overrides}
     writable = [change for change in changes if change[0] not in given]
-    written, advised = named(reading.dialect).edits(reading, writable)
+    held = frozenset[str]().union(*(companion.holds for companion in reading.companions))
+    own = [change for change in writable if _first(change) not in held]
+    written, advised = named(reading.dialect).edits(reading, own)
+    refused = {advice.field for advice in advised}
+    for companion in reading.companions:
+        stated = companion.holds | companion.repeats
+        asked = [change for change in writable if _first(change) in stated and change[0] not in refused]
+        beside = replace(reading, document=companion.document)
+        more, refusals = load(companion.dialect).edits(beside, asked)
+        written, advised = (*written, *more), (*advised, *refusals)
     shadowed = tuple(
         Advice(field=name, message=f"set {name} to {after}: its value came from --set, not from the file")
         for name, _, after in changes
         if name in given
     )
     return written, (*advised, *shadowed)
+
+
+def _first(change: FieldChange) -> str:
+    return change[0].partition(".")[0]
 
 
 def _marked(document: Document) -> Iterator[str]:
@@ -84,10 +109,12 @@ def _marked(document: Document) -> Iterator[str]:
 
 
 def _unrecognised(document: Document) -> FieldError:
+    marks = ", ".join(f"`{marks[0]}` ({name})" for name, marks in DIALECTS.items())
     return FieldError(
         f"{document.source.path} is not a config memplan knows",
         location=Location(path=document.source.path, line=1),
-        expected="one of: `memplan: 1` (native or manifest), `base_model:` (axolotl), "
-        '"model_type" (Hugging Face config.json)',
-        hint="name the dialect with --dialect if the file is one of these",
+        expected=f"a key such as {marks}",
+        hint="declare where its values live in a memplan.yaml and give that"
+        if document.root.language is Language.PYTHON
+        else "name the dialect with --dialect if the file is one of these",
     )

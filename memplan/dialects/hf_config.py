@@ -7,18 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memplan.dialects import models, writing
+from memplan.dialects import assumed, models, writing
 from memplan.dialects.fields import Value
 from memplan.dialects.reading import Document, FieldChange, Intake, Origin, Reading
 from memplan.documents.tree import Language, MappingNode
 from memplan.domain.dtype import Dtype
 from memplan.domain.edit import Advice, Edit
-from memplan.domain.workload import Batch, Outputs, Precision, Workload
-from memplan.domain.workload import Sequence as Tokens
 
 NAME = "hf_config"
-ASSUMED_LENGTH = 2048
-"""Tokens per sequence when nobody says: the shorter of this and what the model can take."""
 
 
 def recognises(document: Document) -> int:
@@ -38,17 +34,12 @@ def read(document: Document, intake: Intake) -> Reading:
     root = models.required_mapping(Value(source=document.source, key="", node=document.root))
     architecture = models.of_config(root, intake)
     params, origin = _params(root)
-    length = min(ASSUMED_LENGTH, architecture.max_position_embeddings)
-    workload = Workload(
-        model=architecture,
-        precision=Precision(params=params),
-        batch=Batch(micro=1),
-        sequence=Tokens(length=length),
-        outputs=Outputs.KEPT,
-    )
-    origins = {"model": Origin(location=root.location, how="written"), "precision.params": origin}
-    for field, why in _assumptions(length).items():
-        origins[field] = Origin(how="assumed", note=why)
+    workload = assumed.workload(architecture, params)
+    origins = {
+        "model": Origin(location=root.location, how="written"),
+        "precision.params": origin,
+        **assumed.origins(workload),
+    }
     return Reading(
         path=document.path,
         dialect=NAME,
@@ -56,7 +47,8 @@ def read(document: Document, intake: Intake) -> Reading:
         origins=origins,
         warnings=(
             f"{document.source.path} describes a model, not a run: assumed full training in {params}, "
-            f"micro-batch 1, {length} tokens, AdamW (foreach), no checkpointing; change it with --set",
+            f"micro-batch 1, {workload.sequence.length} tokens, AdamW (foreach), no checkpointing; "
+            "change it with --set",
         ),
         document=document,
     )
@@ -75,21 +67,3 @@ def _params(root: Value) -> tuple[Dtype, Origin]:
         if key in entries and not entries[key].is_null and entries[key].written() != "auto":
             return entries[key].dtype(), Origin(location=entries[key].location, how="written")
     return Dtype.BF16, Origin(how="assumed", note="the file names no dtype; bf16 is usual")
-
-
-def _assumptions(length: int) -> dict[str, str]:
-    return {
-        "task": "training",
-        "batch.micro": "one sequence",
-        "batch.accumulation": "no accumulation",
-        "sequence.length": f"the shorter of {ASSUMED_LENGTH} and max_position_embeddings: {length}",
-        "optimizer.name": "AdamW",
-        "optimizer.implementation": "PyTorch's default on a GPU",
-        "attention": "transformers' default",
-        "adapter": "all parameters are trained",
-        "quantization": "weights as loaded",
-        "checkpointing": "transformers' default",
-        "loss": "transformers' default",
-        "outputs": "a plain loop, which holds the model's outputs while backward runs",
-        "precision.autocast": "pure training in the dtype of the weights",
-    }

@@ -77,6 +77,29 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Companion:
+    """Another file of the same job, in a dialect of its own.
+
+    ``holds`` names the fields (by their first name, such as ``world``) that only this file decides;
+    ``repeats`` those it states as well, so that both files have to be kept in step.
+    """
+
+    dialect: str
+    document: Document
+    holds: frozenset[str] = frozenset()
+    repeats: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What the command line says about a job beside its path: a model, other files, the number of GPUs."""
+
+    model: str | None = None
+    beside: tuple[Path, ...] = ()
+    gpus: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """A config understood: its workload and where every value of it comes from.
 
@@ -84,7 +107,7 @@ class Reading:
     ``sources`` are the files that were read, by the name they are shown under. ``document`` and ``slots``
     serve writing: the main file's tree, and the places of declared values. ``batch_harm`` says what a smaller
     micro-batch with more accumulation does to this experiment where it isn't the same mathematics, and
-    ``batch_reason`` why.
+    ``batch_reason`` why. ``companions`` are the other files of the job.
     """
 
     path: Path
@@ -101,6 +124,8 @@ class Reading:
     document: Document = field(repr=False)
     slots: Mapping[str, tuple[Slot, ...]] = field(default_factory=dict, repr=False)
     overrides: tuple[str, ...] = ()
+    given: Given = Given()
+    companions: tuple[Companion, ...] = ()
     batch_harm: Harm | None = None
     batch_reason: str = ""
 
@@ -126,11 +151,15 @@ class Models(Protocol):
 class Intake:
     """Opens the files a dialect asks for and remembers them.
 
-    ``texts`` stand in for files on disk, so that a rewrite can be read before it is written.
+    ``texts`` stand in for files on disk, so that a rewrite can be read before it is written. ``given`` is
+    what the command line adds.
     """
 
-    def __init__(self, models: Models, texts: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, models: Models, texts: Mapping[str, str] | None = None, given: Given | None = None
+    ) -> None:
         self.models = models
+        self.given = given or Given()
         self.sources: dict[str, Source] = {}
         self._texts = {_real(Path(path)): text for path, text in (texts or {}).items()}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from memplan.dialects import models
 from memplan.dialects.axolotl.adapters import adapter, quantization
 from memplan.dialects.axolotl.checkpointing import activation_offload, checkpointing, held_back
-from memplan.dialects.axolotl.deepspeed import under_deepspeed
 from memplan.dialects.axolotl.keys import open_keys
 from memplan.dialects.axolotl.machine import host, saving
 from memplan.dialects.axolotl.numbers import autocast, optimizer, params
@@ -71,7 +70,7 @@ def read(document: Document, intake: Intake) -> Reading:
     architecture = models.of_name(name, intake, document.path.parent)
     keys.origins["model"] = Origin(location=name.location, how="written")
     weights = params(keys)
-    spread = world(keys, document.path.parent, intake, architecture.hidden_size)
+    spread = world(keys)
     workload = Workload(
         model=architecture,
         precision=Precision(params=weights, autocast=autocast(keys, spread.sharding)),
@@ -92,10 +91,9 @@ def read(document: Document, intake: Intake) -> Reading:
         saving=saving(keys),
         unmodelled=(*unmodelled(keys), *held_back(keys)),
     )
-    workload = under_deepspeed(keys, workload)
     keys.origins["task"] = Origin(how="default", note="axolotl trains")
     keys.origins["allocator"] = Origin(how="default", note=f"axolotl sets {ALLOCATOR}")
-    return Reading(
+    reading = Reading(
         path=document.path,
         dialect="axolotl",
         workload=workload,
@@ -103,6 +101,12 @@ def read(document: Document, intake: Intake) -> Reading:
         warnings=tuple(keys.warnings),
         document=document,
     )
+    config = keys.get("deepspeed")
+    if config is None:
+        return reading
+    from memplan.dialects.deepspeed.engine import joined
+
+    return joined(reading, config, intake)
 
 
 def _refuse_unmodelled(keys: Keys) -> None:

@@ -1,16 +1,18 @@
-"""DeepSpeed's own JSON: the ``zero_optimization`` settings that decide bytes."""
+"""DeepSpeed's ``zero_optimization``: the settings that decide bytes.
+
+Names, aliases and defaults: ``DeepSpeedZeroConfig`` in deepspeed/runtime/zero/config.py (0.19.8).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Origin
 from memplan.documents.tree import ScalarNode
-from memplan.domain.workload import Workload
 from memplan.domain.zero import Place, Zero
 
 AUTO: dict[str, Callable[[int], int]] = {
@@ -24,9 +26,13 @@ src/transformers/integrations/deepspeed.py)."""
 SIZES = {
     "reduce_bucket_size": "reduce_bucket",
     "stage3_prefetch_bucket_size": "prefetch_bucket",
+    "prefetch_bucket_size": "prefetch_bucket",
     "stage3_param_persistence_threshold": "persistence",
+    "param_persistence_threshold": "persistence",
     "stage3_max_live_parameters": "max_live",
+    "max_live_parameters": "max_live",
     "stage3_max_reuse_distance": "max_reuse",
+    "max_reuse_distance": "max_reuse",
     "sub_group_size": "sub_group",
 }
 FLAGS = {
@@ -35,6 +41,7 @@ FLAGS = {
     "reduce_scatter": "reduce_scatter",
 }
 PLACES = {"offload_optimizer": "optimizer", "offload_param": "parameters"}
+OLDER_PLACES = {"cpu_offload": "optimizer", "cpu_offload_param": "parameters"}
 DEVICES = {"none": Place.GPU, "cpu": Place.CPU, "nvme": Place.NVME}
 WITHOUT_BYTES = frozenset(
     (
@@ -43,6 +50,7 @@ WITHOUT_BYTES = frozenset(
         "allgather_bucket_size",
         "stage3_gather_16bit_weights_on_model_save",
         "stage3_gather_fp16_weights_on_model_save",
+        "gather_16bit_weights_on_model_save",
         "ignore_unused_parameters",
         "load_from_fp32_weights",
         "stage3_model_persistence_threshold",
@@ -52,56 +60,61 @@ WITHOUT_BYTES = frozenset(
 )
 """Keys that change nothing, or only which GPU owns what. Updated parameters are gathered in place."""
 
+OFF = ("false", "1", "-1", "0", "null")
+"""Values with which a setting that is not modelled does nothing."""
+
 LARGEST = 2**53
 
 
-def settings(keys: Keys, config: Value, zero: Value, width: int) -> Zero:
-    """The settings of a ``zero_optimization`` section, for a model of a width."""
+def settings(keys: Keys, zero: Value, width: int) -> Zero:
+    """The settings of a ``zero_optimization`` section, for a model of a width.
+
+    ``keys`` is the config around it, and takes origins and warnings.
+    """
     found: dict[str, Any] = {}
     for name, value in zero.entries(repeats=True).items():
-        if name in SIZES:
-            field = SIZES[name]
-            found[field] = _elements(value, field, width)
-        elif name in FLAGS:
-            found[field := FLAGS[name]] = value.flag()
-        elif name in PLACES:
-            found[field := PLACES[name]] = _place(value, found)
-        else:
-            if name not in WITHOUT_BYTES:
-                place = f"{value.source.path}:{value.location.line}"
-                keys.warnings.append(f"{place}: zero_optimization.{name} is not modelled")
-            continue
-        keys.origins[f"world.zero.{field}"] = Origin(location=value.location, how="written")
-    top = config.entries(repeats=True)
-    if "communication_data_type" in top and not top["communication_data_type"].is_null:
-        found["communication"] = top["communication_data_type"].dtype()
-    if "data_types" in top:
-        place = f"{config.source.path}:{top['data_types'].location.line}"
-        keys.warnings.append(f"{place}: data_types is not modelled; gradients are kept in the model's dtype")
+        field = _setting(keys, name, value, width, found)
+        if field is not None:
+            keys.note(f"world.zero.{field}", value)
+    communication = keys.get("communication_data_type")
+    if communication is not None:
+        found["communication"] = communication.dtype()
+        keys.note("world.zero.communication", communication)
+    if (types := keys.get("data_types")) is not None:
+        keys.warn(types, "data_types is not modelled; gradients are kept in the model's dtype")
     for item in fields(Zero):
         keys.origins.setdefault(f"world.zero.{item.name}", Origin(how="default", note="DeepSpeed's default"))
     return Zero(**found)
 
 
-def under_deepspeed(keys: Keys, workload: Workload) -> Workload:
-    """A run under DeepSpeed's engine: everything in one dtype, and no autocast.
+def _setting(keys: Keys, name: str, value: Value, width: int, found: dict[str, Any]) -> str | None:
+    """Reads one key into ``found``; the field it decides, if any."""
+    if name in SIZES:
+        size = _elements(keys, value, SIZES[name], width)
+        if size is not None:
+            found[SIZES[name]] = size
+        return SIZES[name]
+    if name in FLAGS:
+        found[FLAGS[name]] = None if value.is_null else value.flag()
+        return FLAGS[name]
+    if name in PLACES:
+        found[PLACES[name]] = Place.GPU if value.is_null else _place(value, found)
+        return PLACES[name]
+    if name in OLDER_PLACES:
+        found[OLDER_PLACES[name]] = Place.CPU if not value.is_null and value.flag() else Place.GPU
+        return OLDER_PLACES[name]
+    if name not in WITHOUT_BYTES and value.written() not in OFF:
+        keys.warn(value, f"zero_optimization.{name} is not modelled")
+    return None
 
-    Source: ``native_amp`` in accelerate src/accelerate/accelerator.py, which DeepSpeed is excepted from.
-    """
-    if keys.get("deepspeed") is None or not workload.world.sharding.startswith("zero"):
-        return workload
-    dtype = workload.precision.autocast or workload.precision.params
-    note = "DeepSpeed keeps the whole model in one dtype, without autocast"
-    keys.origins["precision.autocast"] = Origin(how="default", note=note)
-    precision = replace(workload.precision, params=dtype, autocast=None)
-    adapter = replace(workload.adapter, dtype=dtype) if workload.adapter is not None else None
-    return replace(workload, precision=precision, adapter=adapter)
 
-
-def _elements(value: Value, field: str, width: int) -> int:
+def _elements(keys: Keys, value: Value, field: str, width: int) -> int | None:
     """A number of elements: 200000000, 2e8 or ``auto``."""
     found = value.node.value if isinstance(value.node, ScalarNode) else None
-    if found == "auto" and field in AUTO:
+    if found == "auto":
+        if field not in AUTO:
+            keys.warn(value, f"nobody fills {value.key.rpartition('.')[2]}: auto; counted is the default")
+            return None
         return AUTO[field](width)
     if isinstance(found, float) and found.is_integer():
         return int(value.number(0, LARGEST))

@@ -1,0 +1,70 @@
+"""Changed values as edits of a DeepSpeed config, by itself or beside the training config that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from memplan.dialects import table, writing
+from memplan.dialects.deepspeed import batch
+from memplan.dialects.deepspeed.engine import STAGES
+from memplan.dialects.deepspeed.settings import DEVICES, FLAGS, PLACES, SIZES
+from memplan.dialects.reading import FieldChange, Reading
+from memplan.documents.tree import MappingNode
+from memplan.domain.edit import Advice, Edit
+from memplan.domain.errors import EditRefusedError
+from memplan.domain.workload import Workload
+from memplan.domain.zero import Place, Zero
+
+
+def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:
+    """The changes as edits: batch sizes together, and the settings of ``zero_optimization``."""
+    return table.edits(reading, changes, _WRITERS, "DeepSpeed")
+
+
+def _world(reading: Reading, after: Workload) -> list[Edit]:
+    before, wanted = reading.workload.world, after.world
+    root, source = reading.document.root, reading.document.source
+    if (before.data_parallel, before.sharding.partition("zero")[0]) != (
+        wanted.data_parallel,
+        wanted.sharding.partition("zero")[0],
+    ) and wanted.sharding not in STAGES.values():
+        raise EditRefusedError(f"DeepSpeed has no {wanted.sharding}")
+    if before.data_parallel != wanted.data_parallel:
+        raise EditRefusedError("the number of GPUs is what the run is launched with")
+    if not isinstance(root, MappingNode):
+        raise EditRefusedError("the DeepSpeed config is not here")
+    zero = root.get("zero_optimization")
+    stage = next(number for number, name in STAGES.items() if name == wanted.sharding)
+    if not isinstance(zero, MappingNode):
+        return writing.put(source, root, "zero_optimization", {"stage": stage})
+    found: list[Edit] = []
+    if before.sharding != wanted.sharding:
+        found += writing.put(source, zero, "stage", stage)
+    for key, value in _settings(zero, before.zero, wanted.zero):
+        found += writing.put(source, zero, key, value)
+    return found
+
+
+def _settings(zero: MappingNode, before: Zero, after: Zero) -> list[tuple[str, object]]:
+    """Keys of ``zero_optimization`` whose value differs, under the alias that is written."""
+    found: list[tuple[str, object]] = []
+    for names in (SIZES, FLAGS):
+        for field in dict.fromkeys(names.values()):
+            value = getattr(after, field)
+            if value != getattr(before, field):
+                keys = [key for key, name in names.items() if name == field]
+                found.append((next((key for key in keys if zero.item(key)), keys[0]), value))
+    for key, field in PLACES.items():
+        place = getattr(after, field)
+        if place is not getattr(before, field):
+            found.append((key, {"device": _device(place)}))
+    if after.pinned != before.pinned or after.communication != before.communication:
+        raise EditRefusedError("DeepSpeed has no key for it that memplan writes")
+    return found
+
+
+def _device(place: Place) -> str:
+    return next(name for name, found in DEVICES.items() if found is place)
+
+
+_WRITERS: Mapping[str, table.Writer] = {"batch": batch.write, "world": _world}
