@@ -14,6 +14,13 @@ from memplan.domain.edit import Edit, Span
 
 _EMPTY_BRACES = re.compile(r"\{\s*\}")
 _COLONS = {Language.YAML: ": ", Language.JSON: ": ", Language.TOML: " = "}
+_LINE_RESTS = {
+    Language.YAML: re.compile(r"[ \t]*,(?:[ \t]+#[^\r\n]*)?[ \t]*(?=[\r\n])"),
+    Language.JSON: re.compile(r"[ \t]*,[ \t]*(?:(?://|#)[^\r\n]*)?(?=[\r\n])"),
+    Language.TOML: re.compile(r"[ \t]*,[ \t]*(?:#[^\r\n]*)?(?=[\r\n])"),
+}
+"""What may stand behind a value and its comma when a new key begins a line of its own below."""
+
 _CLOSED = ("'", '"', "{", "[")
 _TAB_BELOW = re.compile(r"[ \t]*[\r\n]\s*?\t")
 _INDENTATION = re.compile(r"[ \t]*")
@@ -155,12 +162,14 @@ def _insert_inline(
     between = text[sibling.key.span.end : sibling.value.span.start]
     usual = _COLONS[mapping.language]
     kept = mapping.language is not Language.YAML and re.fullmatch(r":[ \t]*|[ \t]*=[ \t]*", between)
-    colon = between if kept and written else usual
-    pair = f"{name}{colon}{written}"
+    pair = f"{name}{between if kept and written else usual}{written}"
     indentation = _own_line(text, sibling)
     at = sibling.value.span.end
     if indentation is None:
         replacement = f", {pair}"
+    elif (rest := _LINE_RESTS[mapping.language].match(text, at)) is not None:
+        at = rest.end()
+        replacement = f"{line_end(text, at)}{indentation}{pair},"
     elif place + 1 < len(own) and _own_line(text, own[place + 1]) is not None:
         at = own[place + 1].key.span.start
         replacement = f"{pair},{line_end(text, at)}{_own_line(text, own[place + 1])}"
@@ -168,7 +177,9 @@ def _insert_inline(
         replacement = f",{line_end(text, at)}{indentation}{pair}"
     if sibling.value.span.start == at and text[at - 1] == ":":
         replacement = " " + replacement  # a comma right behind the colon would be read as text
-    line = source.line(at) + (indentation is not None and replacement.lstrip().startswith(","))
+    line = source.line(at) + (
+        indentation is not None and at != own[min(place + 1, len(own) - 1)].key.span.start
+    )
     return Edit(
         path=source.path, span=Span(at, at), replacement=replacement, line=line, before="", after=written
     )

@@ -30,6 +30,7 @@ from memplan.domain.edit import Span
 from memplan.domain.errors import DocumentError
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+_SPACE_AND_COMMENTS = re.compile(r"(?:[ \t\r\n]|//[^\r\n]*+|#[^\r\n]*+|/\*(?:[^*]|\*(?!/))*+\*/)*+")
 _PIECE = re.compile(r'[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4}')
 _STRING = re.compile(rf'"(?:{_PIECE.pattern})*+"')
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
@@ -45,14 +46,18 @@ _CONSTANTS: dict[str, Value] = {
 _LONGEST_NUMBER = 400
 
 
-def parse(source: Source) -> Node:
+def parse(source: Source, *, comments: bool = False) -> Node:
     """Read a JSON file.
+
+    Args:
+        comments: take comments (``//``, ``/* */``, ``#``) and commas behind the last value, as Hjson does,
+            with which DeepSpeed reads its config (``DeepSpeedConfig``, deepspeed/runtime/config.py, 0.19.8).
 
     Raises:
         DocumentError: the text is not JSON, a number is beyond 10**30 or beyond floating point, or
             values are nested more than 100 deep.
     """
-    scanner = _Scanner(source)
+    scanner = _Scanner(source, comments)
     start = 1 if source.text.startswith(BOM) else 0
     node, at = scanner.value(scanner.skip(start), 0)
     if (at := scanner.skip(at)) < len(source.text):
@@ -63,9 +68,11 @@ def parse(source: Source) -> Node:
 class _Scanner:
     """Reads values at offsets of one text; every method returns the offset behind what it read."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, comments: bool) -> None:
         self._source = source
         self._text = source.text
+        self._comments = comments
+        self._space = _SPACE_AND_COMMENTS if comments else _SPACE
 
     def fail(self, message: str, at: int, expected: str | None = None, hint: str | None = None) -> NoReturn:
         """Raise an error at an offset."""
@@ -73,8 +80,8 @@ class _Scanner:
         raise DocumentError(f"not valid JSON: {message}", location=location, expected=expected, hint=hint)
 
     def skip(self, at: int) -> int:
-        """The next offset that is not white space."""
-        match = _SPACE.match(self._text, at)
+        """The next offset that is neither white space nor, where they are taken, comment."""
+        match = self._space.match(self._text, at)
         return match.end() if match else at
 
     def value(self, at: int, depth: int) -> tuple[Node, int]:
@@ -94,8 +101,8 @@ class _Scanner:
         items: list[Item] = []
         at = self.skip(start + 1)
         while self._text[at : at + 1] != "}":
-            if items:
-                at = self._comma(at, "}")
+            if items and self._text.startswith("}", at := self._comma(at, "}")):
+                break
             if self._text[at : at + 1] != '"':
                 self._not_a_key(at)
             key, at = self._string(at)
@@ -114,8 +121,8 @@ class _Scanner:
         items: list[Node] = []
         at = self.skip(start + 1)
         while self._text[at : at + 1] != "]":
-            if items:
-                at = self._comma(at, "]")
+            if items and self._text.startswith("]", at := self._comma(at, "]")):
+                break
             value, at = self.value(at, depth)
             items.append(value)
             at = self.skip(at)
@@ -131,7 +138,7 @@ class _Scanner:
                 f"',' or '{closer}'",
             )
         after = self.skip(at + 1)
-        if self._text[after : after + 1] == closer:
+        if self._text[after : after + 1] == closer and not self._comments:
             self.fail("a comma follows the last value", at, f"'{closer}'", "remove the comma")
         return after
 
