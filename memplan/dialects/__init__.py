@@ -20,7 +20,10 @@ DIALECTS: dict[str, tuple[str, ...]] = {
     "native": ("memplan",),
     "manifest": ("memplan", "memplan.yaml", "memplan.yml"),
     "axolotl": ("base_model",),
+    "torchtune": ("checkpointer", "tokenizer"),
     "deepspeed": ("zero_optimization", "train_micro_batch_size_per_gpu", "train_batch_size"),
+    "torchtitan": ("activation_checkpoint", "parallelism"),
+    "nanogpt": ("block_size", "n_layer", "n_embd", "init_from"),
     "hf_config": ("model_type", "architectures"),
 }
 """Every dialect there is, with its marks: top-level keys or a file name, one of which its documents have."""

@@ -1,0 +1,139 @@
+"""What a torchtune file says about memory."""
+
+from __future__ import annotations
+
+from memplan.dialects import models, table
+from memplan.dialects.fields import Value
+from memplan.dialects.keys import Keys
+from memplan.dialects.reading import Document, Intake, Origin, Reading
+from memplan.dialects.torchtune import settings
+from memplan.dialects.torchtune.adapters import adapter, quantization
+from memplan.dialects.torchtune.builders import builder
+from memplan.dialects.torchtune.recipe import Kind, distributed, kind
+from memplan.dialects.torchtune.unmodelled import teacher, unmodelled
+from memplan.domain.architecture import Architecture
+from memplan.domain.dtype import Dtype
+from memplan.domain.host import HostUse
+from memplan.domain.plan import Harm
+from memplan.domain.workload import (
+    Batch,
+    Framework,
+    Precision,
+    Sequence,
+    Task,
+    Unmodelled,
+    Workload,
+)
+
+_ARGUMENTS = (
+    "_component_",
+    "lora_attn_modules",
+    "apply_lora_to_mlp",
+    "apply_lora_to_output",
+    "lora_rank",
+    "lora_alpha",
+    "lora_dropout",
+    "use_dora",
+    "quantize_base",
+)
+"""Arguments of a model's builder that are read, or decide no memory."""
+
+IN_BACKWARD = "optimizer_in_bwd updates after every micro-batch, so that none can be accumulated"
+
+
+def read(document: Document, intake: Intake) -> Reading:
+    """The run that a torchtune file describes.
+
+    Raises:
+        UnknownNameError: memplan doesn't know the model's builder, or offline the model it makes.
+        FieldError: a value that decides memory has the wrong type or range, a combination that the recipes
+            refuse, or a recipe that is not modelled (reinforcement learning).
+    """
+    root = models.required_mapping(Value(source=document.source, key="", node=document.root))
+    keys = Keys(root=root)
+    what = kind(keys)
+    name = keys.get("model._component_")
+    if name is None:
+        raise root.fail("model has no _component_", expected="such as torchtune.models.llama3_1.llama3_1_8b")
+    built = builder(keys, name)
+    shape = models.of_hub(built.hub_id, name, intake)
+    keys.origins["model"] = Origin(location=name.location, how="written", note=built.hub_id)
+    weights = settings.dtype(keys)
+    gaps = (*unmodelled(keys, what), *_teacher(keys, intake, weights))
+    workload = Workload(
+        model=shape,
+        task=Task.TRAIN if what.trains else Task.GENERATE,
+        precision=Precision(params=weights),
+        adapter=adapter(keys, built, shape.linears, weights),
+        quantization=quantization(keys, built, weights),
+        framework=Framework(code="torchtune"),
+        unmodelled=gaps,
+    )
+    _strange(keys)
+    several = distributed(keys)
+    workload = _trained(keys, workload, several) if what.trains else _asked(keys, workload, what)
+    in_backward = what.trains and bool(keys.flag("optimizer_in_bwd"))
+    return Reading(
+        path=document.path,
+        dialect="torchtune",
+        workload=workload,
+        origins=keys.origins,
+        warnings=tuple(keys.warnings),
+        document=document,
+        batch_harm=Harm.BEHAVIOUR if in_backward else None,
+        batch_reason=IN_BACKWARD if in_backward else "",
+    )
+
+
+def _trained(keys: Keys, workload: Workload, several: bool) -> Workload:
+    found = table.settle(keys, (settings.MICRO, settings.ACCUMULATION))
+    batch = Batch(micro=found["batch.micro"], accumulation=found["batch.accumulation"])
+    if batch.accumulation > 1 and keys.flag("optimizer_in_bwd"):
+        value = keys.get("optimizer_in_bwd") or keys.root
+        raise value.fail(
+            f"torchtune refuses it with gradient_accumulation_steps: {batch.accumulation}",
+            expected="gradient_accumulation_steps: 1",
+        )
+    assert isinstance(workload.model, Architecture)
+    return table.changed(
+        workload,
+        {
+            "batch": batch,
+            "sequence": Sequence(length=settings.length(keys, workload.model.max_position_embeddings)),
+            "optimizer": settings.optimizer(keys, sharded=several),
+            "loss": settings.loss(keys),
+            "checkpointing": settings.checkpointing(keys, selective=several and workload.adapter is None),
+            "activation_offload": settings.activation_offload(keys),
+            "evaluation": settings.evaluation(keys),
+            "world": settings.world(keys, several=several),
+            "host": HostUse(loading="state_dict", workers=0, pinned=False),
+            "saving": settings.saving(keys),
+        },
+    )
+
+
+def _asked(keys: Keys, workload: Workload, what: Kind) -> Workload:
+    assert isinstance(workload.model, Architecture)
+    found = table.settle(keys, (settings.MICRO,))
+    return table.changed(
+        workload,
+        {
+            "batch": Batch(micro=found["batch.micro"]),
+            "generate": settings.generate(keys, what, workload.model.max_position_embeddings),
+        },
+    )
+
+
+def _teacher(keys: Keys, intake: Intake, dtype: Dtype) -> tuple[Unmodelled, ...]:
+    value = keys.get("teacher_model._component_")
+    if value is None:
+        return ()
+    model = models.of_hub(builder(keys, value).hub_id, value, intake)
+    return (teacher(model.parameters * dtype.itemsize),)
+
+
+def _strange(keys: Keys) -> None:
+    """Say which arguments of the model's builder are not looked at."""
+    for name, value in Value.entries(keys.get("model") or keys.root, repeats=True).items():
+        if name not in _ARGUMENTS:
+            keys.warn(value, f"model.{name} is not modelled")

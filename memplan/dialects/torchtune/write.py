@@ -1,0 +1,142 @@
+"""Changed values as edits of a torchtune file, or advice where it has no key for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from memplan.dialects import table
+from memplan.dialects.fields import Value
+from memplan.dialects.keys import Keys
+from memplan.dialects.reading import FieldChange, Reading
+from memplan.dialects.table import Writer, put, writer
+from memplan.dialects.torchtune import settings
+from memplan.dialects.torchtune.adapters import ATTENTION, HEAD, MLP
+from memplan.documents.tree import ScalarNode, SequenceNode
+from memplan.domain.edit import Advice, Edit
+from memplan.domain.errors import EditRefusedError
+from memplan.domain.host import ActivationOffload
+from memplan.domain.workload import Adapter, Checkpointing, Task, Workload
+
+_BESIDE = ("enable_activation_checkpointing", "gradient_accumulation_steps", "batch_size", "dtype")
+
+
+def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:
+    """The changes as edits; keys are inserted that every training recipe since 0.1 reads."""
+    return table.edits(reading, changes, _WRITERS, "torchtune")
+
+
+def _batch(reading: Reading, after: Workload) -> list[Edit]:
+    if reading.batch_harm is not None and after.batch.accumulation != 1:
+        raise EditRefusedError(reading.batch_reason)
+    both = writer(settings.MICRO, settings.ACCUMULATION, beside=("batch_size", "epochs"))
+    return both(reading, after) if _trains(reading) else writer(settings.MICRO)(reading, after)
+
+
+def _trains(reading: Reading) -> bool:
+    return reading.workload.task is Task.TRAIN
+
+
+def _checkpointing(reading: Reading, after: Workload) -> list[Edit]:
+    if not _trains(reading):
+        raise EditRefusedError("nothing is trained")
+    if after.checkpointing == reading.workload.checkpointing:
+        return []
+    if after.checkpointing not in (Checkpointing(every=0), Checkpointing(every=1)):
+        raise EditRefusedError("torchtune checkpoints every block or none")
+    if _written(reading, "ac_mode"):
+        raise EditRefusedError("ac_mode decides which blocks are checkpointed")
+    if not after.checkpointing.every and after.activation_offload is not ActivationOffload.NONE:
+        raise EditRefusedError("activations are offloaded, which needs checkpointing")
+    return put(reading, (settings.CHECKPOINTING,), after.checkpointing.every == 1, _BESIDE)
+
+
+def _activation_offload(reading: Reading, after: Workload) -> list[Edit]:
+    offload = after.activation_offload
+    if offload is reading.workload.activation_offload:
+        return []
+    if offload is ActivationOffload.SAVE_ON_CPU:
+        raise EditRefusedError("torchtune has no key for it")
+    if offload is not ActivationOffload.NONE and not after.checkpointing.every:
+        raise EditRefusedError("torchtune refuses to offload activations without checkpointing")
+    found = put(reading, (settings.OFFLOADING,), offload is not ActivationOffload.NONE, _BESIDE)
+    streams = offload is not ActivationOffload.SINGLE_STREAM
+    if offload is not ActivationOffload.NONE and (not streams or _written(reading, settings.STREAMS)):
+        found += put(reading, (settings.STREAMS,), streams, (settings.OFFLOADING, *_BESIDE))
+    return found
+
+
+def _loss(reading: Reading, after: Workload) -> list[Edit]:
+    before, loss = reading.workload.loss, after.loss
+    if loss == before:
+        return []
+    if loss.kind != "chunked" or before.kind != "chunked":
+        raise EditRefusedError(f"the loss is another component, such as {settings.CHUNKED}")
+    return put(reading, ("loss.num_output_chunks",), loss.chunks)
+
+
+def _adapter(reading: Reading, after: Workload) -> list[Edit]:
+    before, adapter = reading.workload.adapter, after.adapter
+    if before is None or adapter is None:
+        raise EditRefusedError("adapters are another builder (lora_…) and another recipe (lora_finetune_…)")
+    if (adapter.kind, adapter.dtype, adapter.dora) != (before.kind, before.dtype, before.dora):
+        raise EditRefusedError("torchtune's adapters have the dtype of the run")
+    found: list[Edit] = []
+    if adapter.rank != before.rank:
+        found += put(reading, ("model.lora_rank",), adapter.rank)
+    if adapter.dropout != before.dropout:
+        found += put(reading, ("model.lora_dropout",), adapter.dropout, ("lora_alpha", "lora_rank"))
+    return found + (_targets(reading, adapter) if adapter.targets != before.targets else [])
+
+
+def _targets(reading: Reading, adapter: Adapter) -> list[Edit]:
+    """The three keys that name layers; order does not matter, and MLPs are adapted whole."""
+    asked, mlp = set(adapter.targets), set(MLP)
+    if asked & mlp not in (set(), mlp) or not asked <= {*ATTENTION.values(), *mlp, HEAD}:
+        raise EditRefusedError(f"torchtune adapts {', '.join(ATTENTION)}, all of an MLP, and the output")
+    attention = [name for name, layer in ATTENTION.items() if layer in asked]
+    found = _listed(reading, attention)
+    for key, wanted in (("apply_lora_to_mlp", mlp <= asked), ("apply_lora_to_output", HEAD in asked)):
+        if wanted or _written(reading, f"model.{key}"):
+            found += put(reading, (f"model.{key}",), wanted, ("lora_attn_modules",))
+    return found
+
+
+def _listed(reading: Reading, names: list[str]) -> list[Edit]:
+    """``lora_attn_modules`` in one line, with the quotes that its names had."""
+    value = _keys(reading).get("model.lora_attn_modules")
+    node = None if value is None else value.node
+    if value is None or not isinstance(node, SequenceNode) or not node.flow or node.fixed is not None:
+        return put(reading, ("model.lora_attn_modules",), names)
+    first = next((item.text for item in node.items if isinstance(item, ScalarNode)), "")
+    quote = first[:1] if first[:1] in ("'", '"') else ""
+    before = value.source.text[node.span.start : node.span.end]
+    after = f"[{', '.join(f'{quote}{name}{quote}' for name in names)}]"
+    return [
+        Edit(
+            path=value.source.path,
+            span=node.span,
+            replacement=after,
+            line=value.location.line,
+            before=before,
+            after=after,
+        )
+    ]
+
+
+def _written(reading: Reading, name: str) -> bool:
+    return _keys(reading).has(name)
+
+
+def _keys(reading: Reading) -> Keys:
+    document = reading.document
+    return Keys(root=Value(source=document.source, key="", node=document.root))
+
+
+_WRITERS: Mapping[str, Writer] = {
+    "batch": _batch,
+    "sequence": writer(settings.LENGTH, beside=("path", "_component_")),
+    "checkpointing": _checkpointing,
+    "activation_offload": _activation_offload,
+    "loss": _loss,
+    "adapter": _adapter,
+}
