@@ -22,7 +22,7 @@ Content = Value | Sequence["Content"] | Mapping[str, "Content"]
 _TRUTH = {"true": "false", "yes": "no", "on": "off"}
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./@+-]*(?: [A-Za-z0-9_./@+-]+)*")
 _NOT_PLAIN = frozenset(("true", "false", "yes", "no", "on", "off", "null", "none", "y", "n"))
-_ONE_LINE = re.compile("[\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]*")
+_ONE_LINE = "[\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]*"
 _NEEDS_ESCAPE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _EXPONENT = re.compile(r"([eE])([-+]?)([0-9]+)[fFlL]?$")
 _INTEGER_SUFFIX = re.compile(r"(?<![A-Za-z_])(?:0[xX][0-9a-fA-F']+|[0-9][0-9']*)([uUlLzZ]*)$")
@@ -169,7 +169,7 @@ def _text(value: str, language: Language, like: ScalarNode | None) -> str:
 def _yaml_text(value: str, quote: str) -> str:
     if not quote and _PLAIN.fullmatch(value) and value.lower() not in _NOT_PLAIN:
         return value
-    if quote == "'" and _ONE_LINE.fullmatch(value):
+    if quote == "'" and re.fullmatch(_ONE_LINE, value):
         return "'" + value.replace("'", "''") + "'"
     quoted = json.dumps(value, ensure_ascii=False)
     return _NEEDS_ESCAPE.sub(lambda match: f"\\u{ord(match.group()):04x}", quoted)
@@ -177,7 +177,7 @@ def _yaml_text(value: str, quote: str) -> str:
 
 def _toml_text(value: str, quote: str) -> str:
     """A basic string; a literal one where that stood before and the text needs no escape."""
-    if quote == "'" and "'" not in value and _ONE_LINE.fullmatch(value):
+    if quote == "'" and "'" not in value and re.fullmatch(_ONE_LINE, value):
         return f"'{value}'"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 

@@ -20,7 +20,6 @@ from memplan.documents.yaml_values import read_scalar, unknown_tag
 from memplan.domain.edit import Span
 from memplan.domain.errors import DocumentError
 
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _PROPERTY = re.compile(r"(?:(?:[&!][^\s,\[\]{}]*|!<[^>\s]*>)|\s+|(?<=\s)\#[^\r\n]*)")
 _OUTER = 2  # the stream and the document are events of their own
 
@@ -65,7 +64,7 @@ def _read(source: Source, resolver: Resolver, *, one: bool) -> tuple[Node, ...]:
 
     shift = 1 if source.text.startswith(BOM) else 0
     text = source.text[shift:]
-    if (bad := _UNPRINTABLE.search(text)) is not None:
+    if (bad := yaml.reader.Reader.NON_PRINTABLE.search(text)) is not None:
         raise DocumentError(
             f"character U+{ord(bad.group()):04X} is not allowed in YAML",
             location=source.location(shift + bad.start()),

@@ -62,6 +62,7 @@ class Allocator:
         "pools",
         "reserved",
         "retries",
+        "rounded",
         "sizes",
         "small",
         "spare",
@@ -88,6 +89,7 @@ class Allocator:
         self.unsplit = self.indivisible = UNLIMITED if limit is None else limit * MIB
         self.spare = SMALL_REQUEST
         self.divisions = options.roundup_power2_divisions
+        self.rounded: dict[int, int] = {}
         threshold = options.garbage_collection_threshold
         self.collector = Collector(int(threshold * allowed)) if threshold and allowed is not None else None
 
@@ -98,7 +100,10 @@ class Allocator:
             ExhaustedError: neither a free block nor the driver has as much.
         """
         if self.divisions:
-            size = rounding.block(size, self.divisions)
+            rounded = self.rounded.get(size)
+            if rounded is None:
+                rounded = self.rounded[size] = rounding.block(size, self.divisions)
+            size = rounded
         size = (size + _ROUNDING & ~_ROUNDING) or SMALLEST_BLOCK
         is_small = size <= SMALL_REQUEST
         pool = self.pools[is_small]

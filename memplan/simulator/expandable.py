@@ -20,9 +20,9 @@ GRANULES = (LARGE_SEGMENT, SMALL_SEGMENT)
 
 
 class ExpandableAllocator(Allocator):
-    """``unmapped`` lists, by address, the blocks of each pool that have no memory."""
+    """``unmapped`` lists by address the blocks of each pool without memory; ``bare`` are all of them."""
 
-    __slots__ = ("unmapped",)
+    __slots__ = ("bare", "unmapped")
 
     def __init__(
         self, options: AllocatorOptions | None = None, budget: int | None = None, allowed: int | None = None
@@ -32,7 +32,8 @@ class ExpandableAllocator(Allocator):
         self.spare = SMALLEST_BLOCK - 1
         self.indivisible = UNLIMITED
         self.unmapped: tuple[list[int], list[int]] = ([_RANGE], [3 * _RANGE])
-        for (start,) in self.unmapped:
+        self.bare = {start for (start,) in self.unmapped}
+        for start in self.bare:
             self.sizes[start] = _RANGE
         self.small.add(3 * _RANGE)
 
@@ -40,21 +41,21 @@ class ExpandableAllocator(Allocator):
         """The best fit, where a block that can grow counts with all it can grow to."""
         place = bisect_left(pool, size << ADDRESS_BITS)
         # Only a block that can grow may count more than a larger one.
-        while place + 1 < len(pool) and (extent := self._extent(pool[place])) > pool[place] >> ADDRESS_BITS:
-            if self._extent(pool[place + 1]) >= extent:
+        while place + 1 < len(pool) and self.after.get(pool[place] & ADDRESS) in self.bare:
+            if self._extent(pool[place + 1]) >= self._extent(pool[place]):
                 break
             place += 1
         return place
 
     def _extent(self, key: int) -> int:
         following = self.after.get(key & ADDRESS)
-        room = self.sizes[following] if following is not None and self._is_unmapped(following) else 0
+        room = self.sizes[following] if following in self.bare else 0
         return (key >> ADDRESS_BITS) + room
 
     def _segment(self, size: int, is_small: bool) -> tuple[int, int] | None:
         """Map memory behind a free block, or at the lowest addresses with room."""
         address = self._candidate(size, is_small)
-        if self._is_unmapped(address):
+        if address in self.bare:
             mapped = self._map(address, min(self.sizes[address], size), is_small)
             if mapped is None:
                 return None
@@ -84,7 +85,7 @@ class ExpandableAllocator(Allocator):
         """Bytes of neighbouring blocks, free or without memory, as far as they are needed."""
         room = 0
         at: int | None = start
-        while room < wanted and at is not None and (at in self.free or self._is_unmapped(at)):
+        while room < wanted and at is not None and (at in self.free or at in self.bare):
             room += self.sizes[at]
             at = self.after.get(at)
         return room
@@ -96,6 +97,7 @@ class ExpandableAllocator(Allocator):
         if self.reserved + length > self.budget:
             return None
         self.unmapped[is_small].remove(address)
+        self.bare.discard(address)
         rest = self.sizes[address] - length
         if rest:
             self.sizes[address + length] = rest
@@ -104,6 +106,7 @@ class ExpandableAllocator(Allocator):
             self._link(address + length, self.after.get(address))
             self._link(address, address + length)
             insort(self.unmapped[is_small], address + length)
+            self.bare.add(address + length)
         self.reserved += length
         # As a block in use that is returned, it merges with free neighbours.
         previous = self.before.get(address)
@@ -140,6 +143,7 @@ class ExpandableAllocator(Allocator):
             self._keep(end, pool)
         self.reserved -= end - start
         insort(self.unmapped[is_small], start)
+        self.bare.add(start)
         self._join_unmapped(start, is_small)
 
     def _keep(self, address: int, pool: list[int]) -> None:
@@ -158,19 +162,15 @@ class ExpandableAllocator(Allocator):
     def _join_unmapped(self, address: int, is_small: bool) -> None:
         places = self.unmapped[is_small]
         following = self.after.get(address)
-        if following is not None and self._is_unmapped(following):
+        if following is not None and following in self.bare:
             self._swallow(address, following, places)
         previous = self.before.get(address)
-        if previous is not None and self._is_unmapped(previous):
+        if previous is not None and previous in self.bare:
             self._swallow(previous, address, places)
 
     def _swallow(self, address: int, following: int, places: list[int]) -> None:
         self.sizes[address] += self.sizes.pop(following)
         places.remove(following)
+        self.bare.discard(following)
         self.before.pop(following, None)
         self._link(address, self.after.pop(following, None))
-
-    def _is_unmapped(self, address: int) -> bool:
-        places = self.unmapped[address in self.small]
-        place = bisect_left(places, address)
-        return place < len(places) and places[place] == address
