@@ -188,7 +188,7 @@ def _candidates(folder: Path) -> list[Path]:
         names = sorted(item for item in folder.iterdir() if item.suffix.lower() in CONFIG_SUFFIXES)
     except OSError as error:
         raise FileAccessError(f"{folder} cannot be listed: {error.strerror}") from None
-    return [item for item in names[:MOST_CANDIDATES] if _recognised(item)]
+    return names if len(names) == 1 else [item for item in names[:MOST_CANDIDATES] if _recognised(item)]
 
 
 def _recognised(path: Path) -> bool:
