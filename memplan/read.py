@@ -9,6 +9,7 @@ from pathlib import Path
 
 from memplan.dialects import detect, named
 from memplan.dialects.fields import Value
+from memplan.dialects.quantized import as_published
 from memplan.dialects.reading import Dialect, Document, Given, Intake, Listed, Origin, Reading, Where
 from memplan.dialects.schema import leaves
 from memplan.documents import yaml
@@ -23,6 +24,7 @@ from memplan.domain.errors import (
     MemplanError,
     UnknownNameError,
 )
+from memplan.domain.published import Published
 from memplan.domain.workload import Workload
 
 MANIFESTS = ("memplan.yaml", "memplan.yml")
@@ -38,7 +40,10 @@ MOST_CANDIDATES = 200
 
 
 class Known:
-    """The models of ``families`` and ``profiles``, for the dialects below them."""
+    """The models of ``families``, ``profiles`` and ``hub``, for the dialects; ``online`` may ask the hub."""
+
+    def __init__(self, *, online: bool = False) -> None:
+        self._online = online
 
     def architecture(self, config: Mapping[str, object], where: Where) -> Architecture:
         """The architecture a Hugging Face ``config.json`` describes."""
@@ -59,6 +64,24 @@ class Known:
 
         return model_ids()
 
+    def named_like(self, folder: str) -> str | None:
+        """The hub id that the last parts of a folder's path are."""
+        from memplan.profiles import model_named_like
+
+        return model_named_like(folder)
+
+    def folder(self, hub_id: str) -> Path | None:
+        """The folder of a model's files in the cache of the hub, fetched first where that is allowed."""
+        from memplan import hub
+
+        return hub.fetch(hub_id) if self._online else hub.cached(hub_id)
+
+    def published(self, folder: Path) -> Published | None:
+        """What the weights in a model's folder say."""
+        from memplan import hub
+
+        return hub.published(folder)
+
 
 def read(
     path: str | Path,
@@ -67,6 +90,7 @@ def read(
     overrides: Sequence[str] = (),
     model: str | None = None,
     beside: Sequence[str | Path] = (),
+    online: bool = False,
 ) -> Reading:
     """Understand a config: a file, a model directory, a manifest, or a directory that holds one.
 
@@ -77,11 +101,13 @@ def read(
             replace what the file says, for this reading only.
         model: a hub id or model directory, for a file that names no model.
         beside: other files of the same job, such as the config it is launched with.
+        online: whether the hub may be asked for a model that this machine does not know.
 
     Raises:
         MemplanError: located in the file wherever the fault has a place.
     """
-    given = Given(model=model, beside=tuple(Path(item) for item in beside), gpus=_gpus(overrides))
+    others = tuple(Path(item) for item in beside)
+    given = Given(model=model, online=online, beside=others, gpus=_gpus(overrides))
     return _read(Path(path), dialect, tuple(overrides), None, given)
 
 
@@ -89,9 +115,11 @@ def reread(reading: Reading, texts: Mapping[str, str] | None = None) -> Reading:
     """Read the same path again with the same dialect and overrides.
 
     ``texts`` (path to new content) stand in for files on disk, so that a rewrite can be verified
-    before anything is written.
+    before anything is written. The hub is not asked again: its answer is in the cache.
     """
-    return _read(reading.path, reading.dialect, reading.overrides, texts, reading.given)
+    return _read(
+        reading.path, reading.dialect, reading.overrides, texts, replace(reading.given, online=False)
+    )
 
 
 def listing(path: str | Path) -> tuple[tuple[Listed, ...], bool]:
@@ -147,10 +175,17 @@ def _read(
     given: Given,
 ) -> Reading:
     chosen = None if dialect is None else named(dialect)
-    intake = Intake(Known(), texts, given)
+    intake = Intake(Known(online=given.online), texts, given)
     document = _document(locate(path), intake)
     reading = _understand(document, chosen, intake)
-    reading = replace(reading, path=path, sources=dict(intake.sources), given=given)
+    reading = replace(
+        as_published(reading),
+        path=path,
+        sources=dict(intake.sources),
+        given=given,
+        warnings=(*reading.warnings, *intake.warnings),
+        findings=(*reading.findings, *intake.findings),
+    )
     return _counted(_overridden(reading, overrides) if overrides else reading)
 
 

@@ -15,6 +15,7 @@ from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import FileAccessError, Location
 from memplan.domain.finding import Finding
 from memplan.domain.plan import Harm
+from memplan.domain.published import Published
 from memplan.domain.workload import Workload
 
 Where = Callable[[str], Location | None]
@@ -92,9 +93,13 @@ class Companion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """What the command line says about a job beside its path: a model, other files, the number of GPUs."""
+    """What the command line says about a job beside its path: a model, other files, the number of GPUs.
+
+    ``online`` allows to ask the hub for a model.
+    """
 
     model: str | None = None
+    online: bool = False
     beside: tuple[Path, ...] = ()
     gpus: int | None = None
 
@@ -147,12 +152,30 @@ class Models(Protocol):
     def hub_ids(self) -> Sequence[str]:
         """Every hub id known offline."""
 
+    def named_like(self, folder: str) -> str | None:
+        """The hub id that the last parts of a folder's path are, as download tools write them."""
+
+    def folder(self, hub_id: str) -> Path | None:
+        """The folder of a model's files in the cache of the hub; asks the hub itself only where allowed.
+
+        Raises:
+            HubError: asked, the hub did not give it.
+        """
+
+    def published(self, folder: Path) -> Published | None:
+        """What the weights in a model's folder say, None where there are none.
+
+        Raises:
+            DocumentError, FileAccessError: they are not what their names say.
+        """
+
 
 class Intake:
     """Opens the files a dialect asks for and remembers them.
 
     ``texts`` stand in for files on disk, so that a rewrite can be read before it is written. ``given`` is
-    what the command line adds.
+    what the command line adds. ``findings`` and ``warnings`` are what came up about the files opened, beside
+    what the dialect says itself.
     """
 
     def __init__(
@@ -161,6 +184,8 @@ class Intake:
         self.models = models
         self.given = given or Given()
         self.sources: dict[str, Source] = {}
+        self.findings: list[Finding] = []
+        self.warnings: list[str] = []
         self._texts = {_real(Path(path)): text for path, text in (texts or {}).items()}
 
     def open(self, path: Path, shown: str | None = None) -> Source:

@@ -20,6 +20,7 @@ INSTALL = "pip install 'memplan[hub]'"
 SECONDS = 10.0
 """How long the hub may take to answer a question (huggingface_hub's own default)."""
 
+CONFIG = "config.json"
 _YES = {"1", "true", "yes", "on"}
 
 
@@ -38,6 +39,7 @@ def fetch(hub_id: str) -> Path:
     hub = _library()
     api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, library_name="memplan")
     with _explained(hub_id, hub.errors, api.endpoint):
+        _ask(hub, api, hub_id)
         folder = _config(api, hub_id)
         if safetensors.of_folder(folder) is None and notes.recall(folder) is None:
             _headers(hub, api, hub_id, folder)
@@ -57,9 +59,15 @@ def _library() -> Any:
 
 def _config(api: Any, hub_id: str) -> Path:
     path = api.hf_hub_download(
-        hub_id, "config.json", cache_dir=cache.root(), etag_timeout=_seconds(), token=_token()
+        hub_id, CONFIG, cache_dir=cache.root(), etag_timeout=_seconds(), token=_token()
     )
     return Path(path).parent
+
+
+def _ask(hub: Any, api: Any, hub_id: str) -> None:
+    """One question that fails at once: a download would try for half a minute before it says the same."""
+    url = hub.hf_hub_url(hub_id, CONFIG, endpoint=api.endpoint)
+    api.get_hf_file_metadata(url=url, timeout=_seconds(), token=_token())
 
 
 def _headers(hub: Any, api: Any, hub_id: str, folder: Path) -> None:
@@ -115,7 +123,8 @@ def _explained(hub_id: str, errors: Any, endpoint: str) -> Iterator[None]:
         raise HubError(f"{hub_id}: a weight file on the hub is not safetensors: {_first(error)}") from None
     except errors.HfHubHTTPError as error:
         raise _refused(hub_id, endpoint, error) from None
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+    except Exception as error:
+        # Which HTTP library speaks, and so what it raises, is up to the release of huggingface_hub.
         raise _silent(hub_id, endpoint, error) from None
 
 

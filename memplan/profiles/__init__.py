@@ -26,6 +26,7 @@ __all__ = [
     "gpus",
     "model",
     "model_ids",
+    "model_named_like",
     "named",
     "named_profile",
     "target",
@@ -68,6 +69,22 @@ def model(hub_id: str) -> ModelProfile | None:
     wanted = hub_id.lower()
     exact = next((known_id for known_id in known.model_ids if known_id.lower() == wanted), None)
     return None if exact is None else _model(exact, known.models)
+
+
+def model_named_like(folder: str) -> str | None:
+    """The hub id that the end of a path is (``checkpoints/OWNER/NAME``, ``/tmp/NAME``), ignoring case.
+
+    A bare name counts where all models of that name have one architecture.
+    """
+    parts = [part for part in folder.replace("\\", "/").lower().split("/") if part]
+    if not parts:
+        return None
+    known, owned = records().model_ids, "/".join(parts[-2:])
+    found = [hub_id for hub_id in known if hub_id.lower().endswith(f"/{parts[-1]}")]
+    exact = [hub_id for hub_id in found if hub_id.lower() == owned]
+    if exact:
+        return exact[0]
+    return found[0] if len({known[hub_id] for hub_id in found}) == 1 else None
 
 
 def model_ids() -> tuple[str, ...]:
