@@ -240,7 +240,9 @@ class Unmodelled:
 class Workload:
     """One run: a model, and how it is trained or used.
 
-    ``causal_mask`` says whether attention is given a materialised mask, as happens with padding.
+    ``causal_mask`` says whether attention is given a materialised mask, as happens with padding. Two
+    workloads that differ only in what is ``unmodelled`` are equal: that follows from the file, and names
+    lines of it, which a rewrite moves.
     """
 
     model: Architecture | DeclaredModel
@@ -264,7 +266,7 @@ class Workload:
     saving: Saving = field(default_factory=Saving)
     outputs: Outputs = Outputs.DROPPED
     causal_mask: bool = False
-    unmodelled: tuple[Unmodelled, ...] = ()
+    unmodelled: tuple[Unmodelled, ...] = field(default=(), compare=False)
 
     @property
     def compute(self) -> Dtype:
