@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from memplan.apply.checklist import Checklist, checklist
 from memplan.apply.diff import unified
+from memplan.apply.journal import SUFFIX
 from memplan.apply.transaction import Rewrite, commit
 from memplan.domain.edit import Edit
 from memplan.domain.errors import EditRefusedError, Location, MemplanError, StaleError
@@ -61,7 +62,8 @@ def apply(reading: Reading, plan: Plan, *, backup: bool = False, dry_run: bool =
     Args:
         reading: the config the plan was made for.
         plan: a feasible plan; one without changes, or whose values are there already, writes nothing.
-        backup: keep each original beside its file, as ``<name>.orig``.
+        backup: keep each original beside its file, as ``<name>.orig``, and beside the config what
+            ``undo`` needs.
         dry_run: write nothing; the result holds the diffs.
 
     Raises:
@@ -76,10 +78,20 @@ def apply(reading: Reading, plan: Plan, *, backup: bool = False, dry_run: bool =
     rewrites = _rewrites(plan)
     texts = {rewrite.path: rewrite.after for rewrite in rewrites}
     _verify(reading, plan, texts)
-    backups = {} if dry_run else commit(rewrites, backup=backup, verify=lambda: _verify(reading, plan, None))
+    backups = {} if dry_run else _commit(reading, plan, rewrites, backup)
     files = tuple(_file_change(rewrite, plan, backups.get(rewrite.path)) for rewrite in rewrites)
     edits = [edit for change in files for edit in change.edits]
     return Applied(files=files, written=not dry_run, checklist=checklist(reading, plan, edits))
+
+
+def _commit(reading: Reading, plan: Plan, rewrites: list[Rewrite], backup: bool) -> dict[str, str]:
+    config = reading.document.path
+    return commit(
+        rewrites,
+        backup=backup,
+        verify=lambda: _verify(reading, plan, None),
+        journal=config.with_name(config.name + SUFFIX),
+    )
 
 
 def _done_already(reading: Reading, plan: Plan) -> bool:

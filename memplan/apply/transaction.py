@@ -11,13 +11,14 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from memplan.apply.journal import BACKUP_SUFFIX, Entry, entry, recorded, refuse_interrupted
+from memplan.apply.locks import locked
 from memplan.domain.errors import EditRefusedError, FileAccessError, Location, StaleError
 
-BACKUP_SUFFIX = ".orig"
 _WRITE_BITS = 0o222
 
 
@@ -40,28 +41,49 @@ class _Staged:
     old: Path
 
 
-def commit(rewrites: Sequence[Rewrite], *, backup: bool, verify: Callable[[], None]) -> dict[str, str]:
+def commit(
+    rewrites: Sequence[Rewrite], *, backup: bool, verify: Callable[[], None], journal: Path | None = None
+) -> dict[str, str]:
     """Write all files, or leave all as they were.
 
     Args:
         rewrites: the files; no two may be the same one.
         backup: keep each original as ``<path>.orig``.
         verify: called when all files are in place; an exception from it undoes everything.
+        journal: where to note what an undo needs. It stays where ``backup`` is asked for; of several files it
+            is there while they are replaced in any case.
 
     Returns:
         The backup's path by the file's.
 
     Raises:
-        FileAccessError: a file or its folder is read-only, the disk is full, or a backup is in the way.
+        FileAccessError: a file or its folder is read-only, the disk is full, a backup is in the way, another
+            process is writing, or an earlier rewrite was interrupted.
         StaleError: a file is no longer what it was read as.
         EditRefusedError: two paths lead to one file.
     """
     reals = {rewrite.path: _writable(rewrite.path) for rewrite in rewrites}
     _refuse_twins(reals)
-    backups = _backups(rewrites) if backup else {}
-    with _staged(rewrites, reals) as staged, _kept(rewrites, backups):
+    folders = [real.parent for real in reals.values()]
+    with locked(folders if journal is None else [*folders, journal.parent.resolve()]), ExitStack() as steps:
+        if journal is not None:
+            refuse_interrupted(journal)
+        backups = _backups(rewrites) if backup else {}
+        staged = steps.enter_context(_staged(rewrites, reals))
+        made = steps.enter_context(_kept(rewrites, backups))
+        if journal is not None and (backup or len(rewrites) > 1):
+            entries = [_entry(journal, item, backups, made) for item in staged]
+            steps.enter_context(recorded(journal, entries, keep=backup))
         _replace(staged, verify)
     return backups
+
+
+def _entry(journal: Path, item: _Staged, backups: dict[str, str], made: Sequence[Path]) -> Entry:
+    """What an undo needs to know of a file; without a backup, its old text is what waits beside it."""
+    path = item.rewrite.path
+    original = Path(backups[path]) if path in backups else item.old
+    file = Path(path) if path in backups else item.real
+    return entry(journal, file, original, item.rewrite.before, item.rewrite.after, made=original in made)
 
 
 def _writable(path: str) -> Path:
@@ -102,7 +124,7 @@ def _backups(rewrites: Sequence[Rewrite]) -> dict[str, str]:
         if in_the_way:
             raise FileAccessError(
                 f"{kept} exists and is not what {rewrite.path} holds now; nothing was written",
-                hint=f"move {kept} away",
+                hint=f"move {kept} away, or take the change back that it was kept for: memplan apply --undo",
             )
     return {rewrite.path: rewrite.path + BACKUP_SUFFIX for rewrite in rewrites}
 
@@ -143,8 +165,8 @@ def _beside(real: Path, text: str, temporary: list[Path]) -> Path:
 
 
 @contextmanager
-def _kept(rewrites: Sequence[Rewrite], backups: dict[str, str]) -> Iterator[None]:
-    """Backups of the originals; those made here are removed again when the rewrite fails."""
+def _kept(rewrites: Sequence[Rewrite], backups: dict[str, str]) -> Iterator[Sequence[Path]]:
+    """Backups of the originals; those made here, which it gives, are removed when the rewrite fails."""
     made: list[Path] = []
     try:
         for rewrite in rewrites:
@@ -152,7 +174,7 @@ def _kept(rewrites: Sequence[Rewrite], backups: dict[str, str]) -> Iterator[None
             if name is not None and not Path(name).exists():
                 made.append(Path(name))
                 _back_up(Path(rewrite.path), Path(name), rewrite.before)
-        yield
+        yield made
     except BaseException:
         for path in made:
             path.unlink(missing_ok=True)

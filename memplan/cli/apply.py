@@ -36,6 +36,7 @@ Examples:
   memplan apply train.yml --gpu rtx3090 --diff      show the rewrite, write nothing
   memplan apply train.yml --gpu rtx3090 --backup    rewrite, keep train.yml.orig
   memplan apply --plan plan.yaml                    a plan that memplan fit --out wrote
+  memplan apply --undo train.yml                    take back what was rewritten with --backup
 \b
 Exit codes: 0 written, or nothing to change; 1 nothing allowed makes it fit; 2 bad input; 3 undecided.
 """
@@ -57,6 +58,9 @@ def apply(
         bool, typer.Option("--diff", help="Show the rewrite as a diff and write nothing.")
     ] = False,
     backup: Annotated[bool, typer.Option("--backup", help="Keep each original as NAME.orig.")] = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Restore what the last apply with --backup changed.")
+    ] = False,
     profile: ProfileName = None,
     margin: Margin = None,
     allow: AllowHarm = AllowedHarm.EXACT,
@@ -67,9 +71,19 @@ def apply(
     """Rewrite the config in place so that it fits: the planned values and not another byte."""
     from memplan.apply import apply as rewrite
 
+    if undo:
+        given: dict[str, object] = {
+            "--gpu": gpu,
+            "--plan": plan_file,
+            "--profile": profile,
+            "--margin": margin,
+        }
+        given |= {"--backup": backup, "--keep": keep, "--dialect": dialect}
+        _undo(path, [name for name, value in given.items() if value], diff, form)
+        return
     if plan_file is not None:
-        given = {"--profile": profile, "--margin": margin, "--keep": keep}
-        reading, plan = _saved(plan_file, path, gpu, [name for name, value in given.items() if value])
+        beside = {"--profile": profile, "--margin": margin, "--keep": keep}
+        reading, plan = _saved(plan_file, path, gpu, [name for name, value in beside.items() if value])
     else:
         reading = _read(path, dialect)
         plan = _planned(reading, gpu, profile, margin, allow, keep)
@@ -77,6 +91,22 @@ def apply(
         emit_plan(reading, plan, form)
         raise typer.Exit(plan_exit_code(plan))
     _print(reading, plan, rewrite(reading, plan, backup=backup, dry_run=diff), form)
+
+
+def _undo(path: str | None, beside: list[str], diff: bool, form: Format) -> None:
+    from memplan.apply.undo import undo
+    from memplan.reporters import json
+    from memplan.reporters.views.undone import report
+
+    if path is None:
+        raise typer.BadParameter("give the PATH of the config to restore")
+    if beside:
+        raise typer.BadParameter(f"--undo takes a PATH and --diff: leave out {', '.join(beside)}")
+    undone = undo(path, dry_run=diff)
+    if form is Format.JSON:
+        emit(json.render(json.undone(undone)))
+    else:
+        emit_report(report(undone), form)
 
 
 def _read(path: str | None, dialect: str | None) -> Reading:
