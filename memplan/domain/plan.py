@@ -4,25 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any
 
 from memplan.domain.bytes import Bytes
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.estimate import Estimate
-
-
-class Harm(IntEnum):
-    """What a change does to the experiment: nothing, rounding, or another experiment."""
-
-    EXACT = 0
-    NUMERIC = 1
-    BEHAVIOUR = 2
-
-    @property
-    def label(self) -> str:
-        """Lower-case name, as in reports and options."""
-        return self.name.lower()
+from memplan.domain.harm import Harm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
