@@ -14,7 +14,7 @@ from memplan.domain.architecture import Architecture
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import FileAccessError, Location
 from memplan.domain.finding import Finding
-from memplan.domain.plan import Harm
+from memplan.domain.harm import Harm
 from memplan.domain.published import Published
 from memplan.domain.workload import Workload
 
