@@ -20,7 +20,7 @@ from memplan.dialects.trainer.worlds import world
 from memplan.dialects.trainer.write import settings
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
-from memplan.domain.plan import Harm
+from memplan.domain.harm import Harm
 from memplan.domain.workload import Adapter, Batch, Precision, Quantization, Sequence, Workload
 
 BALANCED = "the router's balancing loss is computed per micro-batch, so fewer sequences at a time change it"
