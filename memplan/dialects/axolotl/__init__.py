@@ -7,10 +7,12 @@ by its last value, and a key nobody knows is dropped without a word.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from memplan.dialects.axolotl.read import read
-from memplan.dialects.axolotl.write import edits
-from memplan.dialects.reading import Document
+from memplan.dialects.reading import Document, FieldChange, Reading
 from memplan.documents.tree import MappingNode
+from memplan.domain.edit import Advice, Edit
 
 __all__ = ["NAME", "edits", "read", "recognises"]
 
@@ -24,3 +26,10 @@ def recognises(document: Document) -> int:
     if not isinstance(root, MappingNode) or root.item("base_model") is None:
         return 0
     return 4 if any(root.item(mark) for mark in _MARKS) else 2
+
+
+def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:
+    """The changes as edits of the file, or as advice."""
+    from memplan.dialects.axolotl import write
+
+    return write.edits(reading, changes)
