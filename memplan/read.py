@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -153,12 +155,16 @@ def locate(path: Path) -> Path:
         if (path / name).is_file():
             return path / name
     found = _candidates(path)
+    if len(found) > 1:
+        from memplan.dialects.job import BESIDE
+
+        found = {item: name for item, name in found.items() if name not in BESIDE} or found
     if len(found) == 1:
-        return found[0]
+        return next(iter(found))
     if found:
         raise InputError(
             f"{path} holds {len(found)} configs and no memplan.yaml",
-            hint=f"name one of {', '.join(str(item) for item in found[:10])}",
+            hint=f"name one of {', '.join(str(item) for item in list(found)[:10])}",
         )
     raise FileAccessError(
         f"{path} holds no config",
@@ -178,6 +184,10 @@ def _read(
     intake = Intake(Known(online=given.online), texts, given)
     document = _document(locate(path), intake)
     reading = _understand(document, chosen, intake)
+    if (folder := path.is_dir()) or given.beside or given.model:
+        from memplan.dialects import job
+
+        reading = job.complete(reading, path if folder else None, intake, partial(_document, intake=intake))
     reading = replace(
         as_published(reading),
         path=path,
@@ -218,20 +228,17 @@ def _parser(path: Path) -> Callable[[Source], Node]:
     return parse
 
 
-def _candidates(folder: Path) -> list[Path]:
+def _candidates(folder: Path) -> dict[Path, str]:
+    """The configs of a folder, with their dialects."""
     try:
         names = sorted(item for item in folder.iterdir() if item.suffix.lower() in CONFIG_SUFFIXES)
     except OSError as error:
         raise FileAccessError(f"{folder} cannot be listed: {error.strerror}") from None
-    return names if len(names) == 1 else [item for item in names[:MOST_CANDIDATES] if _recognised(item)]
-
-
-def _recognised(path: Path) -> bool:
-    try:
-        detect(_document(path, Intake(Known())))
-    except MemplanError:
-        return False
-    return True
+    found = {}
+    for item in names[:MOST_CANDIDATES]:
+        with suppress(MemplanError):
+            found[item] = detect(_document(item, Intake(Known()))).NAME
+    return found
 
 
 def _gpus(overrides: Sequence[str]) -> int | None:

@@ -19,6 +19,9 @@ from memplan.domain.workload import Batch, Outputs, Precision, Sequence, Workloa
 LENGTH = 2048
 """Tokens per sequence when nobody says: the shorter of this and what the model can take."""
 
+BY_OPTION = "given by --model"
+"""The origin of a model that a file does not name."""
+
 
 def workload(architecture: Architecture, params: Dtype) -> Workload:
     """A full training run of a model, micro-batch 1, in one dtype, in a plain loop."""

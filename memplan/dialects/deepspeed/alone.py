@@ -26,7 +26,7 @@ def read(document: Document, intake: Intake) -> Reading:
     keys = Keys(root=root, lenient=True)
     run = assumed.workload(architecture, _dtype(keys, architecture))
     keys.origins |= assumed.origins(run)
-    keys.origins["model"] = Origin(how="written", note="given by --model")
+    keys.origins["model"] = Origin(how="written", note=assumed.BY_OPTION)
     origin = keys.origins.get("precision.params")
     gpus = intake.given.gpus
     run = replace(run, batch=_batch(keys, gpus))

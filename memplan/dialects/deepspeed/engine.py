@@ -37,36 +37,39 @@ CHECKPOINTING = (
 )
 
 
-def joined(reading: Reading, value: Value, intake: Intake) -> Reading:
+def joined(reading: Reading, value: Value, intake: Intake, folder: Path | None = None) -> Reading:
     """A reading together with the DeepSpeed config it names: a path, or the settings themselves.
 
-    The path is looked for beside the reading's file and from the current folder. Where it is missing the
-    stage is taken from its name, with a warning. Where the two disagree there are findings.
+    The path is looked for in ``folder``, by default that of the reading's file, and from where one stands.
+    Where it is missing the stage is taken from its name, with a warning.
 
     Raises:
         FieldError, DocumentError: at what is wrong in the config.
     """
-    inline = isinstance(value.node, MappingNode)
-    config = value if inline else opened(value, reading.document.path.parent, intake)
-    keys = Keys(
-        root=config or value, origins=dict(reading.origins), warnings=list(reading.warnings), lenient=True
-    )
-    if config is None:
-        missing = _by_name(keys, value, reading.workload)
-        return replace(reading, workload=missing, origins=keys.origins, warnings=tuple(keys.warnings))
+    if isinstance(value.node, MappingNode):
+        return under(reading, value, intake, value)
+    config = opened(value, folder or reading.document.path.parent, intake)
+    if config is not None:
+        return under(reading, config, intake, value)
+    keys = Keys(root=value, origins=dict(reading.origins), warnings=list(reading.warnings))
+    run = _by_name(keys, value, reading.workload)
+    return replace(reading, workload=run, origins=keys.origins, warnings=tuple(keys.warnings))
+
+
+def under(reading: Reading, config: Value, intake: Intake, named: Value | None = None) -> Reading:
+    """A reading together with a DeepSpeed config, which becomes its companion.
+
+    ``named`` is the place that asks for it. Where the two disagree there are findings.
+    """
+    keys = Keys(root=config, origins=dict(reading.origins), warnings=list(reading.warnings), lenient=True)
     gpus = known_gpus(reading, intake)
     found = [
-        *_two_shardings(reading, value),
+        *_two_shardings(reading, named or config),
         *_precisions(keys, reading),
         *batch.contradictions(keys, reading, gpus),
     ]
-    path = reading.document.path if inline else Path(config.source.path)
-    beside = Companion(
-        dialect="deepspeed",
-        document=Document(path=path, source=config.source, root=config.node),
-        holds=_HELD,
-        repeats=_REPEATED,
-    )
+    document = Document(path=Path(config.source.path), source=config.source, root=config.node)
+    beside = Companion(dialect="deepspeed", document=document, holds=_HELD, repeats=_REPEATED)
     return replace(
         reading,
         workload=engine(keys, reading.workload, gpus),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from memplan.dialects import table, writing
 from memplan.dialects.deepspeed import batch
@@ -23,26 +24,30 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
 
 def _world(reading: Reading, after: Workload) -> list[Edit]:
     before, wanted = reading.workload.world, after.world
+    if replace(before, sharding="", zero=wanted.zero) != replace(wanted, sharding=""):
+        raise EditRefusedError("DeepSpeed has no key for it: it is said where the run is launched")
+    if before.sharding != wanted.sharding and not both_zero(before.sharding, wanted.sharding):
+        raise EditRefusedError("with and without ZeRO are different optimizers: change the stage by hand")
     root, source = reading.document.root, reading.document.source
-    if (before.data_parallel, before.sharding.partition("zero")[0]) != (
-        wanted.data_parallel,
-        wanted.sharding.partition("zero")[0],
-    ) and wanted.sharding not in STAGES.values():
-        raise EditRefusedError(f"DeepSpeed has no {wanted.sharding}")
-    if before.data_parallel != wanted.data_parallel:
-        raise EditRefusedError("the number of GPUs is what the run is launched with")
-    if not isinstance(root, MappingNode):
-        raise EditRefusedError("the DeepSpeed config is not here")
-    zero = root.get("zero_optimization")
-    stage = next(number for number, name in STAGES.items() if name == wanted.sharding)
+    zero = root.get("zero_optimization") if isinstance(root, MappingNode) else None
     if not isinstance(zero, MappingNode):
-        return writing.put(source, root, "zero_optimization", {"stage": stage})
+        raise EditRefusedError("the config has no zero_optimization")
     found: list[Edit] = []
     if before.sharding != wanted.sharding:
-        found += writing.put(source, zero, "stage", stage)
+        found += writing.put(source, zero, "stage", stage_of(wanted.sharding))
     for key, value in _settings(zero, before.zero, wanted.zero):
         found += writing.put(source, zero, key, value)
     return found
+
+
+def both_zero(before: str, after: str) -> bool:
+    """Whether both shardings are stages of ZeRO."""
+    return before.startswith("zero") and after.startswith("zero")
+
+
+def stage_of(sharding: str) -> int:
+    """The number of a stage."""
+    return next(number for number, name in STAGES.items() if name == sharding)
 
 
 def _settings(zero: MappingNode, before: Zero, after: Zero) -> list[tuple[str, object]]:
@@ -57,13 +62,14 @@ def _settings(zero: MappingNode, before: Zero, after: Zero) -> list[tuple[str, o
     for key, field in PLACES.items():
         place = getattr(after, field)
         if place is not getattr(before, field):
-            found.append((key, {"device": _device(place)}))
+            found.append((key, {"device": device(place)}))
     if after.pinned != before.pinned or after.communication != before.communication:
         raise EditRefusedError("DeepSpeed has no key for it that memplan writes")
     return found
 
 
-def _device(place: Place) -> str:
+def device(place: Place) -> str:
+    """DeepSpeed's word for a place."""
     return next(name for name, found in DEVICES.items() if found is place)
 
 
