@@ -1,0 +1,117 @@
+"""Changed values as edits of a LLaMA-Factory file, or advice where it has no key for them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from memplan.dialects.llamafactory.vocabulary import ARGUMENTS, LORA
+from memplan.dialects.reading import Reading
+from memplan.dialects.table import Writer, put
+from memplan.dialects.trainer import optimizers, writers
+from memplan.documents.tree import MappingNode, ScalarNode
+from memplan.domain.architecture import Architecture
+from memplan.domain.edit import Edit
+from memplan.domain.errors import EditRefusedError
+from memplan.domain.workload import Task, Workload
+
+_OWN_OPTIMIZERS = ("use_galore", "use_apollo", "use_badam", "use_adam_mini", "use_muon")
+_BESIDE = ("finetuning_type", "stage", "model_name_or_path")
+_ABOUT_MODEL = ("flash_attn", "trust_remote_code", "model_name_or_path")
+
+
+def _given(reading: Reading, key: str) -> object:
+    root = reading.document.root
+    node = root.get(key) if isinstance(root, MappingNode) else None
+    return node.value if isinstance(node, ScalarNode) else node
+
+
+def checkpointing(reading: Reading, after: Workload) -> list[Edit]:
+    """Edits of ``disable_gradient_checkpointing`` and ``use_reentrant_gc``.
+
+    Raises:
+        EditRefusedError: not every block nor none, or Unsloth's kind or the Trainer's switch is on.
+    """
+    before, wanted = reading.workload.checkpointing, after.checkpointing
+    if wanted == before:
+        return []
+    if before.offload or wanted.offload:
+        raise EditRefusedError("use_unsloth_gc sends activations to the host: turn that off first")
+    if wanted.every > 1:
+        raise EditRefusedError("LLaMA-Factory checkpoints every block or none")
+    if _given(reading, "gradient_checkpointing") is True:
+        place = reading.origins["checkpointing"].location
+        raise EditRefusedError("gradient_checkpointing asks for it as well", location=place)
+    written: list[Edit] = []
+    if bool(wanted.every) is not bool(before.every):
+        written += put(reading, ARGUMENTS.checkpointing, not wanted.every, _ABOUT_MODEL)
+    spoken = _given(reading, "use_reentrant_gc")
+    if wanted.every and wanted.reentrant is not (spoken is not False):
+        written += put(
+            reading,
+            ("use_reentrant_gc",),
+            wanted.reentrant,
+            ("disable_gradient_checkpointing", *_ABOUT_MODEL),
+        )
+    return written
+
+
+def adapter(reading: Reading, after: Workload) -> list[Edit]:
+    """Edits for another adapter; targets are words with commas between, or ``all``.
+
+    Raises:
+        EditRefusedError: the adapter is given up, newly made where that changes the dtype of all weights
+            as well, or differs in what has no key.
+    """
+    wanted, before = after.adapter, reading.workload.adapter
+    if wanted == before:
+        return []
+    if wanted is None:
+        raise EditRefusedError("training all parameters instead of an adapter is a decision for a person")
+    if before is None:
+        raise EditRefusedError(
+            "write finetuning_type: lora; frozen weights then keep the dtype of their files"
+        )
+    if replace(wanted, rank=before.rank, targets=before.targets, dropout=before.dropout) != before:
+        raise EditRefusedError("of an adapter its rank, targets and dropout are written")
+    written: list[Edit] = []
+    if wanted.rank != before.rank:
+        written += put(reading, LORA.rank, wanted.rank, _BESIDE)
+    if wanted.dropout != before.dropout:
+        written += put(reading, LORA.dropout, wanted.dropout, (*LORA.rank, *_BESIDE))
+    if wanted.targets != before.targets:
+        written += put(reading, LORA.targets, _spelled(reading, wanted.targets), (*LORA.rank, *_BESIDE))
+    return written
+
+
+def optimizer(reading: Reading, after: Workload) -> list[Edit]:
+    """Edits of ``optim``.
+
+    Raises:
+        EditRefusedError: an optimizer of LLaMA-Factory's own comes before it.
+    """
+    for key in _OWN_OPTIMIZERS:
+        if _given(reading, key) is True:
+            raise EditRefusedError(f"{key} comes before optim: turn that off first")
+    return optimizers.write(ARGUMENTS, reading, after)
+
+
+def _spelled(reading: Reading, targets: tuple[str, ...]) -> str:
+    model = reading.workload.model
+    whole = isinstance(model, Architecture) and targets == model.linears
+    return "all" if whole else ",".join(targets)
+
+
+def _in_training(write: Writer) -> Writer:
+    """The writer, refused where the file describes generation."""
+
+    def checked(reading: Reading, after: Workload) -> list[Edit]:
+        if reading.workload.task is not Task.TRAIN:
+            raise EditRefusedError("the file trains nothing")
+        return write(reading, after)
+
+    return checked
+
+
+_OWN: dict[str, Writer] = {"checkpointing": checkpointing, "adapter": adapter, "optimizer": optimizer}
+_ALL = writers(ARGUMENTS) | _OWN
+WRITERS = {name: write if name == "attention" else _in_training(write) for name, write in _ALL.items()}
