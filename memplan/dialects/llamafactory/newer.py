@@ -24,7 +24,7 @@ from memplan.domain.dtype import Dtype
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import EditRefusedError
 from memplan.domain.host import HostUse
-from memplan.domain.plan import Harm
+from memplan.domain.harm import Harm
 from memplan.domain.workload import (
     Adapter,
     Batch,
