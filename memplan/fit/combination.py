@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Estimate
-from memplan.domain.plan import Alternative, Harm, Plan
+from memplan.domain.harm import Harm
+from memplan.domain.plan import Alternative, Plan
 from memplan.domain.wording import in_words
 from memplan.domain.workload import Workload
 from memplan.fit.changes import changes_of
