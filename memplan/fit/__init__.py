@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Estimate
-from memplan.domain.plan import Harm, Option, Plan
+from memplan.domain.harm import Harm
+from memplan.domain.plan import Option, Plan
 from memplan.domain.target import Target
 from memplan.domain.workload import Workload
 from memplan.estimate import estimate
