@@ -19,7 +19,8 @@ from itertools import groupby, product
 
 from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Estimate
-from memplan.domain.plan import Harm, Option
+from memplan.domain.harm import Harm
+from memplan.domain.plan import Option
 from memplan.domain.target import Target
 from memplan.domain.workload import Workload
 from memplan.fit.policy import Estimator, Floor, Policy
