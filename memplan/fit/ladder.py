@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Estimate
-from memplan.domain.plan import Alternative, Harm, Option, Plan
+from memplan.domain.harm import Harm
+from memplan.domain.plan import Alternative, Option, Plan
 from memplan.domain.wording import in_words
 from memplan.domain.workload import Workload
 from memplan.fit.changes import changes_of
