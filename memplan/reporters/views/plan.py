@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from memplan.dialects.reading import Reading
 from memplan.domain.estimate import Estimate, Verdict
-from memplan.domain.plan import Alternative, Change, Harm, Plan
+from memplan.domain.harm import Harm
+from memplan.domain.plan import Alternative, Change, Plan
 from memplan.reporters.blocks import Block, Bullets, Heading, Paragraph, Report, Table, Tone
 from memplan.reporters.views import memory
 from memplan.reporters.words import change, share, size, times, value
