@@ -21,7 +21,8 @@ from memplan.domain.dtype import Dtype
 from memplan.domain.edit import Edit
 from memplan.domain.errors import FieldError, FileAccessError, Location, StaleError
 from memplan.domain.estimate import Estimate
-from memplan.domain.plan import Change, Harm, Plan
+from memplan.domain.harm import Harm
+from memplan.domain.plan import Change, Plan
 from memplan.domain.target import Target
 from memplan.domain.workload import Checkpointing, Workload
 from memplan.estimate import estimate
