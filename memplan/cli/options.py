@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from memplan.domain.plan import Harm
+    from memplan.domain.harm import Harm
 
 
 class Format(StrEnum):
@@ -110,6 +110,6 @@ def overridden(overrides: list[str] | None, gpus: int | None) -> list[str]:
 
 def harm(allowed: AllowedHarm) -> Harm:
     """The option as the domain's noun."""
-    from memplan.domain.plan import Harm
+    from memplan.domain.harm import Harm
 
     return Harm[allowed.name]
