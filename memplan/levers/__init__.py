@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from memplan.domain.plan import Harm, Option
+from memplan.domain.harm import Harm
+from memplan.domain.plan import Option
 from memplan.domain.target import Target
 from memplan.domain.workload import Workload
 from memplan.levers import adapter, attention, checkpointing, micro_batch, sequence
