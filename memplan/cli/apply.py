@@ -96,7 +96,7 @@ def apply(
 def _undo(path: str | None, beside: list[str], diff: bool, form: Format) -> None:
     from memplan.apply.undo import undo
     from memplan.reporters import json
-    from memplan.reporters.views.undone import report
+    from memplan.reporters.views.undone import payload, report
 
     if path is None:
         raise typer.BadParameter("give the PATH of the config to restore")
@@ -104,7 +104,7 @@ def _undo(path: str | None, beside: list[str], diff: bool, form: Format) -> None
         raise typer.BadParameter(f"--undo takes a PATH and --diff: leave out {', '.join(beside)}")
     undone = undo(path, dry_run=diff)
     if form is Format.JSON:
-        emit(json.render(json.undone(undone)))
+        emit(json.render(payload(undone)))
     else:
         emit_report(report(undone), form)
 

@@ -20,7 +20,6 @@ from memplan.reporters.remedies import remedies
 
 if TYPE_CHECKING:
     from memplan.apply import Applied
-    from memplan.apply.undo import Undone
     from memplan.dialects.reading import Origin, Reading
     from memplan.estimate.story import Held, Story
     from memplan.profiles import NamedProfile
@@ -114,12 +113,6 @@ def applied(done: Applied) -> dict[str, Any]:
         "notes": list(done.checklist.notes),
         "verify": done.checklist.verify,
     }
-
-
-def undone(done: Undone) -> dict[str, Any]:
-    """``memplan.undo/1``: every restored file with its digest."""
-    files = [{"path": item.path, "sha256": item.sha256, "diff": item.diff} for item in done.files]
-    return {"schema": "memplan.undo/1", "written": done.written, "files": files}
 
 
 def check(passed: bool, findings: Iterable[Finding]) -> dict[str, Any]:
