@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from memplan.domain.architecture import Architecture
-from memplan.domain.plan import Harm, Option
+from memplan.domain.harm import Harm
+from memplan.domain.plan import Option
 from memplan.domain.target import Target
 from memplan.domain.workload import Adapter, Task, Workload
 from memplan.levers.cost import slowdown
