@@ -410,7 +410,7 @@ def test_a_saved_plan_leads_to_the_same_rewrite(project: Path, tmp_path: Path) -
 
 
 def test_language_model_changes_survive_the_plan_file(config: Path, tmp_path: Path) -> None:
-    from memplan.domain.plan import Harm
+    from memplan.domain.harm import Harm
 
     saved = tmp_path / "sub" / "plan.yaml"
     saved.parent.mkdir()
