@@ -12,7 +12,8 @@ from memplan.dialects.reading import Reading
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import FieldError, UnknownNameError
 from memplan.domain.estimate import Estimate
-from memplan.domain.plan import Harm, Plan
+from memplan.domain.harm import Harm
+from memplan.domain.plan import Plan
 from memplan.domain.target import Target
 from memplan.domain.workload import Adapter, Attention, Checkpointing, Task, Workload
 from memplan.fit import fit
