@@ -23,7 +23,8 @@ from memplan.domain.estimate import (
     Verdict,
 )
 from memplan.domain.finding import Finding, Level
-from memplan.domain.plan import Alternative, Change, Harm, Plan
+from memplan.domain.harm import Harm
+from memplan.domain.plan import Alternative, Change, Plan
 from memplan.domain.target import Target
 from memplan.domain.trace import Phase
 from memplan.domain.workload import Workload
