@@ -10,7 +10,8 @@ import pytest
 import memplan.levers
 from memplan import profiles
 from memplan.domain.architecture import DeclaredModel
-from memplan.domain.plan import Harm, Option
+from memplan.domain.harm import Harm
+from memplan.domain.plan import Option
 from memplan.domain.workload import Adapter, Attention, Checkpointing, Task, Workload
 from memplan.families import architecture
 from memplan.levers import LEVERS, Lever, adapter, attention, checkpointing, micro_batch, sequence
