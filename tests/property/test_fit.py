@@ -17,7 +17,7 @@ from memplan import profiles
 from memplan.apply import apply
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import MemplanError
-from memplan.domain.plan import Harm
+from memplan.domain.harm import Harm
 from memplan.domain.target import Target
 from memplan.domain.workload import Adapter, Attention, Batch, Checkpointing, Sequence, Workload
 from memplan.estimate import estimate as simulate
