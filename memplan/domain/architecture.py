@@ -93,8 +93,8 @@ class Architecture:
     ``sinks`` says that every head has a score of its own to attend to. ``rotary_dim`` is the part of a head
     that rotates, when it is not all of it; blocks that are ``unrotated`` have no positions.
     ``causal`` is false where every position attends to every other. ``masked`` says that SDPA gets a mask
-    even where none is needed, ``broadcast`` that it gets fewer key than query heads unsaid. ``linears`` names the
-    linear layers of a block: what adapters may target. ``expert_layers`` names what else they may:
+    even where none is needed, ``broadcast`` that it gets fewer key than query heads unsaid. ``linears`` names
+    the linear layers of a block: what adapters may target. ``expert_layers`` names what else they may:
     layers that experts once had, and whose place parameters took. ``config`` is what all this was
     read from. ``groups`` lists every parameter once (a tied LM head
     is not listed again), so that their sum is the published parameter count. ``unmodelled`` says what is
