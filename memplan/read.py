@@ -229,11 +229,13 @@ def _parser(path: Path) -> Callable[[Source], Node]:
 
 
 def _candidates(folder: Path) -> dict[Path, str]:
-    """The configs of a folder, with their dialects."""
+    """The configs of a folder with their dialects; one that is alone is taken for one."""
     try:
         names = sorted(item for item in folder.iterdir() if item.suffix.lower() in CONFIG_SUFFIXES)
     except OSError as error:
         raise FileAccessError(f"{folder} cannot be listed: {error.strerror}") from None
+    if len(names) == 1:
+        return {names[0]: ""}
     found = {}
     for item in names[:MOST_CANDIDATES]:
         with suppress(MemplanError):
