@@ -13,8 +13,8 @@ from memplan.dialects.torchtune.recipe import Kind, distributed, kind
 from memplan.dialects.torchtune.unmodelled import teacher, unmodelled
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
-from memplan.domain.host import HostUse
 from memplan.domain.harm import Harm
+from memplan.domain.host import HostUse
 from memplan.domain.workload import (
     Batch,
     Framework,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from memplan.dialects import table
+from memplan.dialects.components import OPTIMIZERS
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Origin
@@ -38,20 +39,6 @@ PIECES = 8
 
 CHUNKED = "torchtune.modules.loss.CEWithChunkedOutputLoss"
 WHOLE = "torch.nn.CrossEntropyLoss"
-
-OPTIMIZERS = {
-    "torch.optim.AdamW": "adamw",
-    "torch.optim.Adam": "adam",
-    "torch.optim.SGD": "sgd",
-    "bitsandbytes.optim.AdamW8bit": "adamw_8bit",
-    "bitsandbytes.optim.PagedAdamW8bit": "paged_adamw_8bit",
-    "bitsandbytes.optim.PagedAdamW": "paged_adamw_32bit",
-    "bitsandbytes.optim.PagedAdamW32bit": "paged_adamw_32bit",
-    "bitsandbytes.optim.Lion": "lion",
-    "bitsandbytes.optim.Lion8bit": "lion_8bit",
-    "bitsandbytes.optim.PagedLion": "paged_lion_32bit",
-    "bitsandbytes.optim.PagedLion8bit": "paged_lion_8bit",
-}
 
 
 def dtype(keys: Keys) -> Dtype:
