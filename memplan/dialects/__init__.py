@@ -21,7 +21,6 @@ DIALECTS: dict[str, tuple[str, ...]] = {
     "manifest": ("memplan", "memplan.yaml", "memplan.yml"),
     "axolotl": ("base_model",),
     "llamafactory": ("finetuning_type", "template", "peft_config", "kernel_config", "dist_config"),
-    "llamafactory": ("finetuning_type", "template", "peft_config", "kernel_config", "dist_config"),
     "torchtune": ("checkpointer", "tokenizer"),
     "accelerate": ("distributed_type",),
     "trl": ("model_name_or_path",),

@@ -23,8 +23,8 @@ from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import EditRefusedError
-from memplan.domain.host import HostUse
 from memplan.domain.harm import Harm
+from memplan.domain.host import HostUse
 from memplan.domain.workload import (
     Adapter,
     Batch,
