@@ -22,6 +22,7 @@ DIALECTS: dict[str, tuple[str, ...]] = {
     "axolotl": ("base_model",),
     "llamafactory": ("finetuning_type", "template", "peft_config", "kernel_config", "dist_config"),
     "torchtune": ("checkpointer", "tokenizer"),
+    "litgpt": ("checkpoint_dir", "model_name"),
     "accelerate": ("distributed_type",),
     "trl": ("model_name_or_path",),
     "peft_adapter": ("peft_type",),
