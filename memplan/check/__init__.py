@@ -6,6 +6,8 @@ MP002   warning  a value differs between the places it is written in
 MP003   warning  whether a config fits cannot be decided
 MP004   error    a config cannot be read
 MP005   error    the GPU does not have what a config asks for
+MP006   error    the framework refuses to start with these files
+MP007   warning  a model's files hold another number of weights than its config tells of
 ======  =======  =====================================================================
 """
 
@@ -57,6 +59,7 @@ class _Job:
     path: Path
     listed: Listed | None = None
     overrides: tuple[str, ...] = ()
+    online: bool = False
 
 
 def check(
@@ -68,6 +71,7 @@ def check(
     planner: Planner | None = None,
     estimator: Estimator | None = None,
     overrides: Sequence[str] = (),
+    online: bool = False,
 ) -> CheckReport:
     """Check configs, manifests and folders that hold one.
 
@@ -79,6 +83,7 @@ def check(
         planner: proposes the fix of a config that does not fit, as ``memplan.fit.fit`` does.
         estimator: what counts the bytes; ``memplan.estimate`` when not given.
         overrides: values that count instead of every config's own, as ``memplan.read.read`` takes them.
+        online: whether the hub may be asked for models that this machine does not know.
 
     Raises:
         MemplanError: the baseline cannot be read, or the margin makes no sense for the target.
@@ -93,7 +98,8 @@ def check(
     for path in paths:
         for job in _jobs(Path(path), findings):
             checked += 1
-            findings += _findings(replace(job, overrides=tuple(overrides)), target, margin, planner, count)
+            job = replace(job, overrides=tuple(overrides), online=online)
+            findings += _findings(job, target, margin, planner, count)
     shown = findings if known is None else known.demoted(findings)
     return CheckReport(findings=tuple(shown), checked=checked)
 
@@ -119,7 +125,7 @@ def _findings(
     from memplan.read import read
 
     try:
-        reading = read(job.path, overrides=job.overrides)
+        reading = read(job.path, overrides=job.overrides, online=job.online)
         where = target or _target(reading, job.listed)
         if where is None:
             return [*reading.findings, _no_target(reading)]

@@ -18,6 +18,7 @@ from memplan.cli.options import (
     GpuName,
     Keep,
     Margin,
+    Online,
     ProfileName,
     harm,
 )
@@ -66,6 +67,7 @@ def apply(
     allow: AllowHarm = AllowedHarm.EXACT,
     keep: Keep = None,
     dialect: DialectName = None,
+    online: Online = False,
     form: FormatOption = Format.TERMINAL,
 ) -> None:
     """Rewrite the config in place so that it fits: the planned values and not another byte."""
@@ -85,7 +87,7 @@ def apply(
         beside = {"--profile": profile, "--margin": margin, "--keep": keep}
         reading, plan = _saved(plan_file, path, gpu, [name for name, value in beside.items() if value])
     else:
-        reading = _read(path, dialect)
+        reading = _read(path, dialect, online)
         plan = _planned(reading, gpu, profile, margin, allow, keep)
     if not plan.feasible:
         emit_plan(reading, plan, form)
@@ -109,12 +111,12 @@ def _undo(path: str | None, beside: list[str], diff: bool, form: Format) -> None
         emit_report(report(undone), form)
 
 
-def _read(path: str | None, dialect: str | None) -> Reading:
+def _read(path: str | None, dialect: str | None, online: bool) -> Reading:
     from memplan.read import read
 
     if path is None:
         raise typer.BadParameter("give a PATH, or a plan with --plan")
-    return read(path, dialect=dialect)
+    return read(path, dialect=dialect, online=online)
 
 
 def _planned(

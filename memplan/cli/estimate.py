@@ -13,6 +13,7 @@ from memplan.cli.options import (
     FormatOption,
     GpuCount,
     GpuName,
+    Online,
     Overrides,
     Ram,
     overridden,
@@ -41,6 +42,7 @@ def estimate(
     ram: Ram = None,
     overrides: Overrides = None,
     dialect: DialectName = None,
+    online: Online = False,
     form: FormatOption = Format.TERMINAL,
 ) -> None:
     """Say where every byte goes, when the peak is, and whether it fits."""
@@ -48,7 +50,7 @@ def estimate(
     from memplan.estimate import estimate as simulate
     from memplan.read import read
 
-    reading = read(path, dialect=dialect, overrides=overridden(overrides, gpus))
+    reading = read(path, dialect=dialect, overrides=overridden(overrides, gpus), online=online)
     found = simulate(reading.workload, target.of_reading(reading, gpu, ram))
     if form is Format.JSON:
         from memplan.reporters import json

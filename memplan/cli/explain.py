@@ -15,6 +15,7 @@ from memplan.cli.options import (
     FormatOption,
     GpuCount,
     GpuName,
+    Online,
     Overrides,
     overridden,
 )
@@ -45,6 +46,7 @@ def explain(
     gpus: GpuCount = None,
     overrides: Overrides = None,
     dialect: DialectName = None,
+    online: Online = False,
     form: FormatOption = Format.TERMINAL,
 ) -> None:
     """Tell the peak: when it is, which tensors are alive and why, what would free them.
@@ -57,7 +59,7 @@ def explain(
     from memplan.estimate.story import story
     from memplan.read import read
 
-    reading = read(path, dialect=dialect, overrides=overridden(overrides, gpus))
+    reading = read(path, dialect=dialect, overrides=overridden(overrides, gpus), online=online)
     on = target.of_reading(reading, gpu)
     found = simulate(reading.workload, on)
     name = None if component is None else _known(found, component)

@@ -20,6 +20,7 @@ from memplan.cli.options import (
     GpuName,
     Keep,
     Margin,
+    Online,
     Overrides,
     ProfileName,
     Ram,
@@ -57,6 +58,7 @@ def fit(
     keep: Keep = None,
     overrides: Overrides = None,
     dialect: DialectName = None,
+    online: Online = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="Write the plan here, for memplan apply --plan."),
@@ -68,7 +70,7 @@ def fit(
     from memplan.fit import fit as search
     from memplan.read import read
 
-    reading = read(path, dialect=dialect, overrides=overridden(overrides, gpus))
+    reading = read(path, dialect=dialect, overrides=overridden(overrides, gpus), online=online)
     where = target.required(reading, gpu, ram)
     plan = search(reading, where, profile=profile, margin=margin, allow=harm(allow), keep=keep or ())
     if out is not None and plan.feasible:

@@ -56,6 +56,14 @@ GpuCount = Annotated[
         help="Data-parallel GPUs; figures are those of one. Default: what the config says, else 1.",
     ),
 ]
+Online = Annotated[
+    bool,
+    typer.Option(
+        "--online",
+        help="Ask the hub for a model that this machine does not know: its config and the headers of its"
+        " weights, never the weights.",
+    ),
+]
 DialectName = Annotated[
     str | None,
     typer.Option(

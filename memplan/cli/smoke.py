@@ -9,7 +9,7 @@ import typer
 
 from memplan.cli.application import application
 from memplan.cli.coercion import PlainCommand
-from memplan.cli.options import ConfigPath, DialectName, Format, FormatOption, GpuName, Overrides
+from memplan.cli.options import ConfigPath, DialectName, Format, FormatOption, GpuName, Online, Overrides
 from memplan.cli.output import emit, emit_report
 
 app = application()
@@ -43,6 +43,7 @@ def smoke(
     gpu: GpuName = None,
     overrides: Overrides = None,
     dialect: DialectName = None,
+    online: Online = False,
     form: FormatOption = Format.TERMINAL,
 ) -> None:
     """Run the real libraries and compare what they allocate with the prediction, phase by phase."""
@@ -51,7 +52,7 @@ def smoke(
     from memplan.reporters.views.smoke import payload, report
     from memplan.smoke import fake
 
-    reading = read(path, dialect=dialect, overrides=overrides or ())
+    reading = read(path, dialect=dialect, overrides=overrides or (), online=online)
     found = fake(reading.workload, target.of_reading(reading, gpu))
     if form is Format.JSON:
         from memplan.reporters import json
