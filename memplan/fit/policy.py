@@ -11,8 +11,8 @@ from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import UnknownNameError
 from memplan.domain.estimate import Estimate
-from memplan.domain.margin import margin_bytes, share
 from memplan.domain.harm import Harm
+from memplan.domain.margin import margin_bytes, share
 from memplan.domain.plan import Option
 from memplan.domain.target import Target
 from memplan.domain.workload import Workload
