@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from memplan.dialects.trainer.adapters import LoraKeys, lora
 from memplan.dialects.trainer.arguments import Arguments
+from memplan.dialects.trainer.models import named
 from memplan.dialects.trainer.precision import weights
 from memplan.dialects.trainer.read import Model, reading, workload
 from memplan.dialects.trainer.write import writers
 
-__all__ = ["Arguments", "LoraKeys", "Model", "lora", "reading", "weights", "workload", "writers"]
+__all__ = ["Arguments", "LoraKeys", "Model", "lora", "named", "reading", "weights", "workload", "writers"]

@@ -1,0 +1,52 @@
+"""Changed values as edits of a TRL file, or advice where it has no key for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from memplan.dialects import table
+from memplan.dialects.fields import Value
+from memplan.dialects.keys import Keys
+from memplan.dialects.reading import FieldChange, Reading
+from memplan.dialects.trainer import writers
+from memplan.dialects.trl.methods import GRPO, Method, method
+from memplan.dialects.trl.models import LORA
+from memplan.dialects.trl.releases import release
+from memplan.domain.edit import Advice, Edit
+from memplan.domain.errors import EditRefusedError
+from memplan.domain.workload import Workload
+
+
+def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:
+    """The changes as edits, all that share a first name together or not at all."""
+    document = reading.document
+    keys = Keys(root=Value(source=document.source, key="", node=document.root), lenient=True)
+    spoken, _ = release(keys)
+    trained = method(keys)
+    found = writers(spoken.arguments, LORA)
+    if spoken.fused:
+        del found["loss"]
+    if trained is GRPO:
+        del found["sequence"]
+    if trained.sequences > 1:
+        found |= {name: partial(_rows, trained, found[name]) for name in ("batch", "evaluation")}
+    return table.edits(reading, changes, found, "TRL")
+
+
+def _rows(trained: Method, write: table.Writer, reading: Reading, after: Workload) -> list[Edit]:
+    """Sizes in rows of data, of which each is several sequences.
+
+    Raises:
+        EditRefusedError: a row would have to be divided.
+    """
+    return write(replace(reading, workload=_divided(trained, reading.workload)), _divided(trained, after))
+
+
+def _divided(trained: Method, run: Workload) -> Workload:
+    held = run.evaluation
+    if run.batch.micro % trained.sequences or (held is not None and held.batch % trained.sequences):
+        raise EditRefusedError("a pair of completions cannot be divided between two micro-batches")
+    run = run.changed("batch.micro", run.batch.micro // trained.sequences)
+    return run if held is None else run.changed("evaluation.batch", held.batch // trained.sequences)
