@@ -1,4 +1,6 @@
-"""Speed of the simulator: one Llama-3.1-8B training step, and three of them through the allocator's model.
+"""Speed of the simulator, on one Llama-3.1-8B training step.
+
+A step, three steps through the allocator's model, and the allocated peak of the same model with 1,000 layers.
 
 Medians over several runs in one process, next to a loop of plain Python that does a fixed amount of work of
 the same kind (small objects, tuples, dictionary entries). The ratio to that loop says how fast the simulator
@@ -14,18 +16,23 @@ import sys
 import time
 from collections.abc import Callable
 
+from memplan.domain.architecture import Architecture
 from memplan.domain.target import ASSUMED_CAPABILITY
 from memplan.domain.trace import Trace
 from memplan.domain.workload import Checkpointing, Sequence, Workload
 from memplan.estimate import trace_of
+from memplan.estimate.simulation import least_allocated
 from memplan.families import architecture
 from memplan.simulator.replay import replay
 
 RUNS = 15
 STEPS = 3
-SIMULATED_LIMIT = 60.0
-REPLAYED_LIMIT = 150.0
-"""Milliseconds, for one simulated step and for three steps through the allocator (simulation included)."""
+SIMULATED_LIMIT = 5.0
+REPLAYED_LIMIT = 100.0
+DEEP_LIMIT = 20.0
+"""Milliseconds: one simulated step, three steps through the allocator (simulation included), a deep model."""
+
+DEEP = 1000
 
 CONFIG = {
     "model_type": "llama",
@@ -41,10 +48,10 @@ CONFIG = {
 REFERENCE_OBJECTS = 20_000
 
 
-def workload(every: int) -> Workload:
+def workload(every: int, layers: int = 32) -> Workload:
     """Full bf16 training, one sequence of 2048 tokens; checkpointing of every ``every``-th block."""
     return Workload(
-        model=architecture(CONFIG, lambda _: None),
+        model=architecture(CONFIG | {"num_hidden_layers": layers}, lambda _: None),
         sequence=Sequence(length=2048),
         checkpointing=Checkpointing(every=every),
     )
@@ -108,7 +115,18 @@ def main(arguments: list[str]) -> int:
             f"  reference loop            {plain:6.1f} ms  {REFERENCE_OBJECTS:6} objects"
         )
         slow = slow or simulated > SIMULATED_LIMIT or replayed > REPLAYED_LIMIT
-    return 1 if slow else 0
+    deep = deepest(runs)
+    print(f"{DEEP} layers of it: allocated peak in {deep:.1f} ms (at most {DEEP_LIMIT:.0f} ms)")
+    return 1 if slow or deep > DEEP_LIMIT else 0
+
+
+def deepest(runs: int) -> float:
+    """Median milliseconds for the allocated peak of a deep model."""
+    case = workload(0, DEEP)
+    assert isinstance(case.model, Architecture)
+    model = case.model
+    work = lambda: least_allocated(case, model, ASSUMED_CAPABILITY)  # noqa: E731
+    return statistics.median(milliseconds(work) for _ in range(runs))
 
 
 if __name__ == "__main__":
