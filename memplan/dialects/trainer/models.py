@@ -8,26 +8,32 @@ from memplan.dialects import models
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Intake, Origin
 from memplan.domain.architecture import Architecture
+from memplan.domain.errors import FileAccessError, UnknownNameError
 
 
 def named(keys: Keys, names: tuple[str, ...], folder: Path, intake: Intake) -> Architecture:
-    """The architecture of ``--model`` if that is given, or else of the model the first of some keys names.
+    """The architecture of the model that a key names; ``--model`` stands in where none is there.
 
     Raises:
-        FieldError: neither names one.
+        FieldError: nobody names one.
         UnknownNameError, FileAccessError: the model is neither known nor a local directory.
     """
-    if intake.given.model is not None:
-        from memplan.dialects import assumed
-
-        keys.origins["model"] = Origin(how="written", note="given by --model")
-        return assumed.named(intake.given.model, intake)
-    name = keys.get(*names)
-    if name is None:
+    name, given = keys.get(*names), intake.given.model
+    if name is None and given is None:
         raise keys.root.fail(
             f"{names[0]} is missing",
             expected=f"{names[0]}: a hub id or a local directory",
             hint="give --model ID|DIR",
         )
-    keys.note("model", name)
-    return models.of_name(name, intake, folder)
+    try:
+        if name is not None:
+            keys.note("model", name)
+            return models.of_name(name, intake, folder)
+    except (FileAccessError, UnknownNameError):
+        if given is None:
+            raise
+    from memplan.dialects import assumed
+
+    assert given is not None
+    keys.origins["model"] = Origin(how="written", note=assumed.BY_OPTION)
+    return assumed.named(given, intake)
