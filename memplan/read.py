@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from memplan.dialects import detect, named
+from memplan.dialects.context import beyond
 from memplan.dialects.fields import Value
 from memplan.dialects.quantized import as_published
 from memplan.dialects.reading import Dialect, Document, Given, Intake, Listed, Origin, Reading, Where
@@ -196,7 +197,8 @@ def _read(
         warnings=(*reading.warnings, *intake.warnings),
         findings=(*reading.findings, *intake.findings),
     )
-    return _counted(_overridden(reading, overrides) if overrides else reading)
+    reading = _counted(_overridden(reading, overrides) if overrides else reading)
+    return replace(reading, findings=(*reading.findings, *beyond(reading)))
 
 
 def _understand(document: Document, chosen: Dialect | None, intake: Intake) -> Reading:
