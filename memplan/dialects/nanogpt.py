@@ -42,7 +42,7 @@ _DTYPES = {"bfloat16": Dtype.BF16, "float16": Dtype.FP16, "float32": None}
 
 def _dtype(keys: Keys, value: Value) -> Dtype | None:
     """An expression is train.py's own, which asks the GPU."""
-    if value.node.fixed is not None and not value.written().startswith(("'", '"')):
+    if value.node.fixed is not None and value.written() not in _DTYPES:
         keys.warn(value, "dtype is an expression; counted as bfloat16")
         return Dtype.BF16
     return _DTYPES[value.choice(tuple(_DTYPES))]
@@ -97,9 +97,17 @@ _CLIPPING = Setting(
     default=True,
     says="train.py's own: gradients are clipped",
 )
+
+
+def _sequence(reading: Reading, after: Workload) -> list[Edit]:
+    if after.sequence == reading.workload.sequence:
+        return []
+    raise EditRefusedError("block_size is also the number of positions that the model learns")
+
+
 _WRITERS = {
     "batch": table.writer(*_BATCH, beside=("gradient_accumulation_steps", "batch_size", "block_size")),
-    "sequence": table.writer(_SEQUENCE, beside=("batch_size",)),
+    "sequence": _sequence,
     "precision": table.writer(_PRECISION),
 }
 

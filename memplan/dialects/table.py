@@ -104,6 +104,11 @@ def writer(*settings: Setting, beside: Sequence[str] = ()) -> Writer:
     def write(reading: Reading, after: Workload) -> list[Edit]:
         found: list[Edit] = []
         for setting in settings:
+            unit = setting.field.partition(".")[0]
+            if getattr(reading.workload, unit) is None or getattr(after, unit) is None:
+                if getattr(reading.workload, unit) == getattr(after, unit):
+                    continue
+                raise EditRefusedError(f"whether there is any {unit} is for a person to decide")
             before, value = reading.workload.at(setting.field), after.at(setting.field)
             if value != before:
                 found += put(reading, setting.keys, setting.spell(value), beside)

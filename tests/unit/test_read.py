@@ -92,7 +92,7 @@ def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None
 
 def test_a_program_is_pointed_to_the_manifest(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("width = 4\n")
-    with pytest.raises(InputError, match="not a config memplan reads by itself") as caught:
+    with pytest.raises(InputError, match="not a config memplan knows") as caught:
         read(tmp_path / "train.py")
     assert "memplan.yaml" in str(caught.value.hint)
 

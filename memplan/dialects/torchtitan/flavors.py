@@ -30,6 +30,7 @@ def _llama(hidden: int, layers: int, heads: int, kv: int, inner: int, vocabulary
         "num_key_value_heads": kv,
         "intermediate_size": inner,
         "vocab_size": vocabulary,
+        "max_position_embeddings": 131072,
     }
 
 
@@ -46,6 +47,7 @@ def _qwen(
         "intermediate_size": inner,
         "vocab_size": vocabulary,
         "tie_word_embeddings": tied,
+        "max_position_embeddings": 4096,
     }
 
 
@@ -70,6 +72,7 @@ def _deepseek(hidden: int, layers: int, heads: int, inner: int, **rest: int | bo
         "num_key_value_heads": heads,
         "intermediate_size": inner,
         "vocab_size": 102400,
+        "max_position_embeddings": 16384,
         "q_lora_rank": 1536,
         "first_k_dense_replace": 1,
         "n_shared_experts": 2,
@@ -182,7 +185,7 @@ MODELS: Mapping[str, Mapping[str, Config]] = {
         "full": {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32},
     },
 }
-"""What every flavor adds to the class defaults of its model; a context as long as the job's sequences."""
+"""What every flavor adds to the class defaults of its model."""
 
 FLEX = ("flex", "varlen", "20b", "120b", "16B", "236B", "671B")
 """Parts of the names of flavors whose attention is FlexAttention or variable-length flash attention."""

@@ -99,7 +99,7 @@ def read(document: Document, intake: Intake) -> Reading:
     world = _world(keys, intake)
     compute = _compute(keys)
     alone = world.sharding == "none"
-    model, attention = _model(keys, intake, values["sequence.length"])
+    model, attention = _model(keys, intake)
     workload = Workload(
         model=model,
         precision=Precision(autocast=compute if alone else None),
@@ -125,13 +125,13 @@ def read(document: Document, intake: Intake) -> Reading:
     )
 
 
-def _model(keys: Keys, intake: Intake, length: int) -> tuple[Architecture, Attention]:
-    """``model.name`` and ``model.flavor``; positions reach as far as the job's sequences."""
+def _model(keys: Keys, intake: Intake) -> tuple[Architecture, Attention]:
+    """``model.name`` and ``model.flavor``."""
     name, flavor = keys.get("model.name"), keys.get("model.flavor")
     family = "llama3" if name is None else name.choice(tuple(MODELS))
     size = "debugmodel" if flavor is None else flavor.choice(tuple(MODELS[family]))
     keys.note("model", flavor or name, "torchtitan's default: llama3, debugmodel")
-    config: dict[str, Any] = {**MODELS[family][size], "max_position_embeddings": length}
+    config = dict(MODELS[family][size])
     if family == BACKEND:
         config = _transformers(keys, intake, config)
 
