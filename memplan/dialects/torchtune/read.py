@@ -114,11 +114,12 @@ def _trained(keys: Keys, workload: Workload, several: bool) -> Workload:
 
 def _asked(keys: Keys, workload: Workload, what: Kind) -> Workload:
     assert isinstance(workload.model, Architecture)
-    found = table.settle(keys, (settings.MICRO,))
+    answers = what is Kind.EVALUATE
+    micro = table.settle(keys, (settings.ANSWERED,))[settings.MICRO.field] if answers else 1
     return table.changed(
         workload,
         {
-            "batch": Batch(micro=found["batch.micro"]),
+            "batch": Batch(micro=micro),
             "generate": settings.generate(keys, what, workload.model.max_position_embeddings),
         },
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from memplan.dialects import table
 from memplan.dialects.components import OPTIMIZERS
 from memplan.dialects.fields import Value
@@ -15,8 +17,13 @@ from memplan.domain.host import ActivationOffload, Saving
 from memplan.domain.workload import Checkpointing, Evaluation, Generate, Loss, Optimizer, World
 
 MICRO = Setting(
-    field="batch.micro", keys=("batch_size",), read=table.whole, default=1, says="generation: one prompt"
+    field="batch.micro",
+    keys=("batch_size",),
+    read=table.whole,
+    default=1,
+    says="assumed: the recipes need it",
 )
+ANSWERED = replace(MICRO, default=8, says="default of eleuther_eval: 8")
 ACCUMULATION = Setting(
     field="batch.accumulation",
     keys=("gradient_accumulation_steps",),

@@ -11,12 +11,14 @@ from memplan.dialects.reading import FieldChange, Reading
 from memplan.dialects.table import Writer, put, writer
 from memplan.dialects.torchtune import settings
 from memplan.dialects.torchtune.adapters import ATTENTION, HEAD, MLP
+from memplan.dialects.torchtune.recipe import Kind, kind
 from memplan.documents.tree import ScalarNode, SequenceNode
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import EditRefusedError
 from memplan.domain.host import ActivationOffload
 from memplan.domain.workload import Adapter, Checkpointing, Task, Workload
 
+_UNTRAINED = "nothing is trained"
 _BESIDE = ("enable_activation_checkpointing", "gradient_accumulation_steps", "batch_size", "dtype")
 
 
@@ -28,17 +30,24 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
 def _batch(reading: Reading, after: Workload) -> list[Edit]:
     if reading.batch_harm is not None and after.batch.accumulation != 1:
         raise EditRefusedError(reading.batch_reason)
-    both = writer(settings.MICRO, settings.ACCUMULATION, beside=("batch_size", "epochs"))
-    return both(reading, after) if _trains(reading) else writer(settings.MICRO)(reading, after)
+    if reading.workload.task is Task.TRAIN:
+        return writer(settings.MICRO, settings.ACCUMULATION, beside=("batch_size", "epochs"))(reading, after)
+    if kind(_keys(reading)) is Kind.GENERATE:
+        raise EditRefusedError("the recipe generates from one prompt")
+    if after.batch.accumulation != 1:
+        raise EditRefusedError(_UNTRAINED)
+    return writer(settings.MICRO, beside=("max_seq_length",))(reading, after)
 
 
-def _trains(reading: Reading) -> bool:
-    return reading.workload.task is Task.TRAIN
+def _sequence(reading: Reading, after: Workload) -> list[Edit]:
+    if reading.workload.task is not Task.TRAIN:
+        raise EditRefusedError(_UNTRAINED)
+    return writer(settings.LENGTH, beside=("path", "_component_"))(reading, after)
 
 
 def _checkpointing(reading: Reading, after: Workload) -> list[Edit]:
-    if not _trains(reading):
-        raise EditRefusedError("nothing is trained")
+    if reading.workload.task is not Task.TRAIN:
+        raise EditRefusedError(_UNTRAINED)
     if after.checkpointing == reading.workload.checkpointing:
         return []
     if after.checkpointing not in (Checkpointing(every=0), Checkpointing(every=1)):
@@ -51,6 +60,8 @@ def _checkpointing(reading: Reading, after: Workload) -> list[Edit]:
 
 
 def _activation_offload(reading: Reading, after: Workload) -> list[Edit]:
+    if reading.workload.task is not Task.TRAIN:
+        raise EditRefusedError(_UNTRAINED)
     offload = after.activation_offload
     if offload is reading.workload.activation_offload:
         return []
@@ -134,7 +145,7 @@ def _keys(reading: Reading) -> Keys:
 
 _WRITERS: Mapping[str, Writer] = {
     "batch": _batch,
-    "sequence": writer(settings.LENGTH, beside=("path", "_component_")),
+    "sequence": _sequence,
     "checkpointing": _checkpointing,
     "activation_offload": _activation_offload,
     "loss": _loss,
