@@ -228,12 +228,14 @@ class Unmodelled:
     """A setting that is not simulated: components it may shrink to nothing, and such it may add once more.
 
     A component named twice in ``grows`` may be added twice. ``adds`` are bytes that come on top at most.
+    ``unbounded`` says that nothing bounds what comes on top: no verdict is given then.
     """
 
     reason: str
     shrinks: tuple[str, ...] = ()
     grows: tuple[str, ...] = ()
     adds: int = 0
+    unbounded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
