@@ -103,9 +103,7 @@ def _settings(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
     for setting in workload.unmodelled:
         low = sum(sizes[name] for name in setting.shrinks)
         high = setting.adds + sum(sizes[name] for name in setting.grows)
-        yield Gap(
-            reason=setting.reason, low=Bytes(low), high=Bytes(high), unbounded=setting.unbounded
-        )
+        yield Gap(reason=setting.reason, low=Bytes(low), high=Bytes(high), unbounded=setting.unbounded)
 
 
 def _quantization(workload: Workload, shape: Architecture, sizes: dict[str, int]) -> Iterator[Gap]:
