@@ -293,7 +293,10 @@ class Workload:
         if isinstance(self.model, DeclaredModel) and path in dict(self.model.values):
             values = tuple((name, value if name == path else old) for name, old in self.model.values)
             return replace(self, model=replace(self.model, values=values))
-        head, _, rest = path.partition(".")
-        if not rest:
-            return replace(self, **{head: value})
-        return replace(self, **{head: replace(getattr(self, head), **{rest: value})})
+        found: Workload = _changed(self, path, value)
+        return found
+
+
+def _changed(noun: Any, path: str, value: Any) -> Any:
+    head, _, rest = path.partition(".")
+    return replace(noun, **{head: _changed(getattr(noun, head), rest, value) if rest else value})
