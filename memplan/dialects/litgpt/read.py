@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from memplan.dialects import models
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
@@ -9,6 +11,9 @@ from memplan.dialects.litgpt import settings
 from memplan.dialects.litgpt.model import model
 from memplan.dialects.litgpt.settings import Command
 from memplan.dialects.reading import Document, Intake, Origin, Reading
+from memplan.documents import yaml
+from memplan.documents.tree import Language
+from memplan.documents.yaml_resolvers import Resolver
 from memplan.domain.host import HostUse
 from memplan.domain.workload import Checkpointing, Framework, Outputs, Sequence, Workload
 
@@ -18,8 +23,11 @@ def read(document: Document, intake: Intake) -> Reading:
 
     Raises:
         UnknownNameError: the model is neither known offline nor a local folder.
+        DocumentError: the file is not YAML as jsonargparse reads it.
         FieldError: a value that decides memory has the wrong type or range, or litgpt refuses it.
     """
+    if document.root.language is Language.YAML:
+        document = replace(document, root=yaml.parse(document.source, resolver=Resolver.JSONARGPARSE))
     root = models.required_mapping(Value(source=document.source, key="", node=document.root))
     keys = Keys(root=root)
     what = settings.command(keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memplan.dialects import models, table
+from memplan.dialects import models, omegaconf, table
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Document, Intake, Origin, Reading
@@ -49,6 +49,7 @@ def read(document: Document, intake: Intake) -> Reading:
         FieldError: a value that decides memory has the wrong type or range, a combination that the recipes
             refuse, or a recipe that is not modelled (reinforcement learning).
     """
+    document = omegaconf.loaded(document)
     root = models.required_mapping(Value(source=document.source, key="", node=document.root))
     keys = Keys(root=root)
     what = kind(keys)

@@ -21,7 +21,7 @@ MICRO = Setting(
     keys=("batch_size",),
     read=table.whole,
     default=1,
-    says="assumed: the recipes need it",
+    says="assumed",
 )
 ANSWERED = replace(MICRO, default=8, says="default of eleuther_eval: 8")
 ACCUMULATION = Setting(
