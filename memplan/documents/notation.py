@@ -21,7 +21,7 @@ Content = Value | Sequence["Content"] | Mapping[str, "Content"]
 
 _TRUTH = {"true": "false", "yes": "no", "on": "off"}
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./@+-]*(?: [A-Za-z0-9_./@+-]+)*")
-_NOT_PLAIN = frozenset(("true", "false", "yes", "no", "on", "off", "null", "none", "y", "n"))
+_NOT_PLAIN = frozenset(("true", "false", "yes", "no", "on", "off", "null", "y", "n"))
 _ONE_LINE = "[\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]*"
 _NEEDS_ESCAPE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _EXPONENT = re.compile(r"([eE])([-+]?)([0-9]+)[fFlL]?$")
