@@ -9,25 +9,20 @@ from memplan.dialects.table import put
 from memplan.dialects.trainer.arguments import Arguments
 from memplan.domain.edit import Edit
 from memplan.domain.errors import EditRefusedError
-from memplan.domain.workload import Checkpointing, Loss, Unmodelled, Workload
+from memplan.domain.workload import Loss, Unmodelled, Workload
 
 FUSED = Loss(kind="fused_linear")
+KERNELS = "Liger's norms and MLPs keep less than is counted, that of transformers"
 
 
 def loss(keys: Keys, arguments: Arguments) -> Loss:
     """``use_liger_kernel`` brings the fused linear cross-entropy; without it logits are whole."""
     value = keys.get(*arguments.liger)
     keys.note("loss", value, "full logits and cross entropy")
-    return FUSED if _on(keys, arguments) else Loss()
-
-
-def kernels(keys: Keys, arguments: Arguments, checkpointing: Checkpointing) -> tuple[Unmodelled, ...]:
-    """Liger's norms, rotary embedding and MLPs, which keep less where every block's activations stay."""
-    value = keys.get(*arguments.liger)
-    if value is None or not _on(keys, arguments) or checkpointing.every:
-        return ()
-    reason = "Liger's norms and MLPs keep less than counted for those of transformers"
-    return (at(value, reason, shrinks=("activations",)),)
+    if value is None or not keys.flag(*arguments.liger):
+        return Loss()
+    keys.warn(value, f"{value.key}: {KERNELS}")
+    return FUSED
 
 
 def at(
@@ -50,7 +45,3 @@ def write(arguments: Arguments, reading: Reading, after: Workload) -> list[Edit]
     if {before, after.loss} != {Loss(), FUSED}:
         raise EditRefusedError(f"{arguments.framework} has no key for it that memplan writes")
     return put(reading, arguments.liger, after.loss == FUSED, beside=arguments.accumulation)
-
-
-def _on(keys: Keys, arguments: Arguments) -> bool:
-    return bool(keys.flag(*arguments.liger))

@@ -11,7 +11,7 @@ from memplan.dialects.trainer.arguments import Arguments
 from memplan.dialects.trainer.attention import attention
 from memplan.dialects.trainer.checkpointing import checkpointing
 from memplan.dialects.trainer.evaluation import evaluation
-from memplan.dialects.trainer.losses import kernels, loss
+from memplan.dialects.trainer.losses import loss
 from memplan.dialects.trainer.machine import host, saving
 from memplan.dialects.trainer.optimizers import optimizer
 from memplan.dialects.trainer.precision import mixed
@@ -45,7 +45,6 @@ def workload(keys: Keys, arguments: Arguments, model: Model) -> Workload:
     """
     sizes = settle(keys, settings(arguments))
     spread = world(keys, arguments)
-    recomputed = checkpointing(keys, arguments)
     found = Workload(
         model=model.shape,
         precision=Precision(params=model.params, autocast=mixed(keys, arguments)),
@@ -55,13 +54,13 @@ def workload(keys: Keys, arguments: Arguments, model: Model) -> Workload:
         adapter=model.adapter,
         quantization=model.quantization,
         attention=attention(keys, arguments),
-        checkpointing=recomputed,
+        checkpointing=checkpointing(keys, arguments),
         loss=loss(keys, arguments),
         evaluation=evaluation(keys, arguments),
         world=spread,
         host=host(keys, arguments, model.shape, model.loading),
         saving=saving(keys, arguments),
-        unmodelled=(*unmodelled(keys, arguments), *kernels(keys, arguments, recomputed)),
+        unmodelled=unmodelled(keys, arguments),
     )
     keys.origins.setdefault("task", Origin(how="default", note=f"{arguments.framework} trains"))
     return _under_fsdp(keys, found)

@@ -16,7 +16,7 @@ from memplan.dialects.trl.models import LORA
 from memplan.dialects.trl.releases import release
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import EditRefusedError
-from memplan.domain.workload import Workload
+from memplan.domain.workload import Attention, Workload
 
 
 def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:
@@ -26,10 +26,11 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
     spoken, _ = release(keys)
     trained = method(keys)
     found = writers(spoken.arguments, LORA)
-    if spoken.fused:
-        del found["loss"]
+    del found["loss"]
     if trained is GRPO:
         del found["sequence"]
+    if keys.flag("padding_free") or keys.flag("packing"):
+        found["attention"] = partial(_kept_mask, found["attention"])
     if trained.sequences > 1:
         found |= {name: partial(_rows, trained, found[name]) for name in ("batch", "evaluation")}
     return table.edits(reading, changes, found, "TRL")
@@ -42,6 +43,18 @@ def _rows(trained: Method, write: table.Writer, reading: Reading, after: Workloa
         EditRefusedError: a row would have to be divided.
     """
     return write(replace(reading, workload=_divided(trained, reading.workload)), _divided(trained, after))
+
+
+def _kept_mask(write: table.Writer, reading: Reading, after: Workload) -> list[Edit]:
+    """Another kind of attention for rows without padding.
+
+    Raises:
+        EditRefusedError: documents would be kept apart by a mask that was not there, or that would go away.
+    """
+    flash = Attention.FLASH_ATTENTION_2
+    if (after.attention is flash) is not (reading.workload.attention is flash):
+        raise EditRefusedError("without padding, flash attention and a mask exclude each other")
+    return write(reading, after)
 
 
 def _divided(trained: Method, run: Workload) -> Workload:
