@@ -59,11 +59,10 @@ def read(document: Document, intake: Intake) -> Reading:
     Raises:
         UnknownNameError: ``base_model`` is neither known offline nor a local directory.
         FieldError: a value that decides memory has the wrong type or range, or asks for something
-            that is not modelled and would make the answer wrong (``rl``, other adapters).
+            that is not modelled and would make the answer wrong (other adapters).
     """
     root = models.required_mapping(Value(source=document.source, key="", node=document.root))
     keys = open_keys(root)
-    _refuse_unmodelled(keys)
     name = keys.get("base_model")
     if name is None:
         raise root.fail("base_model is missing", expected="base_model: a hub id or a local directory")
@@ -107,16 +106,6 @@ def read(document: Document, intake: Intake) -> Reading:
     from memplan.dialects.deepspeed.engine import joined
 
     return joined(reading, config, intake)
-
-
-def _refuse_unmodelled(keys: Keys) -> None:
-    for key in ("rl", "reward_model", "process_reward_model", "gptq"):
-        value = keys.get(key)
-        if value is not None and value.written().lower() not in ("false", "no", "off"):
-            raise value.fail(
-                f"{value.described()} is not modelled: it adds models or batches to the step",
-                expected="supervised fine-tuning of a causal language model",
-            )
 
 
 def _batch(keys: Keys) -> Batch:

@@ -31,6 +31,21 @@ SETTINGS = {
     "context_parallel_size": Unmodelled(
         reason="sequences are counted whole on each GPU", shrinks=_STEP, grows=("temporaries",)
     ),
+    "rl": Unmodelled(
+        reason="counted as supervised fine-tuning, without the models and batches that come on top",
+        unbounded=True,
+    ),
+    "reward_model": Unmodelled(
+        reason="counted with a vocabulary instead of a score, and one answer instead of two",
+        shrinks=("decoder_matrix", "logits_and_loss"),
+        unbounded=True,
+    ),
+    "process_reward_model": Unmodelled(
+        reason="counted with a vocabulary instead of scores", shrinks=("decoder_matrix", "logits_and_loss")
+    ),
+    "gptq": Unmodelled(
+        reason="the weights are counted unquantized", shrinks=("blocks",), grows=("blocks", *_STEP)
+    ),
     "torch_compile": Unmodelled(reason="compiled kernels keep other activations than counted", shrinks=_STEP),
 }
 
@@ -40,7 +55,7 @@ def unmodelled(keys: Keys) -> tuple[Unmodelled, ...]:
     found = []
     for key, setting in SETTINGS.items():
         value = keys.get(key)
-        if value is not None and value.written().lower() not in ("false", "1"):
+        if value is not None and value.written().lower() not in ("false", "no", "off", "1"):
             place = f"{value.source.path}:{value.location.line}"
             found.append(replace(setting, reason=f"{place}: {key}: {setting.reason}"))
     return tuple(found)

@@ -12,8 +12,11 @@ from memplan.dialects import edits
 from memplan.dialects.axolotl.keys import near_miss
 from memplan.dialects.reading import Reading
 from memplan.domain.allocator import AllocatorOptions
+from memplan.domain.bytes import Bytes
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import FieldError, MemplanError, UnknownNameError
+from memplan.domain.estimate import Verdict
+from memplan.domain.target import Target
 from memplan.domain.workload import Attention, Checkpointing, Evaluation, Loss, Optimizer, Quantization, World
 from memplan.estimate import estimate
 from memplan.read import read
@@ -242,7 +245,6 @@ BAD = [
     ("adapter: lora\nlora_dropout: lots", "lora_dropout: must be a number"),
     ("gradient_checkpointing: sometimes", "gradient_checkpointing: must be true or false"),
     ("attn_implementation: flash", "attn_implementation: flash is not one of its values"),
-    ("rl: dpo", "rl: dpo is not modelled"),
     ("deepspeed:\n  zero_optimization:\n    stage: 4", "stage: 4 is too large"),
 ]
 
@@ -254,6 +256,16 @@ def test_a_value_axolotl_would_refuse_is_a_located_error(tmp_path: Path, text: s
     assert message in caught.value.message
     assert caught.value.location is not None
     assert caught.value.location.line >= 2
+
+
+@pytest.mark.parametrize("text", ["rl: dpo\n", "reward_model: true\n"])
+def test_what_adds_models_or_batches_leaves_nothing_certain(tmp_path: Path, text: str) -> None:
+    reading = axolotl(tmp_path, text)
+    (setting,) = reading.workload.unmodelled
+    assert setting.unbounded
+    assert setting.reason.startswith(f"{reading.path}:")
+    found = estimate(reading.workload, Target(name="large", capacity=Bytes(2**50), usable=Bytes(2**50)))
+    assert found.verdict is Verdict.UNDECIDED
 
 
 def test_an_unknown_model_is_located_and_offered_a_way_out(tmp_path: Path) -> None:
