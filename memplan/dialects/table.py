@@ -74,7 +74,8 @@ def changed(workload: Workload, values: Mapping[str, Any]) -> Workload:
 def put(reading: Reading, names: Sequence[str], value: Any, beside: Sequence[str] = ()) -> list[Edit]:
     """Edits that make the first of some dotted keys that is written hold a value, or insert the first of all.
 
-    A new key stands behind the first of ``beside`` that its mapping has, or else at the end of it.
+    A new key stands behind the first of ``beside`` that its mapping has, or else at the end of it; of dotted
+    siblings the last part counts.
 
     Raises:
         EditRefusedError: it cannot be written without touching something else.
@@ -85,7 +86,8 @@ def put(reading: Reading, names: Sequence[str], value: Any, beside: Sequence[str
     mapping = root if not parent else _item(root, parent)
     if not isinstance(mapping, MappingNode):
         raise EditRefusedError(f"there is no {parent} to write {key} into")
-    anchor = next((sibling for sibling in beside if mapping.item(sibling) is not None), None)
+    siblings = [sibling.rpartition(".")[2] for sibling in beside]
+    anchor = next((sibling for sibling in siblings if mapping.item(sibling) is not None), None)
     return writing.put(reading.document.source, mapping, key, value, anchor)
 
 

@@ -13,7 +13,6 @@ from memplan.domain.workload import Unmodelled
 STAGES = {
     "rm": "a reward model has a value head and is trained on pairs",
     "ppo": "the policy shares the GPU with a reward model and a value head",
-    "dpo": "every step runs pairs through the model, and mostly through a reference model as well",
     "kto": "every step runs two batches, also through a reference model",
 }
 _MEGATRON = "it trains with Megatron's layers, which are not simulated"
@@ -60,7 +59,7 @@ def refuse(keys: Keys) -> None:
         FieldError: at the key that asks for it, with the reason.
     """
     stage = keys.get("stage")
-    if stage is not None and stage.choice(("pt", "sft", *STAGES)) in STAGES:
+    if stage is not None and stage.choice(("pt", "sft", "dpo", *STAGES)) in STAGES:
         raise not_modelled(stage, STAGES[stage.word()])
     for key, reason in REFUSED.items():
         value = keys.get(key)
@@ -75,7 +74,7 @@ def not_modelled(value: Value, reason: str) -> FieldError:
     """The refusal of a value."""
     return value.fail(
         f"{value.described()} is not modelled: {reason}",
-        expected="supervised fine-tuning of a causal language model, with LoRA or of all weights",
+        expected="stage pt, sft or dpo of a causal language model, with LoRA or of all weights",
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from memplan.dialects import models, table, trainer
+from memplan.dialects import table, trainer
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.llamafactory.gaps import not_modelled
@@ -41,7 +41,6 @@ from memplan.domain.workload import (
 )
 
 SAYS = "LLaMA-Factory's default"
-MODEL = "Qwen/Qwen3-4B-Instruct-2507"
 ARGUMENTS = Arguments(framework="LLaMA-Factory", attention=("flash_attn",))
 LORA = adapters.LoraKeys(
     switch=("peft_config.name",),
@@ -80,11 +79,7 @@ def read(document: Document, root: Value, intake: Intake) -> Reading:
     exported = keys.get("peft_config.export_dir")
     if exported is not None:
         raise not_modelled(exported, "an export trains nothing and loads the model in host memory")
-    name = keys.get("model")
-    if name is None:
-        raise root.fail("model is empty", expected="a hub id or a local directory")
-    shape = models.of_name(name, intake, document.path.parent)
-    keys.note("model", name)
+    shape = trainer.named(keys, ("model",), document.path.parent, intake)
     found = _workload(keys, shape, intake.given.gpus)
     dynamic = _dynamic(keys)
     return Reading(

@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from memplan.dialects import models, table, trainer
+from memplan.dialects import table, trainer
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.llamafactory import gaps, write
 from memplan.dialects.llamafactory.generation import generation
 from memplan.dialects.llamafactory.vocabulary import ARGUMENTS, LORA
 from memplan.dialects.reading import Document, FieldChange, Intake, Reading
+from memplan.dialects.trainer import pairs
 from memplan.dialects.trainer.precision import published
+from memplan.documents.tree import MappingNode, Node, ScalarNode
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.edit import Advice, Edit
-from memplan.domain.workload import Adapter, Attention, Checkpointing, Optimizer, Quantization, Workload
+from memplan.domain.workload import (
+    Adapter,
+    Attention,
+    Checkpointing,
+    Loss,
+    Optimizer,
+    Quantization,
+    Workload,
+)
 
 _NO_TRAINING = "LLaMA-Factory trains nothing with this file unless do_train is true; counted is its training"
 
@@ -32,11 +42,7 @@ def read(document: Document, root: Value, intake: Intake) -> Reading:
     if exported is not None:
         raise gaps.not_modelled(exported, "an export trains nothing and loads the model in host memory")
     gaps.refuse(keys)
-    name = keys.get("model_name_or_path")
-    if name is None:
-        raise root.fail("model_name_or_path is missing", expected="a hub id or a local directory")
-    shape = models.of_name(name, intake, document.path.parent)
-    keys.note("model", name)
+    shape = trainer.named(keys, ("model_name_or_path",), document.path.parent, intake)
     generates = keys.get("infer_backend") is not None
     run = generation(keys, shape) if generates else _training(keys, shape)
     balanced = keys.get("moe_aux_loss_coef") is not None
@@ -45,7 +51,8 @@ def read(document: Document, root: Value, intake: Intake) -> Reading:
 
 def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:
     """The changes as edits."""
-    return table.edits(reading, changes, write.WRITERS, "LLaMA-Factory")
+    writers = write.IN_PAIRS if _in_pairs(reading.document.root) else write.WRITERS
+    return table.edits(reading, changes, writers, "LLaMA-Factory")
 
 
 def _training(keys: Keys, shape: Architecture) -> Workload:
@@ -62,13 +69,33 @@ def _training(keys: Keys, shape: Architecture) -> Workload:
     )
     run = trainer.workload(keys, ARGUMENTS, model)
     neat = bool(keys.flag("neat_packing"))
-    return replace(
+    run = replace(
         run,
         checkpointing=_checkpointing(keys, run.checkpointing),
         optimizer=_optimizer(keys, run.optimizer),
         causal_mask=neat and run.attention is not Attention.FLASH_ATTENTION_2,
         unmodelled=(*run.unmodelled, *gaps.unmodelled(keys)),
     )
+    return _compared(keys, run) if keys.word("stage") == "dpo" else run
+
+
+def _compared(keys: Keys, run: Workload) -> Workload:
+    """Pairs, from whole logits; the reference is the model without its adapter, or a second one.
+
+    Source: ``use_ref_model`` in hparams/finetuning_args.py, ``concatenated_forward`` and
+    ``compute_reference_log_probs`` in train/dpo/trainer.py. Liger's loss is left out (``require_logits``).
+    """
+    stage, other = keys.get("stage") or keys.root, keys.get("ref_model")
+    if other is not None:
+        raise gaps.not_modelled(other, "a reference that is another model")
+    compared = keys.word("pref_loss") not in ("orpo", "simpo")
+    added = pairs.gaps(stage, reference=compared and run.adapter is None)
+    return replace(pairs.doubled(run), loss=Loss(), unmodelled=(*run.unmodelled, *added))
+
+
+def _in_pairs(root: Node) -> bool:
+    stage = root.get("stage") if isinstance(root, MappingNode) else None
+    return isinstance(stage, ScalarNode) and stage.value == "dpo"
 
 
 def _params(keys: Keys, shape: Architecture, kind: str) -> Dtype:

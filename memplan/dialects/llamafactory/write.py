@@ -7,7 +7,7 @@ from dataclasses import replace
 from memplan.dialects.llamafactory.vocabulary import ARGUMENTS, LORA
 from memplan.dialects.reading import Reading
 from memplan.dialects.table import Writer, put
-from memplan.dialects.trainer import optimizers, writers
+from memplan.dialects.trainer import optimizers, pairs, writers
 from memplan.documents.tree import MappingNode, ScalarNode
 from memplan.domain.architecture import Architecture
 from memplan.domain.edit import Edit
@@ -115,3 +115,7 @@ def _in_training(write: Writer) -> Writer:
 _OWN: dict[str, Writer] = {"checkpointing": checkpointing, "adapter": adapter, "optimizer": optimizer}
 _ALL = writers(ARGUMENTS) | _OWN
 WRITERS = {name: write if name == "attention" else _in_training(write) for name, write in _ALL.items()}
+
+_PREFERENCE = pairs.in_pairs(WRITERS)
+IN_PAIRS = {name: write for name, write in _PREFERENCE.items() if name != "loss"}
+"""The writers of preference training, whose batches are counted in pairs and whose loss is its own."""

@@ -47,8 +47,8 @@ def saving(keys: Keys, arguments: Arguments) -> Saving:
 
 
 def _count(keys: Keys, arguments: Arguments, name: str) -> int | None:
-    """A whole number from 0, None where the key is absent, empty, or negative as in "no limit"."""
+    """A whole number from 0, None where the key is absent, empty, ``auto``, or negative as in "no limit"."""
     value = keys.get(*arguments.names(name))
-    if value is None or value.written().startswith("-"):
+    if value is None or value.written() == "auto" or value.written().startswith("-"):
         return None
     return keys.whole(*arguments.names(name), low=0)
