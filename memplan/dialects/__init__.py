@@ -40,6 +40,7 @@ DIALECTS: dict[str, tuple[str, ...]] = {
     "peft_adapter": ("peft_type",),
     "deepspeed": ("zero_optimization", "train_micro_batch_size_per_gpu", "train_batch_size"),
     "torchtitan": ("activation_checkpoint", "parallelism"),
+    "gpt_neox": ("num_layers", "num-layers"),
     "nanogpt": ("block_size", "n_layer", "n_embd", "init_from"),
     "hf_config": ("model_type", "architectures"),
 }

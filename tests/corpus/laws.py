@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any
 
 from memplan.dialects import edits
 from memplan.dialects.reading import FieldChange, Reading
 from memplan.documents import edits as documents
+from memplan.documents.source import Source
 from memplan.documents.tree import MappingNode, Node, ScalarNode
 from memplan.domain.edit import Edit
-from memplan.read import reread
+from memplan.read import _parser, reread
 from tests.corpus.changes import Changes
 
-Path = tuple[object, ...]
+Place = tuple[object, ...]
 
 
 def asked(reading: Reading, wanted: Changes) -> list[FieldChange]:
@@ -25,30 +26,38 @@ def asked(reading: Reading, wanted: Changes) -> list[FieldChange]:
     return [(name, reading.workload.at(name), after) for name, after in wanted.items()]
 
 
-def rewritten(reading: Reading, changes: list[FieldChange]) -> tuple[str, tuple[Edit, ...]] | None:
-    """The text after changes and its edits; ``None`` where the dialect gives advice instead."""
+def rewritten(reading: Reading, changes: list[FieldChange]) -> tuple[dict[str, str], tuple[Edit, ...]]:
+    """The texts of the files that changes touch and the edits; no edits where the dialect gives advice."""
     written, advice = edits(reading, changes)
-    if advice or not written:
-        return None
-    return documents.apply(reading.document.source, written), written
+    if advice:
+        return {}, ()
+    return _applied(reading, written), written
 
 
 def check(reading: Reading, wanted: Changes) -> bool:
     """Whether changes can be written: then they read back, leave the rest alone, and can be taken back."""
     changes = asked(reading, wanted)
-    found = rewritten(reading, changes)
-    if found is None:
+    texts, written = rewritten(reading, changes)
+    if not written:
         return False
-    text, written = found
     planned = reading.workload
     for name, after in wanted.items():
         planned = planned.changed(name, after)
-    again = reread(reading, {str(reading.path): text})
+    again = reread(reading, texts)
     assert again.workload == planned, _difference(again, planned)
     assert edits(again, asked(again, wanted))[0] == (), "a second rewrite changes something"
-    _check_rest(reading, text, written)
+    for path, text in texts.items():
+        own = tuple(edit for edit in written if edit.path == path)
+        _check_rest(reading.sources[path], text, own)
     _check_back(reading, again, changes, written)
     return True
+
+
+def _applied(reading: Reading, written: Iterable[Edit]) -> dict[str, str]:
+    by_path: dict[str, list[Edit]] = {}
+    for edit in written:
+        by_path.setdefault(edit.path, []).append(edit)
+    return {path: documents.apply(reading.sources[path], own) for path, own in by_path.items()}
 
 
 def _check_back(
@@ -61,24 +70,22 @@ def _check_back(
     """
     back, advice = edits(again, [(name, after, before) for name, before, after in changes])
     assert advice == (), advice
-    text = documents.apply(again.document.source, back)
-    assert reread(reading, {str(reading.path): text}).workload == reading.workload
-    original, path = reading.document.source.text, reading.document.source.path
-    inserted = any(edit.span.start == edit.span.end for edit in written)
-    if not inserted and _parsed(path, text) == _parsed(path, original):
-        assert text == original
+    texts = _applied(again, back)
+    assert reread(reading, texts).workload == reading.workload
+    inserted = {edit.path for edit in written if edit.span.start == edit.span.end}
+    for path, text in texts.items():
+        original = reading.sources[path].text
+        if path not in inserted and _parsed(path, text) == _parsed(path, original):
+            assert text == original
 
 
-def _check_rest(reading: Reading, text: str, written: tuple[Edit, ...]) -> None:
+def _check_rest(source: Source, text: str, written: tuple[Edit, ...]) -> None:
     """The format's own parser finds every other value where it was, and as it was."""
-    path = reading.document.source.path
-    before, after = (
-        dict(_leaves(_parsed(path, reading.document.source.text))),
-        dict(_leaves(_parsed(path, text))),
-    )
+    path = source.path
+    before, after = dict(_leaves(_parsed(path, source.text))), dict(_leaves(_parsed(path, text)))
     touched = {
         place
-        for place, node in _spans(reading.document.root)
+        for place, node in _spans(_parser(Path(path))(source))
         if any(edit.span.start <= node.span.end and node.span.start <= edit.span.end for edit in written)
     }
     for place, value in before.items():
@@ -88,7 +95,7 @@ def _check_rest(reading: Reading, text: str, written: tuple[Edit, ...]) -> None:
 
 
 def _parsed(path: str, text: str) -> Any:
-    suffix = PurePath(path).suffix
+    suffix = Path(path).suffix
     if suffix == ".toml":
         return tomllib.loads(text)
     if suffix == ".json":
@@ -99,7 +106,7 @@ def _parsed(path: str, text: str) -> Any:
     return yaml.load(text, loader)
 
 
-def _leaves(value: Any, place: Path = ()) -> Iterator[tuple[Path, Any]]:
+def _leaves(value: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _leaves(inner, (*place, key))
@@ -110,7 +117,7 @@ def _leaves(value: Any, place: Path = ()) -> Iterator[tuple[Path, Any]]:
         yield place, value
 
 
-def _spans(node: Node, place: Path = ()) -> Iterator[tuple[Path, ScalarNode]]:
+def _spans(node: Node, place: Place = ()) -> Iterator[tuple[Place, ScalarNode]]:
     if isinstance(node, ScalarNode):
         yield place, node
     elif isinstance(node, MappingNode):
