@@ -46,8 +46,8 @@ def beyond(reading: Reading) -> tuple[Finding, ...]:
             line=place.line,
             code=CODE,
             level=Level.ERROR if fails else Level.WARNING,
-            message=f"sequences are {run.sequence.length} tokens here but the model{at} has {limit} positions;"
-            f" {outcome}",
+            message=f"sequences are {run.sequence.length} tokens here but the model{at} has {limit} "
+            f"positions; {outcome}",
             fix="shorten the sequences, or set rope scaling" if not fails else "shorten the sequences",
         ),
     )

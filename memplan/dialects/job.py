@@ -98,7 +98,7 @@ def _joined(reading: Reading, name: str, document: Document, intake: Intake) -> 
 
         return adapted(reading, document)
     if name == "deepspeed":
-        from memplan.dialects.deepspeed.engine import under
+        from memplan.dialects.zero.engine import under
 
         return under(reading, Value(source=document.source, key="", node=document.root), intake)
     from memplan.dialects.accelerate.launch import launched

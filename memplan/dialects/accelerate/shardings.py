@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from memplan.dialects.contradiction import contradiction
-from memplan.dialects.deepspeed.engine import STAGES, joined, one_dtype
-from memplan.dialects.deepspeed.settings import DEVICES
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Companion, Document, Intake, Origin, Reading
+from memplan.dialects.zero.engine import STAGES, joined, one_dtype
+from memplan.dialects.zero.settings import DEVICES
 from memplan.domain.dtype import Dtype
 from memplan.domain.finding import Finding
 from memplan.domain.workload import Checkpointing

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from memplan.dialects import table
 from memplan.dialects.accelerate.shardings import ACCUMULATION, CHECKPOINTING, OFFLOADS, RESHARDS, STAGE
-from memplan.dialects.deepspeed.write import both_zero, device, stage_of
 from memplan.dialects.reading import FieldChange, Reading
+from memplan.dialects.zero.engine import both_zero, stage_of
+from memplan.dialects.zero.settings import device
 from memplan.documents.tree import MappingNode, Node, ScalarNode
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import EditRefusedError

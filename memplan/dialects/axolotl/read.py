@@ -103,7 +103,7 @@ def read(document: Document, intake: Intake) -> Reading:
     config = keys.get("deepspeed")
     if config is None:
         return reading
-    from memplan.dialects.deepspeed.engine import joined
+    from memplan.dialects.zero.engine import joined
 
     return joined(reading, config, intake)
 

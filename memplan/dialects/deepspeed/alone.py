@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from memplan.dialects import assumed, models
-from memplan.dialects.deepspeed import batch
-from memplan.dialects.deepspeed.engine import HALVES, engine, half
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Document, Intake, Origin, Reading
+from memplan.dialects.zero import batch
+from memplan.dialects.zero.engine import HALVES, engine, half
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Batch, Workload

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from memplan.dialects import table, writing
-from memplan.dialects.deepspeed import batch
-from memplan.dialects.deepspeed.engine import STAGES
-from memplan.dialects.deepspeed.settings import DEVICES, FLAGS, PLACES, SIZES
 from memplan.dialects.reading import FieldChange, Reading
+from memplan.dialects.zero import batch
+from memplan.dialects.zero.engine import both_zero, stage_of
+from memplan.dialects.zero.settings import FLAGS, PLACES, SIZES, device
 from memplan.documents.tree import MappingNode
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import EditRefusedError
 from memplan.domain.workload import Workload
-from memplan.domain.zero import Place, Zero
+from memplan.domain.zero import Zero
 
 
 def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:
@@ -40,16 +40,6 @@ def _world(reading: Reading, after: Workload) -> list[Edit]:
     return found
 
 
-def both_zero(before: str, after: str) -> bool:
-    """Whether both shardings are stages of ZeRO."""
-    return before.startswith("zero") and after.startswith("zero")
-
-
-def stage_of(sharding: str) -> int:
-    """The number of a stage."""
-    return next(number for number, name in STAGES.items() if name == sharding)
-
-
 def _settings(zero: MappingNode, before: Zero, after: Zero) -> list[tuple[str, object]]:
     """Keys of ``zero_optimization`` whose value differs, under the alias that is written."""
     found: list[tuple[str, object]] = []
@@ -66,11 +56,6 @@ def _settings(zero: MappingNode, before: Zero, after: Zero) -> list[tuple[str, o
     if after.pinned != before.pinned or after.communication != before.communication:
         raise EditRefusedError("DeepSpeed has no key for it that memplan writes")
     return found
-
-
-def device(place: Place) -> str:
-    """DeepSpeed's word for a place."""
-    return next(name for name, found in DEVICES.items() if found is place)
 
 
 _WRITERS: Mapping[str, table.Writer] = {"batch": batch.write, "world": _world}

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
-from memplan.dialects.deepspeed.engine import one_dtype
-from memplan.dialects.deepspeed.settings import AUTO, FLAGS, PLACES, SIZES
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Origin
+from memplan.dialects.zero.engine import one_dtype
+from memplan.dialects.zero.settings import AUTO, FLAGS, PLACES, SIZES
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Checkpointing, Workload

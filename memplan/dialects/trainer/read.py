@@ -87,7 +87,7 @@ def reading(
     config = keys.get("deepspeed")
     if config is None:
         return found
-    from memplan.dialects.deepspeed.engine import joined
+    from memplan.dialects.zero.engine import joined
 
     return joined(found, config, intake)
 

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from memplan.dialects import edits
-from memplan.dialects.deepspeed import batch
 from memplan.dialects.reading import Reading
+from memplan.dialects.zero import batch
 from memplan.documents import edits as documents
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import FieldError, InputError

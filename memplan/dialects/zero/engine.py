@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from memplan.dialects.contradiction import contradiction
-from memplan.dialects.deepspeed import batch
-from memplan.dialects.deepspeed.optimizers import optimizer
-from memplan.dialects.deepspeed.settings import settings
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Companion, Document, Intake, Origin, Reading
+from memplan.dialects.zero import batch
+from memplan.dialects.zero.optimizers import optimizer
+from memplan.dialects.zero.settings import settings
 from memplan.documents import json
 from memplan.documents.tree import MappingNode
 from memplan.domain.architecture import Architecture
@@ -124,6 +124,16 @@ def one_dtype(keys: Keys, workload: Workload) -> Workload:
     precision = replace(workload.precision, params=dtype, autocast=None)
     adapter = replace(workload.adapter, dtype=dtype) if workload.adapter is not None else None
     return replace(workload, precision=precision, adapter=adapter)
+
+
+def both_zero(before: str, after: str) -> bool:
+    """Whether both shardings are stages of ZeRO."""
+    return before.startswith("zero") and after.startswith("zero")
+
+
+def stage_of(sharding: str) -> int:
+    """The number of a stage."""
+    return next(number for number, name in STAGES.items() if name == sharding)
 
 
 def half(keys: Keys) -> Dtype | None:

@@ -87,6 +87,11 @@ def settings(keys: Keys, zero: Value, width: int) -> Zero:
     return Zero(**found)
 
 
+def device(place: Place) -> str:
+    """DeepSpeed's word for a place."""
+    return next(name for name, found in DEVICES.items() if found is place)
+
+
 def _setting(keys: Keys, name: str, value: Value, width: int, found: dict[str, Any]) -> str | None:
     """Reads one key into ``found``; the field it decides, if any."""
     if name in SIZES:
