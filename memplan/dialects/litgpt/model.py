@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from memplan.dialects import models
+from memplan.dialects import assumed, models
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Intake, Origin
 from memplan.documents.tree import MappingNode, plain
 from memplan.domain.architecture import Architecture
-from memplan.domain.errors import Location, UnknownNameError
+from memplan.domain.errors import FileAccessError, Location, UnknownNameError
 
 _LLAMA: dict[str, Any] = {
     "norm_class_name": "RMSNorm",
@@ -80,25 +80,35 @@ def model(keys: Keys, intake: Intake, beside: Path) -> Architecture:
     if value is None:
         raise keys.root.fail("checkpoint_dir and model_name are missing", expected="one of the two")
     keys.note("model", value)
-    return _of_folder(keys, value, intake, beside) if keys.has("checkpoint_dir") else _named(value, intake)
+    try:
+        return (
+            _of_folder(keys, value, intake, beside) if keys.has("checkpoint_dir") else _named(value, intake)
+        )
+    except (FileAccessError, UnknownNameError):
+        if intake.given.model is None:
+            raise
+    keys.origins["model"] = Origin(how="written", note=assumed.BY_OPTION)
+    return assumed.named(intake.given.model, intake)
 
 
 def _of_folder(keys: Keys, value: Value, intake: Intake, beside: Path) -> Architecture:
     """A folder that holds ``config.json`` too, or else the model that its last two names say."""
     name = value.word()
-    for folder in (beside / name, Path(name)):
-        try:
-            found = (folder / "config.json").is_file()
-        except (OSError, ValueError):
-            found = False
-        if found:
-            return models.of_folder(folder, intake)
     hub_id = "/".join(PurePosixPath(name).parts[-2:])
+    if _is_here(name, beside) or intake.models.config(hub_id) is None:
+        return models.of_name(value, intake, beside)
     shape = models.of_hub(hub_id, value, intake)
     note = f"{name} is not here to be read; its name says {hub_id}"
     keys.warn(value, note)
     keys.origins["model"] = Origin(location=value.location, how="assumed", note=note)
     return shape
+
+
+def _is_here(name: str, beside: Path) -> bool:
+    try:
+        return any((folder / name / "config.json").is_file() for folder in (beside, Path()))
+    except (OSError, ValueError):
+        return False
 
 
 def _named(value: Value, intake: Intake) -> Architecture:

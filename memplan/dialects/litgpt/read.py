@@ -32,7 +32,7 @@ def read(document: Document, intake: Intake) -> Reading:
     keys = Keys(root=root)
     what = settings.command(keys)
     shape = model(keys, intake, document.path.parent)
-    size = settings.devices(keys)
+    size = settings.devices(keys, intake.given.gpus)
     numbers = settings.precision(keys)
     weights = settings.quantization(keys, what, numbers, size)
     workload = Workload(

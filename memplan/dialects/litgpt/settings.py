@@ -94,8 +94,11 @@ def command(keys: Keys) -> Command:
     return Command.FULL
 
 
-def devices(keys: Keys) -> int:
-    """GPUs in all nodes; ``auto`` is counted as one."""
+def devices(keys: Keys, gpus: int | None) -> int:
+    """GPUs in all nodes, unless the command line says so; ``auto`` is counted as one."""
+    if gpus is not None:
+        keys.note("world.data_parallel", None, "given by --gpus")
+        return gpus
     value, nodes = keys.get("devices"), keys.whole("num_nodes") or 1
     path = "world.data_parallel"
     if value is None or value.written() in ("auto", "-1"):

@@ -28,7 +28,7 @@ def _batch(reading: Reading, after: Workload) -> list[Edit]:
         return []
     keys = Keys(root=Value(source=reading.document.source, key="", node=reading.document.root))
     what = settings.command(keys)
-    size = settings.devices(keys)
+    size = settings.devices(keys, reading.given.gpus)
     total = keys.get(settings.GLOBAL)
     share = (settings.SIZES[what][0] if total is None else total.whole()) // size
     if share // asked.micro != asked.accumulation:

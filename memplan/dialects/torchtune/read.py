@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from memplan.dialects import models, omegaconf, table
+from memplan.dialects import assumed, models, omegaconf, table
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Document, Intake, Origin, Reading
 from memplan.dialects.torchtune import settings
 from memplan.dialects.torchtune.adapters import adapter, quantization
-from memplan.dialects.torchtune.builders import builder
+from memplan.dialects.torchtune.builders import Builder, builder
 from memplan.dialects.torchtune.recipe import Kind, distributed, kind
 from memplan.dialects.torchtune.unmodelled import teacher, unmodelled
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
+from memplan.domain.errors import UnknownNameError
 from memplan.domain.harm import Harm
 from memplan.domain.host import HostUse
 from memplan.domain.workload import (
@@ -38,6 +39,7 @@ _ARGUMENTS = (
 )
 """Arguments of a model's builder that are read, or decide no memory."""
 
+GROUPED = "batches of reinforcement learning are groups of answers, which memplan does not take apart"
 IN_BACKWARD = "optimizer_in_bwd updates after every micro-batch, so that none can be accumulated"
 
 
@@ -47,7 +49,7 @@ def read(document: Document, intake: Intake) -> Reading:
     Raises:
         UnknownNameError: memplan doesn't know the model's builder, or offline the model it makes.
         FieldError: a value that decides memory has the wrong type or range, a combination that the recipes
-            refuse, or a recipe that is not modelled (reinforcement learning).
+            refuse, or a recipe that neither trains nor answers.
     """
     document = omegaconf.loaded(document)
     root = models.required_mapping(Value(source=document.source, key="", node=document.root))
@@ -57,8 +59,7 @@ def read(document: Document, intake: Intake) -> Reading:
     if name is None:
         raise root.fail("model has no _component_", expected="such as torchtune.models.llama3_1.llama3_1_8b")
     built = builder(keys, name)
-    shape = models.of_hub(built.hub_id, name, intake)
-    keys.origins["model"] = Origin(location=name.location, how="written", note=built.hub_id)
+    shape = _shape(keys, name, built, intake)
     weights = settings.dtype(keys)
     gaps = (*unmodelled(keys, what), *_teacher(keys, intake, weights))
     workload = Workload(
@@ -73,7 +74,7 @@ def read(document: Document, intake: Intake) -> Reading:
     _strange(keys)
     several = distributed(keys)
     workload = _trained(keys, workload, several) if what.trains else _asked(keys, workload, what)
-    in_backward = what.trains and bool(keys.flag("optimizer_in_bwd"))
+    why = _batch_reason(keys, what)
     return Reading(
         path=document.path,
         dialect="torchtune",
@@ -81,9 +82,28 @@ def read(document: Document, intake: Intake) -> Reading:
         origins=keys.origins,
         warnings=tuple(keys.warnings),
         document=document,
-        batch_harm=Harm.BEHAVIOUR if in_backward else None,
-        batch_reason=IN_BACKWARD if in_backward else "",
+        batch_harm=Harm.BEHAVIOUR if why else None,
+        batch_reason=why,
     )
+
+
+def _shape(keys: Keys, name: Value, built: Builder, intake: Intake) -> Architecture:
+    """What a builder makes; ``--model`` stands in for what is not known offline."""
+    try:
+        keys.origins["model"] = Origin(location=name.location, how="written", note=built.hub_id)
+        return models.of_hub(built.hub_id, name, intake)
+    except UnknownNameError:
+        if intake.given.model is None:
+            raise
+    keys.origins["model"] = Origin(how="written", note=assumed.BY_OPTION)
+    return assumed.named(intake.given.model, intake)
+
+
+def _batch_reason(keys: Keys, what: Kind) -> str:
+    """Why another micro-batch with more accumulation is another experiment, if it is."""
+    if what is Kind.REINFORCE:
+        return GROUPED
+    return IN_BACKWARD if what.trains and keys.flag("optimizer_in_bwd") else ""
 
 
 def _trained(keys: Keys, workload: Workload, several: bool) -> Workload:

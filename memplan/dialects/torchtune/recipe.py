@@ -31,6 +31,7 @@ class Kind(StrEnum):
     TRAIN = "train"
     DISTIL = "distil"
     PREFER = "prefer"
+    REINFORCE = "reinforce"
     GENERATE = "generate"
     EVALUATE = "evaluate"
 
@@ -44,20 +45,13 @@ def kind(keys: Keys) -> Kind:
     """The kind of recipe the keys are for.
 
     Raises:
-        FieldError: reinforcement learning, or a recipe that only converts weights.
+        FieldError: none that takes a step or answers anything, such as one that converts weights.
     """
-    loss = keys.word("loss._component_") or ""
-    lora = "lora_" in (keys.word("model._component_") or "")
-    if "rlhf" in loss and lora:
+    rewarded = "rlhf" in (keys.word("loss._component_") or "")
+    if rewarded and "lora_" in (keys.word("model._component_") or ""):
         return Kind.PREFER
-    for key in _REINFORCED:
-        value = keys.get(key)
-        if value is not None:
-            raise value.fail(
-                "reinforcement learning and preference training hold further models and generate besides: "
-                "not modelled",
-                expected="supervised fine-tuning, distillation, DPO with adapters, evaluation or generation",
-            )
+    if rewarded or keys.has(*_REINFORCED):
+        return Kind.REINFORCE
     if keys.get("teacher_model") is not None:
         return Kind.DISTIL
     if keys.get("optimizer") is not None:

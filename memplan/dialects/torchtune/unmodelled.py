@@ -62,6 +62,10 @@ _PREFERENCE = Unmodelled(
     reason="each example is two sequences, and the model without adapters answers both again",
     grows=("activations", "temporaries", *("logits_and_loss",) * 3),
 )
+_REINFORCED = Unmodelled(
+    reason="counted as supervised finetuning, without the models, answers and batches that come on top",
+    unbounded=True,
+)
 _LIKELIHOOD = Unmodelled(
     reason="the tasks decide the lengths; log-probabilities are a second copy of the logits",
     shrinks=("activations", "logits_and_loss", "temporaries"),
@@ -83,6 +87,8 @@ def unmodelled(keys: Keys, kind: Kind) -> tuple[Unmodelled, ...]:
         found.append(_named("loss", _LINEAR))
     if kind is Kind.PREFER:
         found.append(_named("loss", _PREFERENCE))
+    if kind is Kind.REINFORCE:
+        found.append(_named("reinforcement learning", _REINFORCED))
     if kind is Kind.EVALUATE:
         found.append(_named("tasks", _LIKELIHOOD))
     return tuple(found)

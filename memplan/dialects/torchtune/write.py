@@ -28,7 +28,8 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
 
 
 def _batch(reading: Reading, after: Workload) -> list[Edit]:
-    if reading.batch_harm is not None and after.batch.accumulation != 1:
+    steps = after.batch.accumulation != reading.workload.batch.accumulation
+    if reading.batch_harm is not None and steps:
         raise EditRefusedError(reading.batch_reason)
     if reading.workload.task is Task.TRAIN:
         return writer(settings.MICRO, settings.ACCUMULATION, beside=("batch_size", "epochs"))(reading, after)
