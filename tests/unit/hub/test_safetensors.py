@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from memplan import hub
+from memplan.domain.bytes import Bytes
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import DocumentError
 from memplan.domain.published import Published
@@ -96,11 +97,10 @@ def test_weights_are_counted_as_the_model_has_them_once_loaded(name: str, tmp_pa
 def test_the_bytes_of_a_file_are_exact(tmp_path: Path) -> None:
     content = safetensors(tensors())
     (tmp_path / "model.safetensors").write_bytes(content)
+    size = Bytes(2 * PARAMETERS)
     found = hub.published(tmp_path)
-    assert found == Published(
-        parameters=PARAMETERS, size=found.size, dtypes=(("BF16", found.size),) if found else (), files=1
-    )
-    assert found.size == 2 * PARAMETERS == len(content) - 8 - int.from_bytes(content[:8], "little")
+    assert found == Published(parameters=PARAMETERS, size=size, dtypes=(("BF16", size),))
+    assert size == len(content) - 8 - int.from_bytes(content[:8], "little")
     assert found.dtype is Dtype.BF16
 
 
