@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from memplan.dialects.reading import Reading
 
 SCHEMA = "memplan.plan-file/1"
-_SECTIONS = ("source", "dialect", "gpu", "profile", "margin", "slowdown", "changes", "edits", "files")
+_SECTIONS = ("source", "dialect", "job", "gpu", "profile", "margin", "slowdown", "changes", "edits", "files")
+_JOB_KEYS = ("model", "with", "set")
 _CHANGE_KEYS = ("field", "before", "after", "harm", "reason", "saves")
 _HEADER = """\
 # A plan by memplan. Review it, then: memplan apply --plan THIS_FILE
@@ -44,12 +45,16 @@ _HEADER = """\
 class SavedPlan:
     """A plan file as read: which config and target it is for, and what it changes.
 
-    ``source`` is the config's path from the current folder; ``entries`` are the file's sections.
+    ``source`` is the config's path from the current folder, ``beside`` are those of the job's other files,
+    ``model`` and ``overrides`` what the command line said; ``entries`` are the file's sections.
     """
 
     path: Path
     source: Path
     dialect: str
+    model: str | None
+    beside: tuple[Path, ...]
+    overrides: tuple[str, ...]
     gpu: str
     entries: Mapping[str, Value]
 
@@ -144,6 +149,11 @@ def write(reading: Reading, plan: Plan, path: Path) -> None:
     content: dict[str, Any] = {
         "source": _relative(reading.path, folder),
         "dialect": reading.dialect,
+        "job": {
+            "model": reading.given.model,
+            "with": [_relative(item, folder) for item in reading.given.beside],
+            "set": list(reading.overrides),
+        },
         "gpu": target.name if target else "",
         "profile": plan.profile,
         "margin": str(plan.margin),
@@ -190,13 +200,24 @@ def load(path: Path) -> SavedPlan:
                 location=entries[name].location,
                 hint="make a new plan, with --keep or --allow as you need",
             )
+    job = entries["job"].entries(_JOB_KEYS)
+    for name in _JOB_KEYS:
+        if name not in job:
+            raise entries["job"].fail(f"has no {name}")
     return SavedPlan(
         path=path,
-        source=Path(os.path.normpath(path.parent / entries["source"].word())),
+        source=_from(path.parent, entries["source"]),
         dialect=entries["dialect"].word(),
+        model=None if job["model"].is_null else job["model"].word(),
+        beside=tuple(_from(path.parent, item) for item in job["with"].items()),
+        overrides=tuple(item.word() for item in job["set"].items()),
         gpu=entries["gpu"].word(),
         entries=entries,
     )
+
+
+def _from(folder: Path, value: Value) -> Path:
+    return Path(os.path.normpath(folder / value.word()))
 
 
 def _change(entry: Value, workload: Workload) -> Change:

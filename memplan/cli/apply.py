@@ -12,15 +12,19 @@ from memplan.cli.coercion import PlainCommand
 from memplan.cli.options import (
     AllowedHarm,
     AllowHarm,
+    Beside,
     DialectName,
     Format,
     FormatOption,
+    GpuCount,
     GpuName,
     Keep,
     Margin,
+    ModelName,
     Online,
     ProfileName,
     harm,
+    overridden,
 )
 from memplan.cli.output import emit, emit_plan, emit_report, plan_exit_code
 
@@ -54,6 +58,7 @@ PlanFile = Annotated[
 def apply(
     path: OptionalPath = None,
     gpu: GpuName = None,
+    gpus: GpuCount = None,
     plan_file: PlanFile = None,
     diff: Annotated[
         bool, typer.Option("--diff", help="Show the rewrite as a diff and write nothing.")
@@ -66,6 +71,8 @@ def apply(
     margin: Margin = None,
     allow: AllowHarm = AllowedHarm.EXACT,
     keep: Keep = None,
+    model: ModelName = None,
+    beside: Beside = None,
     dialect: DialectName = None,
     online: Online = False,
     form: FormatOption = Format.TERMINAL,
@@ -73,21 +80,35 @@ def apply(
     """Rewrite the config in place so that it fits: the planned values and not another byte."""
     from memplan.apply import apply as rewrite
 
+    given: dict[str, object]
     if undo:
-        given: dict[str, object] = {
+        given = {
             "--gpu": gpu,
             "--plan": plan_file,
             "--profile": profile,
             "--margin": margin,
         }
-        given |= {"--backup": backup, "--keep": keep, "--dialect": dialect}
+        given |= {"--backup": backup, "--keep": keep, "--dialect": dialect, "--gpus": gpus}
+        given |= {"--model": model, "--with": beside}
         _undo(path, [name for name, value in given.items() if value], diff, form)
         return
     if plan_file is not None:
-        beside = {"--profile": profile, "--margin": margin, "--keep": keep}
-        reading, plan = _saved(plan_file, path, gpu, [name for name, value in beside.items() if value])
+        given = {"--profile": profile, "--margin": margin, "--keep": keep, "--gpus": gpus}
+        given |= {"--model": model, "--with": beside}
+        reading, plan = _saved(plan_file, path, gpu, [name for name, value in given.items() if value])
     else:
-        reading = _read(path, dialect, online)
+        from memplan.read import read
+
+        if path is None:
+            raise typer.BadParameter("give a PATH, or a plan with --plan")
+        reading = read(
+            path,
+            dialect=dialect,
+            overrides=overridden(None, gpus),
+            model=model,
+            beside=beside or (),
+            online=online,
+        )
         plan = _planned(reading, gpu, profile, margin, allow, keep)
     if not plan.feasible:
         emit_plan(reading, plan, form)
@@ -109,14 +130,6 @@ def _undo(path: str | None, beside: list[str], diff: bool, form: Format) -> None
         emit(json.render(payload(undone)))
     else:
         emit_report(report(undone), form)
-
-
-def _read(path: str | None, dialect: str | None, online: bool) -> Reading:
-    from memplan.read import read
-
-    if path is None:
-        raise typer.BadParameter("give a PATH, or a plan with --plan")
-    return read(path, dialect=dialect, online=online)
 
 
 def _planned(
@@ -148,7 +161,13 @@ def _saved(plan_file: Path, path: str | None, gpu: str | None, beside: list[str]
         raise InputError(f"{plan_file} is a plan for {saved.source}, not for {path}")
     if gpu is not None and profiles.target(gpu).name != saved.gpu:
         raise InputError(f"{plan_file} is a plan for {saved.gpu}, not for {gpu}")
-    reading = read(saved.source, dialect=saved.dialect)
+    reading = read(
+        saved.source,
+        dialect=saved.dialect,
+        overrides=saved.overrides,
+        model=saved.model,
+        beside=saved.beside,
+    )
     return reading, saved.plan(reading, profiles.target(saved.gpu))
 
 

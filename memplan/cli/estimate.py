@@ -7,12 +7,14 @@ import typer
 from memplan.cli.application import application
 from memplan.cli.coercion import PlainCommand
 from memplan.cli.options import (
+    Beside,
     ConfigPath,
     DialectName,
     Format,
     FormatOption,
     GpuCount,
     GpuName,
+    ModelName,
     Online,
     Overrides,
     Ram,
@@ -41,6 +43,8 @@ def estimate(
     gpus: GpuCount = None,
     ram: Ram = None,
     overrides: Overrides = None,
+    model: ModelName = None,
+    beside: Beside = None,
     dialect: DialectName = None,
     online: Online = False,
     form: FormatOption = Format.TERMINAL,
@@ -50,7 +54,14 @@ def estimate(
     from memplan.estimate import estimate as simulate
     from memplan.read import read
 
-    reading = read(path, dialect=dialect, overrides=overridden(overrides, gpus), online=online)
+    reading = read(
+        path,
+        dialect=dialect,
+        overrides=overridden(overrides, gpus),
+        model=model,
+        beside=beside or (),
+        online=online,
+    )
     found = simulate(reading.workload, target.of_reading(reading, gpu, ram))
     if form is Format.JSON:
         from memplan.reporters import json

@@ -9,12 +9,14 @@ import typer
 from memplan.cli.application import application
 from memplan.cli.coercion import PlainCommand
 from memplan.cli.options import (
+    Beside,
     ConfigPath,
     DialectName,
     Format,
     FormatOption,
     GpuCount,
     GpuName,
+    ModelName,
     Online,
     Overrides,
     overridden,
@@ -45,6 +47,8 @@ def explain(
     gpu: GpuName = None,
     gpus: GpuCount = None,
     overrides: Overrides = None,
+    model: ModelName = None,
+    beside: Beside = None,
     dialect: DialectName = None,
     online: Online = False,
     form: FormatOption = Format.TERMINAL,
@@ -59,7 +63,14 @@ def explain(
     from memplan.estimate.story import story
     from memplan.read import read
 
-    reading = read(path, dialect=dialect, overrides=overridden(overrides, gpus), online=online)
+    reading = read(
+        path,
+        dialect=dialect,
+        overrides=overridden(overrides, gpus),
+        model=model,
+        beside=beside or (),
+        online=online,
+    )
     on = target.of_reading(reading, gpu)
     found = simulate(reading.workload, on)
     name = None if component is None else _known(found, component)

@@ -12,6 +12,7 @@ from memplan.cli.coercion import PlainCommand
 from memplan.cli.options import (
     AllowedHarm,
     AllowHarm,
+    Beside,
     ConfigPath,
     DialectName,
     Format,
@@ -20,6 +21,7 @@ from memplan.cli.options import (
     GpuName,
     Keep,
     Margin,
+    ModelName,
     Online,
     Overrides,
     ProfileName,
@@ -57,6 +59,8 @@ def fit(
     allow: AllowHarm = AllowedHarm.EXACT,
     keep: Keep = None,
     overrides: Overrides = None,
+    model: ModelName = None,
+    beside: Beside = None,
     dialect: DialectName = None,
     online: Online = False,
     out: Annotated[
@@ -70,7 +74,14 @@ def fit(
     from memplan.fit import fit as search
     from memplan.read import read
 
-    reading = read(path, dialect=dialect, overrides=overridden(overrides, gpus), online=online)
+    reading = read(
+        path,
+        dialect=dialect,
+        overrides=overridden(overrides, gpus),
+        model=model,
+        beside=beside or (),
+        online=online,
+    )
     where = target.required(reading, gpu, ram)
     plan = search(reading, where, profile=profile, margin=margin, allow=harm(allow), keep=keep or ())
     if out is not None and plan.feasible:

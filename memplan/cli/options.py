@@ -47,6 +47,23 @@ Overrides = Annotated[
         help="Plan with another value than the file's, such as batch.micro=2. Repeatable.",
     ),
 ]
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="ID|DIR",
+        help="The model, for a file that names none: a DeepSpeed JSON, an accelerate config.",
+    ),
+]
+Beside = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="FILE",
+        help="Another file of the same job: an accelerate config, a DeepSpeed JSON, an adapter_config.json."
+        " Repeatable. Default: what the config names, or lies with it in a folder that is given.",
+    ),
+]
 GpuCount = Annotated[
     int | None,
     typer.Option(

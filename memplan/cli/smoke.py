@@ -9,7 +9,17 @@ import typer
 
 from memplan.cli.application import application
 from memplan.cli.coercion import PlainCommand
-from memplan.cli.options import ConfigPath, DialectName, Format, FormatOption, GpuName, Online, Overrides
+from memplan.cli.options import (
+    Beside,
+    ConfigPath,
+    DialectName,
+    Format,
+    FormatOption,
+    GpuName,
+    ModelName,
+    Online,
+    Overrides,
+)
 from memplan.cli.output import emit, emit_report
 
 app = application()
@@ -42,6 +52,8 @@ def smoke(
     device: DeviceOption = Device.FAKE,  # noqa: ARG001 -- there is one so far
     gpu: GpuName = None,
     overrides: Overrides = None,
+    model: ModelName = None,
+    beside: Beside = None,
     dialect: DialectName = None,
     online: Online = False,
     form: FormatOption = Format.TERMINAL,
@@ -52,7 +64,9 @@ def smoke(
     from memplan.reporters.views.smoke import payload, report
     from memplan.smoke import fake
 
-    reading = read(path, dialect=dialect, overrides=overrides or (), online=online)
+    reading = read(
+        path, dialect=dialect, overrides=overrides or (), model=model, beside=beside or (), online=online
+    )
     found = fake(reading.workload, target.of_reading(reading, gpu))
     if form is Format.JSON:
         from memplan.reporters import json

@@ -41,6 +41,7 @@ def estimate(reading: Reading, found: Estimate) -> dict[str, Any]:
         "dialect": reading.dialect,
         "workload": value(found.workload),
         "warnings": list(reading.warnings),
+        "findings": [value(item) for item in reading.findings],
         "device": {
             "peak_allocated": int(device.peak_allocated),
             "peak_reserved": int(device.peak_reserved),
@@ -120,17 +121,7 @@ def check(passed: bool, findings: Iterable[Finding]) -> dict[str, Any]:
     return {
         "schema": "memplan.check/1",
         "passed": passed,
-        "findings": [
-            {
-                "path": item.path,
-                "line": item.line,
-                "code": item.code,
-                "level": str(item.level),
-                "message": item.message,
-                "fix": item.fix,
-            }
-            for item in findings
-        ],
+        "findings": [value(item) for item in findings],
     }
 
 

@@ -10,6 +10,7 @@ from memplan.domain.harm import Harm
 from memplan.domain.plan import Alternative, Change, Plan
 from memplan.reporters.blocks import Block, Bullets, Heading, Paragraph, Report, Table, Tone
 from memplan.reporters.views import memory
+from memplan.reporters.views.estimate import findings
 from memplan.reporters.words import change, share, size, times, value
 
 HARMS = {
@@ -47,6 +48,8 @@ def _blocks(reading: Reading, plan: Plan) -> Iterator[Block]:
         yield alternatives(plan.alternatives, plan)
     if reading.warnings:
         yield Bullets(reading.warnings, "Warnings:", Tone.CAUTION)
+    if reading.findings:
+        yield findings(reading)
 
 
 def _headline(reading: Reading, plan: Plan) -> Heading:

@@ -19,6 +19,7 @@ def test_an_estimate_has_the_keys_of_the_contract_in_their_order() -> None:
         "dialect",
         "workload",
         "warnings",
+        "findings",
         "device",
         "host",
         "disk",
