@@ -109,7 +109,7 @@ class _Scanner:
         """The start of the next line, when only a comment is left of this one."""
         match = _LINE_REST.match(self._text, at)
         if match is None:
-            self._fail("more text follows the value", at, "the end of the line")
+            self._fail("more text follows the value", self._blank(at), "the end of the line")
         return match.end()
 
     def header(self, start: int) -> tuple[Header, int]:

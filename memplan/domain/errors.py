@@ -4,7 +4,7 @@
 
     MemplanError                 exit code 2, nothing written
     ├── InputError               text that cannot be used
-    │   ├── DocumentError        a file is not well-formed YAML, JSON, Python or C++
+    │   ├── DocumentError        a file is not well-formed in its own language
     │   ├── FieldError           a key is unknown, or its value has the wrong type or range
     │   ├── UnknownNameError     no GPU, model or profile has that name
     │   └── AmbiguousKeyError    a key names several places and nothing picks one

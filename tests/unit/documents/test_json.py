@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from memplan.documents.edits import apply, insert, replace
 from memplan.documents.json import parse
 from memplan.documents.source import Source
-from memplan.documents.tree import MappingNode, duplicate_keys, plain, scalars
+from memplan.documents.tree import MappingNode, ScalarNode, duplicate_keys, plain, scalars
 from memplan.domain.errors import DocumentError
 
 
@@ -114,3 +115,41 @@ def test_nesting_is_limited() -> None:
 def test_a_long_string_without_end_is_refused_at_once() -> None:
     with pytest.raises(DocumentError, match="no closing quote"):
         read('"' + "a" * 100_000)
+
+
+COMMENTED = """// DeepSpeed
+{
+  "a": 1, # micro
+  /* "b": 2, */
+  "zero": {"stage": 2, "size": 5e8,}, // sharding
+  "list": [1, 2,],
+}
+"""
+
+
+def test_comments_and_last_commas_are_read_where_the_reader_takes_them() -> None:
+    source = Source.of(COMMENTED, "ds.json")
+    root = parse(source, comments=True)
+    assert plain(root) == {"a": 1, "zero": {"stage": 2, "size": 5e8}, "list": [1, 2]}
+    with pytest.raises(DocumentError, match="no value stands here"):
+        parse(source)
+
+
+def test_edits_keep_comments_with_what_they_are_about() -> None:
+    source = Source.of(COMMENTED, "ds.json")
+    root = parse(source, comments=True)
+    assert isinstance(root, MappingNode)
+    zero = root.get("zero")
+    assert isinstance(zero, MappingNode)
+    size = zero.get("size")
+    assert isinstance(size, ScalarNode)
+    edits = [insert(source, root, "x", 5, "a"), replace(source, size, 2e8), insert(source, root, "y", 6)]
+    expected = COMMENTED.replace("# micro\n", '# micro\n  "x": 5,\n').replace("5e8", "2e8")
+    assert apply(source, edits) == expected.replace("2,],\n", '2,],\n  "y": 6,\n')
+
+
+@pytest.mark.parametrize("text", ["{,}", "[,]", '{"a": 1,,}', "[1 2]", '{"a": 1 /* }', "[1,", "/", "# only"])
+def test_other_faults_stay_faults_with_comments(text: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        parse(Source.of(text, "ds.json"), comments=True)
+    assert caught.value.location is not None
