@@ -95,7 +95,8 @@ def _of_folder(keys: Keys, value: Value, intake: Intake, beside: Path) -> Archit
     """A folder that holds ``config.json`` too, or else the model that its last two names say."""
     name = value.word()
     hub_id = "/".join(PurePosixPath(name).parts[-2:])
-    if _is_here(name, beside) or intake.models.config(hub_id) is None:
+    unknown = intake.models.config(hub_id) is None and not intake.given.online
+    if _is_here(name, beside) or (unknown and intake.models.named_like(name) is not None):
         return models.of_name(value, intake, beside)
     shape = models.of_hub(hub_id, value, intake)
     note = f"{name} is not here to be read; its name says {hub_id}"
