@@ -9,9 +9,10 @@ from memplan.dialects.keys import Keys
 from memplan.dialects.oumi import gaps
 from memplan.dialects.oumi.vocabulary import ARGUMENTS, LORA, PAST
 from memplan.dialects.oumi.worlds import spread
-from memplan.dialects.reading import Document, Intake, Origin, Reading
+from memplan.dialects.reading import Document, Intake, Reading
 from memplan.dialects.trainer import pairs
 from memplan.dialects.trainer.read import BALANCED
+from memplan.dialects.trainer.uncut import whole_context
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.harm import Harm
@@ -26,7 +27,6 @@ from memplan.domain.workload import (
     Workload,
 )
 
-CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len")
 _HALVES = {"bf16": Dtype.BF16, "fp16": Dtype.FP16, "none": None}
 
 
@@ -161,12 +161,7 @@ def _sequence(keys: Keys, shape: Architecture, found: Sequence, kind: str) -> Se
     """Without ``model_max_length`` sequences are cut at the model's context, if at all, and pairs by TRL."""
     if keys.get(*ARGUMENTS.length) is not None or kind == "trl_dpo":
         return found
-    limits = [shape.config.get(name) for name in CONTEXT]
-    context = next((limit for limit in limits if isinstance(limit, int)), found.length)
-    why = f"nothing cuts sequences; the model's context of {context:,} tokens is counted"
-    keys.origins["sequence.length"] = Origin(how="assumed", note=why)
-    keys.warnings.append(f"{keys.root.source.path}: model.model_max_length is missing: {why}")
-    return Sequence(length=context)
+    return whole_context(keys, shape, "model.model_max_length", found)
 
 
 def _saving(keys: Keys, run: Workload) -> Saving:

@@ -1,0 +1,69 @@
+"""Changed values as edits of an ms-swift file, or advice where it has no key for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from memplan.dialects import table
+from memplan.dialects.fields import Value
+from memplan.dialects.keys import Keys
+from memplan.dialects.ms_swift import worlds
+from memplan.dialects.ms_swift.read import arguments
+from memplan.dialects.ms_swift.vocabulary import ARGUMENTS, LORA
+from memplan.dialects.reading import FieldChange, Reading
+from memplan.dialects.table import put
+from memplan.dialects.trainer import adapters, pairs, writers
+from memplan.domain.edit import Advice, Edit
+from memplan.domain.errors import EditRefusedError
+from memplan.domain.workload import Workload
+
+
+def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:
+    """The changes as edits, all that share a first name together or not at all."""
+    document = reading.document
+    keys = Keys(root=Value(source=document.source, key="", node=document.root), lenient=True)
+    found = writers(arguments(keys, reading.given.gpus))
+    found |= {"batch": _batch, "adapter": _adapter}
+    if keys.get("rlhf_type") is not None:
+        found = pairs.in_pairs(found)
+        del found["loss"]
+    if worlds.by_fsdp(keys):
+        found["checkpointing"] = partial(_refused, "ms-swift's fsdp2.json decides what is checkpointed")
+    return table.edits(reading, changes, found, "ms-swift")
+
+
+def _batch(reading: Reading, after: Workload) -> list[Edit]:
+    """Edits of both sizes: accumulation that isn't written follows from the micro-batch, so it is made so.
+
+    Raises:
+        EditRefusedError: it follows from the number of GPUs as well, which nobody gave.
+    """
+    before, wanted = reading.workload.batch, after.batch
+    if wanted == before:
+        return []
+    origin, world = reading.origins["batch.accumulation"], reading.origins["world.data_parallel"]
+    if origin.how == "default" and world.how != "written":
+        raise EditRefusedError(
+            "gradient_accumulation_steps is absent and follows from the number of GPUs: give --gpus N"
+        )
+    written = put(reading, ARGUMENTS.micro, wanted.micro, ARGUMENTS.accumulation)
+    return written + put(reading, ARGUMENTS.accumulation, wanted.accumulation, ARGUMENTS.micro)
+
+
+def _adapter(reading: Reading, after: Workload) -> list[Edit]:
+    """Edits for another adapter; ``tuner_type`` names the kind.
+
+    Raises:
+        EditRefusedError: the adapter is given up or newly made, or differs in what has no key.
+    """
+    wanted, before = after.adapter, reading.workload.adapter
+    if wanted is not None and before is None:
+        raise EditRefusedError("an adapter replaces full training: set tuner_type by hand")
+    return adapters.write(LORA, reading, after)
+
+
+def _refused(reason: str, reading: Reading, after: Workload) -> list[Edit]:
+    if after.checkpointing == reading.workload.checkpointing:
+        return []
+    raise EditRefusedError(reason)
