@@ -57,4 +57,10 @@ def _command(reading: Reading, plan: Plan) -> str:
     words = ["memplan", "check", str(reading.path)]
     if target is not None and target.name != reading.gpu:
         words += ["--gpu", target.name]
+    if reading.given.gpus is not None:
+        words += ["--gpus", str(reading.given.gpus)]
+    if reading.given.model is not None:
+        words += ["--model", reading.given.model]
+    for path in reading.given.beside:
+        words += ["--with", str(path)]
     return shlex.join(words)

@@ -8,6 +8,7 @@ MP004   error    a config cannot be read
 MP005   error    the GPU does not have what a config asks for
 MP006   error    the framework refuses to start with these files
 MP007   warning  a model's files hold another number of weights than its config tells of
+MP008   warning  sequences are longer than the model's context; an error where looking positions up fails
 ======  =======  =====================================================================
 """
 
@@ -60,6 +61,8 @@ class _Job:
     listed: Listed | None = None
     overrides: tuple[str, ...] = ()
     online: bool = False
+    model: str | None = None
+    beside: tuple[str | Path, ...] = ()
 
 
 def check(
@@ -72,6 +75,8 @@ def check(
     estimator: Estimator | None = None,
     overrides: Sequence[str] = (),
     online: bool = False,
+    model: str | None = None,
+    beside: Sequence[str | Path] = (),
 ) -> CheckReport:
     """Check configs, manifests and folders that hold one.
 
@@ -84,6 +89,7 @@ def check(
         estimator: what counts the bytes; ``memplan.estimate`` when not given.
         overrides: values that count instead of every config's own, as ``memplan.read.read`` takes them.
         online: whether the hub may be asked for models that this machine does not know.
+        model, beside: what every config is read together with, as ``memplan.read.read`` takes them.
 
     Raises:
         MemplanError: the baseline cannot be read, or the margin makes no sense for the target.
@@ -98,7 +104,7 @@ def check(
     for path in paths:
         for job in _jobs(Path(path), findings):
             checked += 1
-            job = replace(job, overrides=tuple(overrides), online=online)
+            job = replace(job, overrides=tuple(overrides), online=online, model=model, beside=tuple(beside))
             findings += _findings(job, target, margin, planner, count)
     shown = findings if known is None else known.demoted(findings)
     return CheckReport(findings=tuple(shown), checked=checked)
@@ -125,7 +131,9 @@ def _findings(
     from memplan.read import read
 
     try:
-        reading = read(job.path, overrides=job.overrides, online=job.online)
+        reading = read(
+            job.path, overrides=job.overrides, model=job.model, beside=job.beside, online=job.online
+        )
         where = target or _target(reading, job.listed)
         if where is None:
             return [*reading.findings, _no_target(reading)]

@@ -10,7 +10,7 @@ import typer
 
 from memplan.cli.application import application
 from memplan.cli.coercion import PlainCommand
-from memplan.cli.options import GpuCount, GpuName, Margin, Online, overridden
+from memplan.cli.options import Beside, GpuCount, GpuName, Margin, ModelName, Online, overridden
 from memplan.cli.output import emit, emit_report
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def check(
     gpu: GpuName = None,
     gpus: GpuCount = None,
     margin: Margin = None,
+    model: ModelName = None,
+    beside: Beside = None,
     online: Online = False,
     baseline: Baseline = None,
     form: Annotated[Format, typer.Option("--format", help="How to print the findings.")] = Format.TERMINAL,
@@ -77,6 +79,8 @@ def check(
         planner=fit,
         overrides=overridden(None, gpus),
         online=online,
+        model=model,
+        beside=beside or (),
     )
     _print(report, form)
     raise typer.Exit(report.exit_code)

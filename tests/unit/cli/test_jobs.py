@@ -108,3 +108,16 @@ def test_contradictions_are_shown_and_fail_the_gate(job: Path, capsys: pytest.Ca
     assert "train_micro_batch_size_per_gpu is 4 here but 8 at" in " ".join(capsys.readouterr().out.split())
     assert main(["check", str(job / "train.yml"), "--gpu", "h100-sxm"]) == 1
     assert "MP006" in capsys.readouterr().out
+
+
+def test_the_gate_takes_the_other_files_too_and_a_rewrite_says_so(
+    job: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launcher = job / "launch.yaml"
+    launcher.write_text("distributed_type: DEEPSPEED\nnum_processes: 2\n")
+    arguments = [str(job / "train.yml"), "--gpu", "h100-sxm", "--with", str(launcher)]
+    assert main(["check", *arguments]) == 0
+    capsys.readouterr()
+    assert main(["apply", *arguments[:1], "--gpu", "rtx3090", *arguments[3:], "--gpus", "2"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--gpus 2 --with" in said
