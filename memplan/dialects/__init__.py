@@ -43,6 +43,8 @@ DIALECTS: dict[str, tuple[str, ...]] = {
     "torchtitan": ("activation_checkpoint", "parallelism"),
     "gpt_neox": ("num_layers", "num-layers"),
     "nanogpt": ("block_size", "n_layer", "n_embd", "init_from"),
+    "lightning": ("trainer", "data"),
+    "hydra": ("defaults", "hydra", "_target_"),
     "hf_config": ("model_type", "architectures"),
 }
 """Every dialect there is, with its marks: top-level keys or a file name, one of which its documents have."""

@@ -12,7 +12,6 @@ from memplan.domain.errors import FieldError
 _SERVING = "how much of a GPU a server takes is its own setting; memplan plans training and generation"
 _COMPOSED = "print the whole config (Hydra: `--cfg job --resolve`) and give that"
 _NATIVE = "describe the run in memplan's own format (`memplan: 1`): a model, and what a step does with it"
-_DECLARED = "declare its tensors in a memplan.yaml, with the values of this file that size them"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,13 +180,6 @@ FORMATS = (
         score=2,
         why="it describes no transformer that memplan simulates",
         hint=_NATIVE,
-    ),
-    Format(
-        name="a Lightning CLI config",
-        marks=(("trainer", "model.class_path"), ("data.class_path", "model.class_path")),
-        score=2,
-        why="its model is a Python class, and nothing here names a language model",
-        hint=_DECLARED,
     ),
     Format(
         name="a Hydra config",
