@@ -12,8 +12,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError  # noqa: TID253  see above
 
 from memplan.domain.errors import ProfileError
+from memplan.profiles.model_schema import LAYOUTS, ModelFile
 from memplan.profiles.names import folded
-from memplan.profiles.schema import Entry, GpuFile, ModelFile, NamedFile
+from memplan.profiles.schema import Entry, GpuFile, NamedFile
 from memplan.profiles.source import Keys, Source, read
 from memplan.profiles.store import Record, Records
 
@@ -54,14 +55,31 @@ def _add_models(source: Source, records: Records) -> None:
             raise source.error(
                 "another file has an architecture of this name", ("architectures", name), at_key=True
             )
-        for place, hub_id in enumerate(record.pop("ids")):
-            if records.model_ids.setdefault(hub_id, name) != name:
-                where: Keys = ("architectures", name, "ids", place)
-                raise source.error(
-                    f"{hub_id} already has the architecture {records.model_ids[hub_id]}", where
-                )
-        record["config"] = {key: value for key, value in record["config"].items() if value is not None}
+        plain, quantized = record.pop("ids"), record.pop("quantized")
+        record["config"] = _written(record["config"])
         records.models[name] = record
+        _add_ids(source, records, name, plain, ("architectures", name, "ids"))
+        for layout, ids in quantized.items():
+            config = {key: value for key, value in record["config"].items() if key != "quantization_config"}
+            packed = {"quantization_config": LAYOUTS[layout]} if LAYOUTS[layout] else {}
+            records.models[f"{name}-{layout}"] = {**record, "config": {**config, **packed}}
+            _add_ids(source, records, f"{name}-{layout}", ids, ("architectures", name, "quantized", layout))
+
+
+def _add_ids(source: Source, records: Records, name: str, ids: list[str], where: Keys) -> None:
+    for place, hub_id in enumerate(ids):
+        if records.model_ids.setdefault(hub_id, name) != name:
+            owner = records.model_ids[hub_id]
+            raise source.error(f"{hub_id} already has the architecture {owner}", (*where, place))
+
+
+def _written(config: Record) -> Record:
+    """What a config says, without the fields it leaves out."""
+    return {
+        key: _written(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if value is not None
+    }
 
 
 def _add_named(source: Source, records: Records) -> None:

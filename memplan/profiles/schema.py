@@ -120,126 +120,6 @@ class GpuEntry(Entry):
         return self
 
 
-SIZES: dict[str, tuple[str, ...]] = {
-    "bert": (
-        "vocab_size",
-        "hidden_size",
-        "intermediate_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "max_position_embeddings",
-    ),
-    "falcon": ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"),
-    "gpt2": ("vocab_size", "n_embd", "n_layer", "n_head", "n_positions"),
-    "gpt_bigcode": ("vocab_size", "n_embd", "n_layer", "n_head", "n_positions"),
-    "opt": (
-        "vocab_size",
-        "hidden_size",
-        "ffn_dim",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "max_position_embeddings",
-    ),
-    "t5": ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads"),
-    "vit": ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "image_size"),
-}
-"""The fields without which a configuration of a type is not told from others; ``bert``'s for the rest."""
-
-
-class ConfigEntry(Entry):
-    """The fields of a ``config.json`` that decide memory, as the model's own file has them."""
-
-    model_type: Words
-    architectures: list[Words] | None = None
-    hidden_size: Count | None = None
-    intermediate_size: Count | None = None
-    num_hidden_layers: Count | None = None
-    num_attention_heads: Count | None = None
-    num_key_value_heads: Count | None = None
-    head_dim: Count | None = None
-    vocab_size: Count | None = None
-    tie_word_embeddings: bool = False
-    max_position_embeddings: Count | None = None
-    sliding_window: Count | None = None
-    use_sliding_window: bool | None = None
-    max_window_layers: Count | None = None
-    attention_bias: bool | None = None
-    mlp_bias: bool | None = None
-    hidden_act: Words | None = None
-    partial_rotary_factor: float | None = None
-    # GPT-2
-    n_embd: Count | None = None
-    n_layer: Count | None = None
-    n_head: Count | None = None
-    n_positions: Count | None = None
-    # GPT-NeoX, OPT
-    rotary_pct: float | None = None
-    use_parallel_residual: bool | None = None
-    ffn_dim: Count | None = None
-    word_embed_proj_dim: Count | None = None
-    do_layer_norm_before: bool | None = None
-    # Falcon
-    num_kv_heads: Count | None = None
-    alibi: bool | None = None
-    bias: bool | None = None
-    multi_query: bool | None = None
-    new_decoder_architecture: bool | None = None
-    parallel_attn: bool | None = None
-    # BERT, ViT, T5
-    type_vocab_size: Count | None = None
-    num_labels: Count | None = None
-    image_size: Count | None = None
-    patch_size: Count | None = None
-    num_channels: Count | None = None
-    d_model: Count | None = None
-    d_kv: Count | None = None
-    d_ff: Count | None = None
-    num_layers: Count | None = None
-    num_decoder_layers: Count | None = None
-    num_heads: Count | None = None
-    feed_forward_proj: Words | None = None
-    # Mixtral, Qwen3-MoE, GPT-OSS
-    num_local_experts: Count | None = None
-    num_experts: Count | None = None
-    num_experts_per_tok: Count | None = None
-    moe_intermediate_size: Count | None = None
-    decoder_sparse_step: Count | None = None
-    norm_topk_prob: bool | None = None
-    quantization_config: dict[Literal["quant_method"], Words] | None = None
-    # DeepSeek-V3
-    n_routed_experts: Count | None = None
-    n_shared_experts: Count | None = None
-    n_group: Count | None = None
-    topk_group: Count | None = None
-    first_k_dense_replace: Count | None = None
-    q_lora_rank: Count | None = None
-    kv_lora_rank: Count | None = None
-    qk_nope_head_dim: Count | None = None
-    qk_rope_head_dim: Count | None = None
-    v_head_dim: Count | None = None
-    torch_dtype: Literal["float32", "float16", "bfloat16"]
-
-    @model_validator(mode="after")
-    def _has_its_sizes(self) -> ConfigEntry:
-        needed = SIZES.get(self.model_type, SIZES["bert"])
-        missing = [name for name in needed if getattr(self, name) is None]
-        if missing:
-            raise ValueError(f"a {self.model_type} needs {', '.join(missing)}")
-        return self
-
-
-class ModelEntry(Entry):
-    """One architecture and the hub ids that have it."""
-
-    ids: list[
-        Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$", description="a hub id such as owner/name")]
-    ] = Field(min_length=1, description="a list of hub ids")
-    parameters: Count
-    source: Words
-    date: Day
-    config: ConfigEntry
-
-
 class ProfileEntry(Entry):
     """One named profile; ``memplan.profiles.NamedProfile`` explains the fields."""
 
@@ -255,12 +135,6 @@ class GpuFile(Entry):
     """A file of ``profiles/gpus``."""
 
     gpus: dict[Name, GpuEntry]
-
-
-class ModelFile(Entry):
-    """A file of ``profiles/models``."""
-
-    architectures: dict[Name, ModelEntry]
 
 
 class NamedFile(Entry):
