@@ -15,7 +15,14 @@ from memplan.documents.tree import MappingNode
 __all__ = ["NAME", "edits", "read", "recognises"]
 
 NAME = "litgpt"
-_TRAIN = ("global_batch_size", "micro_batch_size", "lr_warmup_steps", "max_seq_length", "save_interval")
+_TRAIN = (
+    "global_batch_size",
+    "micro_batch_size",
+    "lr_warmup_steps",
+    "max_seq_length",
+    "max_tokens",
+    "save_interval",
+)
 _OTHERS = ("lora_r", "quantize", "logger_name", "out_dir")
 
 

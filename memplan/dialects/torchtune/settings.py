@@ -128,6 +128,7 @@ def loss(keys: Keys) -> Loss:
     if "rlhf" in name or value is None:
         return Loss()
     if name.startswith("torchtune.modules.loss."):
+        keys.note("loss.chunks", pieces, f"torchtune's default: {PIECES}")
         return Loss(kind="chunked", chunks=PIECES if pieces is None else pieces.whole(1, 2**20))
     if name != WHOLE:
         keys.warn(value, f"{name} is counted as cross-entropy on whole logits")
