@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Reading
 from memplan.dialects.table import put
@@ -39,10 +40,14 @@ def write(arguments: Arguments, reading: Reading, after: Workload) -> list[Edit]
     """Edits for another kind of attention.
 
     Raises:
-        EditRefusedError: the framework has no word for it.
+        EditRefusedError: the framework has no word for it, or the file names a kernel of its own.
     """
     if after.attention is reading.workload.attention:
         return []
+    root = Value(source=reading.document.source, key="", node=reading.document.root)
+    now = Keys(root=root).get(*arguments.attention)
+    if now is not None and now.written() not in arguments.implementations:
+        raise EditRefusedError(f"{now.key} names a kernel: {now.written()}", location=now.location)
     name = arguments.spelled(after.attention)
     if name is None:
         raise EditRefusedError(f"{arguments.framework} cannot be told to use {after.attention} attention")

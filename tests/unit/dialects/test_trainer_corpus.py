@@ -90,7 +90,8 @@ def check(path: Path, reading: Reading, changes: dict[str, Any]) -> bool:
 def stood(reading: Reading, name: str) -> bool:
     """Whether the file has a key for a field: what was inserted is not taken out again."""
     origins = reading.origins
-    parts = [origins[path] for path in origins if path == name or path.startswith(f"{name}.")]
+    around = [path for path in origins if f"{name}.".startswith(f"{path}.") or path.startswith(f"{name}.")]
+    parts = [origins[path] for path in around]
     return all(part.how == "written" for part in parts)
 
 
