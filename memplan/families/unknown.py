@@ -30,6 +30,8 @@ _OPTIONAL = {
     "moe_intermediate_size": (),
     "experts": ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"),
 }
+_BY_LAYER = ("layers_block_type", "hybrid_override_pattern", "layer_types")
+"""Keys with one entry, or one letter, for each layer."""
 
 
 def architecture(config: Mapping[str, object], where: Where, known: tuple[str, ...]) -> Architecture:
@@ -41,6 +43,9 @@ def architecture(config: Mapping[str, object], where: Where, known: tuple[str, .
     """
     text = config.get("text_config")
     said = {**(text if isinstance(text, Mapping) else {}), **config}
+    counted = next((len(value) for key in _BY_LAYER if isinstance(value := said.get(key), list | str)), None)
+    if counted and not any(said.get(name) for name in ("num_hidden_layers", *_REQUIRED["num_hidden_layers"])):
+        said["num_hidden_layers"] = counted
     names = {key: _name(said, key, others) for key, others in (_REQUIRED | _OPTIONAL).items()}
     for key in _REQUIRED:
         if names[key] is None:

@@ -14,7 +14,9 @@ from memplan.dialects.contradiction import contradiction
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Companion, Document, Intake, Origin, Reading
+from memplan.dialects.zero.engine import LEFT
 from memplan.domain.dtype import Dtype
+from memplan.domain.finding import Finding
 from memplan.domain.workload import Unmodelled
 
 DTYPES = {"fp16": Dtype.FP16, "bf16": Dtype.BF16, "fp8": Dtype.BF16}
@@ -72,22 +74,30 @@ def _spread(reading: Reading, keys: Keys, intake: Intake, kind: str) -> Reading:
     shard = keys.whole("parallelism_config.parallelism_config_dp_shard_size", low=-1)
     if shard is not None and 0 < shard < count:
         count = shard
-    origin = keys.origins.get("world.data_parallel")
-    before = reading.workload.world.data_parallel
-    if origin is not None and origin.how == "written" and before != count and origin.location is not None:
-        place = (value or keys.get("distributed_type") or keys.root).location
-        found = contradiction(
-            place,
-            f"{count} GPUs share the states",
-            origin.location,
-            f"{before}",
-            "the launcher's number counts",
-        )
-        reading = replace(reading, findings=(*reading.findings, found))
+    reading = replace(reading, findings=(*reading.findings, *_counts(reading, value or keys.root, count)))
     keys.note("world.data_parallel", value, "distributed_type NO is one process")
     if intake.given.gpus is not None:
         return reading
     return replace(reading, workload=reading.workload.changed("world.data_parallel", count))
+
+
+def _counts(reading: Reading, value: Value, count: int) -> list[Finding]:
+    """Another number of GPUs than a training config has, or than a global batch is made for."""
+    origin, before = reading.origins.get("world.data_parallel"), reading.workload.world.data_parallel
+    place = origin.location if origin is not None and origin.how == "written" else None
+    if place is None or before == count:
+        return []
+    stated = origin is not None and origin.note == LEFT
+    return [
+        contradiction(
+            value.location,
+            f"{count} GPUs share the states",
+            place,
+            f"a global batch is made for {before}" if stated else str(before),
+            "DeepSpeed refuses to start" if stated else "the launcher's number counts",
+            refused=stated,
+        )
+    ]
 
 
 def _precise(reading: Reading, keys: Keys) -> Reading:

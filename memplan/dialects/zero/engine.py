@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from os.path import join, normpath
 from pathlib import Path
 
 from memplan.dialects.contradiction import contradiction
@@ -25,6 +26,10 @@ from memplan.domain.zero import Zero
 STAGES = {0: "none", 1: "zero1", 2: "zero2", 3: "zero3"}
 HALVES = {"bf16": Dtype.BF16, "fp16": Dtype.FP16}
 _STAGE_IN_NAME = re.compile(r"(?:zero|stage|z)[-_]?([0-3])", re.ASCII)
+LEFT = "what is left of train_batch_size"
+"""The origin of a number of GPUs that a global batch implies."""
+
+_FOLDERS_ABOVE = 6
 _REPEATED = frozenset(("batch",))
 _HELD = frozenset(("world",))
 WITHOUT_ZERO = Unmodelled(
@@ -40,7 +45,7 @@ CHECKPOINTING = (
 def joined(reading: Reading, value: Value, intake: Intake, folder: Path | None = None) -> Reading:
     """A reading together with the DeepSpeed config it names: a path, or the settings themselves.
 
-    The path is looked for in ``folder``, by default that of the reading's file, and from where one stands.
+    The path is looked for from ``folder``, by default that of the reading's file (see ``opened``).
     Where it is missing the stage is taken from its name, with a warning.
 
     Raises:
@@ -87,7 +92,7 @@ def engine(keys: Keys, workload: Workload, gpus: int | None) -> Workload:
     workload = replace(workload, world=replace(workload.world, sharding=stage, zero=zero))
     total = batch.implied_gpus(batch.written(keys), workload.batch)
     if gpus is None and total is not None:
-        keys.note("world.data_parallel", keys.get(batch.TOTAL), how=f"what is left of {batch.TOTAL}")
+        keys.note("world.data_parallel", keys.get(batch.TOTAL), how=LEFT)
         workload = workload.changed("world.data_parallel", total)
     if (own := optimizer(keys, workload)) is not None:
         workload = replace(workload, optimizer=own)
@@ -153,9 +158,15 @@ def known_gpus(reading: Reading, intake: Intake) -> int | None:
 
 
 def opened(value: Value, folder: Path, intake: Intake) -> Value | None:
-    """The JSON that a path names, beside the config or from the current folder; None if it is not there."""
+    """The JSON that a path names; None if it is not there.
+
+    It is looked for beside the config, from where one stands, and from the folders above the config: training
+    frameworks name it from the root of their own repository.
+    """
     name = value.word()
-    for path in (folder / name, Path(name)):
+    ups = range(1, _FOLDERS_ABOVE + 1)
+    above = [Path(normpath(join(folder, *([".."] * count), name))) for count in ups]
+    for path in (folder / name, Path(name), *above):
         try:
             source = intake.open(path)
         except FileAccessError:

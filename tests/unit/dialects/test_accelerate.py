@@ -107,6 +107,12 @@ FINDINGS = [
     (FSDP, "deepspeed: {zero_optimization: {stage: 3}}\n", Level.WARNING, "DeepSpeed counts"),
     (ZERO + "  zero_stage: 2", "deepspeed: {zero_optimization: {stage: 3}}\n", Level.WARNING, "of its own"),
     ("distributed_type: MULTI_GPU\nnum_processes: 4", "dp_shard_size: 2\n", Level.WARNING, "launcher's"),
+    (
+        "distributed_type: DEEPSPEED\nnum_processes: 4",
+        "deepspeed: {train_batch_size: 4, zero_optimization: {stage: 2}}\n",
+        Level.ERROR,
+        "made for 2",
+    ),
 ]
 
 

@@ -238,6 +238,22 @@ def test_a_global_batch_says_over_how_many_gpus_it_is_spread(tmp_path: Path) -> 
     assert not any("over how many GPUs" in warning for warning in reading.warnings)
 
 
+def test_a_config_is_found_from_the_root_of_a_repository(tmp_path: Path) -> None:
+    (tmp_path / "zero").mkdir()
+    (tmp_path / "zero" / "ds.json").write_text(json.dumps({"zero_optimization": {"stage": 1}}))
+    folder = tmp_path / "examples" / "llama"
+    folder.mkdir(parents=True)
+    assert axolotl(folder, "deepspeed: zero/ds.json").workload.world.sharding == "zero1"
+
+
+def test_a_number_of_gpus_that_the_global_batch_contradicts_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ds.json").write_text(json.dumps({"train_batch_size": 16, **FP16}))
+    path = tmp_path / "train.yml"
+    path.write_text(f"base_model: {MODEL}\nmicro_batch_size: 2\nfp16: true\ndeepspeed: ds.json\n")
+    (found,) = read(path, overrides=["world.data_parallel=4"]).findings
+    assert "train_batch_size is 16 here but 2 x 1 x 4 GPUs" in found.message
+
+
 def test_deepspeed_and_fsdp_together_are_a_finding(tmp_path: Path) -> None:
     (found,) = joined(tmp_path, {"zero_optimization": {"stage": 3}}, "fsdp: full_shard").findings
     assert "DeepSpeed counts" in found.message

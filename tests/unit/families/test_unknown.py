@@ -34,6 +34,12 @@ def test_a_text_config_is_looked_into() -> None:
     assert shape.hidden_size == 256
 
 
+@pytest.mark.parametrize(("key", "layers"), [("layers_block_type", ["mamba", "moe"]), ("layer_types", "M*")])
+def test_a_list_of_layers_says_how_many_there_are(key: str, layers: object) -> None:
+    rest = {name: value for name, value in ZEBRA.items() if name != "n_layer"}
+    assert architecture(rest | {key: layers}, lambda _: None).num_hidden_layers == 2
+
+
 @pytest.mark.parametrize("key", ["n_embd", "n_layer", "n_head", "vocab_size"])
 def test_without_its_dimensions_there_is_no_answer(key: str) -> None:
     rest = {name: value for name, value in ZEBRA.items() if name != key}
