@@ -37,12 +37,14 @@ def test_a_recipe_that_converts_weights_is_refused(corpus: Path) -> None:
     assert caught.value.location is not None
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(
+    ("dialect", "part"), [("torchtune", 0), ("torchtune", 1), ("torchtune", 2), ("litgpt", 0)]
+)
 def test_every_field_changed_reads_back_as_planned_and_changed_back_is_the_file(
-    corpus: Path, dialect: str
+    corpus: Path, dialect: str, part: int
 ) -> None:
     counts: Counter[str] = Counter()
-    for path in listed(corpus, dialect):
+    for path in listed(corpus, dialect)[part :: 3 if dialect == "torchtune" else 1]:
         reading = understood(path)
         for wanted in changes(reading):
             text, possible = rewritten(reading, wanted)
