@@ -6,30 +6,9 @@ from dataclasses import replace
 
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Origin
+from memplan.dialects.trainer.optimizers import named
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Optimizer
-
-OPTIMIZERS = {
-    "adamw_torch": Optimizer(name="adamw", implementation="foreach"),
-    "adamw_torch_fused": Optimizer(name="adamw", implementation="fused"),
-    "adamw_hf": Optimizer(name="adamw", implementation="for_loop"),
-    "sgd": Optimizer(name="sgd", implementation="foreach"),
-    "adafactor": Optimizer(name="adafactor", implementation="for_loop"),
-    "adamw_bnb_8bit": Optimizer(name="adamw_8bit", implementation="for_loop"),
-    "adamw_8bit": Optimizer(name="adamw_8bit", implementation="for_loop"),
-    "adamw_torch_8bit": Optimizer(name="adamw_8bit", implementation="for_loop"),
-    "ao_adamw_8bit": Optimizer(name="adamw_8bit", implementation="for_loop"),
-    "adamw_torch_4bit": Optimizer(name="adamw_4bit", implementation="for_loop"),
-    "ao_adamw_4bit": Optimizer(name="adamw_4bit", implementation="for_loop"),
-    "paged_adamw_8bit": Optimizer(name="paged_adamw_8bit", implementation="for_loop"),
-    "paged_adamw_32bit": Optimizer(name="paged_adamw_32bit", implementation="for_loop"),
-    "lion_32bit": Optimizer(name="lion", implementation="for_loop"),
-    "lion_8bit": Optimizer(name="lion_8bit", implementation="for_loop"),
-    "paged_lion_32bit": Optimizer(name="paged_lion_32bit", implementation="for_loop"),
-    "paged_lion_8bit": Optimizer(name="paged_lion_8bit", implementation="for_loop"),
-    "muon": Optimizer(name="muon", implementation="for_loop"),
-}
-"""Names of the Hugging Face Trainer and of axolotl, by what they keep in memory."""
 
 DEFAULT = "adamw_torch_fused"
 
@@ -88,23 +67,10 @@ def optimizer(keys: Keys, sharding: str = "none") -> Optimizer:
     """
     limit = keys.get("max_grad_norm")
     keys.note("optimizer.clipping", "max_grad_norm", "the Trainer's default: gradients are clipped")
-    found = replace(_named(keys), clipping=limit is None or limit.written() not in ("0", "0.0"))
+    found = named(keys, ("optimizer",), DEFAULT, "axolotl's default")
+    found = replace(found, clipping=limit is None or limit.written() not in ("0", "0.0"))
     alone = sharding == "fsdp2" and found.implementation == "foreach"
     return replace(found, implementation="for_loop") if alone else found
-
-
-def _named(keys: Keys) -> Optimizer:
-    """One that memplan has no model of keeps its own name."""
-    keys.note("optimizer.name", "optimizer", f"axolotl's default: {DEFAULT}")
-    keys.note("optimizer.implementation", "optimizer", f"axolotl's default: {DEFAULT}")
-    value = keys.get("optimizer")
-    if value is None:
-        return OPTIMIZERS[DEFAULT]
-    name = value.word()
-    if name not in OPTIMIZERS:
-        keys.warnings.append(f"{value.source.path}:{value.location.line}: optimizer {name} is not modelled")
-        return Optimizer(name=name, implementation="for_loop")
-    return OPTIMIZERS[name]
 
 
 def _bf16(keys: Keys) -> tuple[bool, str | None]:

@@ -13,7 +13,10 @@ from memplan.dialects.axolotl.worlds import world
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Document, Intake, Origin, Reading
+from memplan.dialects.trainer.arguments import Arguments
+from memplan.dialects.trainer.attention import attention as implementation
 from memplan.domain.allocator import AllocatorOptions
+from memplan.domain.harm import Harm
 from memplan.domain.workload import (
     Attention,
     Batch,
@@ -24,15 +27,6 @@ from memplan.domain.workload import (
     Workload,
 )
 
-ATTENTION = {
-    "eager": Attention.EAGER,
-    "sdpa": Attention.SDPA,
-    "flash_attention_2": Attention.FLASH_ATTENTION_2,
-}
-"""``attn_implementation`` as transformers names it."""
-
-LIKE_FLASH = ("flash_attention_3", "kernels-community/")
-LIKE_EFFICIENT = ("xformers", "flex_attention", "sage", "fp8")
 LEGACY = {
     "flash_attention": Attention.FLASH_ATTENTION_2,
     "sdp_attention": Attention.SDPA,
@@ -49,6 +43,7 @@ CHUNKS = 8
 ALLOCATOR = "expandable_segments:True,roundup_power2_divisions:16"
 """What axolotl puts into the environment unless something is there (``set_pytorch_cuda_alloc_conf``)."""
 
+BINS = "sequences are packed into bins of micro-batch x length, and fall into other bins"
 _LIGER = "axolotl.integrations.liger"
 _CCE = "axolotl.integrations.cut_cross_entropy"
 
@@ -77,7 +72,7 @@ def read(document: Document, intake: Intake) -> Reading:
         evaluation=_evaluation(keys),
         sequence=_sequence(keys),
         optimizer=optimizer(keys, spread.sharding),
-        adapter=adapter(keys, architecture.linears, architecture.expert_layers),
+        adapter=adapter(keys, architecture),
         quantization=quantization(keys, weights),
         attention=(attention := _attention(keys)),
         checkpointing=checkpointing(keys),
@@ -99,6 +94,8 @@ def read(document: Document, intake: Intake) -> Reading:
         origins=keys.origins,
         warnings=tuple(keys.warnings),
         document=document,
+        batch_harm=(harm := _harm(keys, attention)),
+        batch_reason=BINS if harm is not None else "",
     )
     config = keys.get("deepspeed")
     if config is None:
@@ -152,21 +149,21 @@ def _packed(keys: Keys) -> bool:
     return value is not None and value.written().lower() != "auto" and bool(keys.flag("sample_packing"))
 
 
+def _harm(keys: Keys, attention: Attention) -> Harm | None:
+    """With packing, a micro-batch is one bin of micro_batch_size x sequence_len tokens, filled by size.
+
+    ``multipack_real_batches`` is on where attention does not keep packed sequences apart. Source (0.19):
+    ``_create_multipack_sampler`` in src/axolotl/core/trainers/base.py, core/builders/causal.py.
+    """
+    rows = keys.flag("multipack_real_batches")
+    apart = attention in (Attention.FLASH_ATTENTION_2, Attention.EFFICIENT)
+    bins = apart if rows is None else not rows
+    return Harm.NUMERIC if _packed(keys) and bins else None
+
+
 def _attention(keys: Keys) -> Attention:
-    value = keys.get("attn_implementation")
-    if value is not None:
-        keys.note("attention", "attn_implementation", "")
-        name = value.word()
-        if name in ATTENTION:
-            return ATTENTION[name]
-        flash = name.startswith(LIKE_FLASH)
-        if not flash and name not in LIKE_EFFICIENT:
-            value.choice((*ATTENTION, *LIKE_FLASH[:1], *LIKE_EFFICIENT))
-        keys.warnings.append(
-            f"attn_implementation: {name} is counted like "
-            f"{'flash_attention_2' if flash else 'memory-efficient attention'}"
-        )
-        return Attention.FLASH_ATTENTION_2 if flash else Attention.EFFICIENT
+    if keys.get("attn_implementation") is not None:
+        return implementation(keys, Arguments())
     for key, kind in LEGACY.items():
         if keys.flag(key):
             keys.note("attention", key, "")

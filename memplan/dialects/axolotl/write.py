@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from memplan.dialects import writing
-from memplan.dialects.axolotl.read import ATTENTION, LEGACY
+from memplan.dialects.axolotl.read import LEGACY
 from memplan.dialects.reading import FieldChange, Reading
+from memplan.dialects.trainer.arguments import ATTENTION
 from memplan.documents.tree import MappingNode, ScalarNode
 from memplan.domain.architecture import Architecture
 from memplan.domain.edit import Advice, Edit

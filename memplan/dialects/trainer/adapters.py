@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -12,6 +11,7 @@ from memplan.dialects.reading import Origin, Reading
 from memplan.dialects.schema import COPIED, parameters
 from memplan.dialects.table import put
 from memplan.dialects.trainer.arguments import Names
+from memplan.dialects.trainer.patterns import is_pattern, matching, named
 from memplan.documents.tree import ScalarNode, SequenceNode
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
@@ -36,8 +36,6 @@ PEFT_DEFAULTS: dict[str, tuple[str, ...]] = {
 }
 """What PEFT (0.21) adapts when nobody says (``TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING`` in peft
 src/peft/utils/constants.py)."""
-
-_MODULE = re.compile(r"(?:self_attn\.|mlp\.|attn\.)?([a-z_0-9]+)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,14 +89,19 @@ def targets(keys: Keys, names: LoraKeys, shape: Architecture) -> tuple[str, ...]
     keys.note("adapter.targets", value, names.says)
     if value is None:
         return _default(keys, names, shape)
+    if isinstance(value.node, ScalarNode) and is_pattern(value.word()):
+        return _in_order(matching(value, shape), shape)
     words = list(_listed(value))
     if any(word.word() in ALL for word in words):
         return shape.linears
     found = [module for word in words if (module := _module(keys, word, shape)) is not None]
     if not found:
         raise value.fail("names no linear module of a block", expected=", ".join(shape.linears))
-    distinct = tuple(dict.fromkeys(found))
-    return shape.linears if set(distinct) == set(shape.linears) else distinct
+    return _in_order(tuple(dict.fromkeys(found)), shape)
+
+
+def _in_order(found: tuple[str, ...], shape: Architecture) -> tuple[str, ...]:
+    return shape.linears if set(found) == set(shape.linears) else found
 
 
 def fraction(value: Value) -> float:
@@ -179,14 +182,10 @@ def _listed(value: Value) -> Iterator[Value]:
 
 def _module(keys: Keys, word: Value, shape: Architecture) -> str | None:
     """The layer a word names; a warning where it names none of a block's."""
-    match = _MODULE.fullmatch(word.word())
-    if match is None:
-        expected = f"a list of {', '.join(shape.linears)}"
-        raise word.fail("is a pattern, which memplan does not match", expected=expected)
-    if match[1] in (*shape.linears, *shape.expert_layers):
-        return match[1]
-    keys.warn(word, f"{word.word()} is not counted as adapted")
-    return None
+    found = named(word.word(), shape)
+    if found is None:
+        keys.warn(word, f"{word.word()} is not counted as adapted")
+    return found
 
 
 def _copied(keys: Keys, names: LoraKeys) -> tuple[str, ...]:

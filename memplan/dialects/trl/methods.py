@@ -7,7 +7,7 @@ weights, unless an adapter is switched off for it, or its log-probabilities were
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
@@ -44,37 +44,39 @@ _PREFERENCE = (
     "max_prompt_length",
     "sync_ref_model",
 )
-_REFUSED = {
+_BEYOND = {
     "desirable_weight": "KTO passes mismatched completions through a reference model too",
     "undesirable_weight": "KTO passes mismatched completions through a reference model too",
-    "center_rewards_coefficient": "a reward model ends in one score a sequence, not in a vocabulary",
     "teacher_model_name_or_path": "distillation runs a second model, the teacher",
     "reward_model_path": "PPO and RLOO run a reward model and a value model beside the one they train",
     "num_ppo_epochs": "PPO and RLOO run a reward model and a value model beside the one they train",
+    "center_rewards_coefficient": "a reward model ends in a score, and is given two answers at a time",
 }
+"""Keys of methods that are counted like SFT of the same model, and whose further parts nothing bounds."""
+
+_CLASSIFIES = "SEQ_CLS"
 
 
 def method(keys: Keys) -> Method:
-    """The method that the keys show.
-
-    Raises:
-        FieldError: one whose further models or passes are not planned.
-    """
-    for name, why in _REFUSED.items():
-        if (value := keys.get(name)) is not None:
-            raise value.fail(f"is not planned: {why}", expected="keys of SFT, DPO or GRPO")
-    task = keys.get("lora_task_type")
-    if task is not None and task.written() == "SEQ_CLS":
-        raise task.fail(f"is not planned: {_REFUSED['center_rewards_coefficient']}", expected="CAUSAL_LM")
+    """The method that the keys show."""
     found = GRPO if _shown(keys, _GRPO) else PREFERENCE if _shown(keys, _PREFERENCE) else SFT
     sign = _shown(keys, _GRPO) or _shown(keys, _PREFERENCE)
-    keys.note(
-        "task",
-        sign,
-        "its keys are those of SFT",
-        how=f"{sign.key} is a key of {found.name}" if sign else None,
-    )
+    how = f"{sign.key} is a key of {found.name}" if sign else None
+    keys.note("task", sign, "its keys are those of SFT", how=how)
     return found
+
+
+def beyond(keys: Keys) -> tuple[Unmodelled, ...]:
+    """Methods with models and batches that are not planned: said, and no verdict given."""
+    found = [(keys.get(name), why) for name, why in _BEYOND.items()]
+    task = keys.get("lora_task_type")
+    if task is not None and task.written() == _CLASSIFIES:
+        found.append((task, _BEYOND["center_rewards_coefficient"]))
+    return tuple(
+        replace(at(value, f"counted as SFT: {why}"), unbounded=True)
+        for value, why in found
+        if value is not None
+    )
 
 
 def length(keys: Keys, release: Release) -> int:
@@ -145,20 +147,13 @@ def _scores(keys: Keys, release: Release) -> tuple[Unmodelled, ...]:
 
 
 def _generation(keys: Keys, release: Release, cached: int) -> tuple[Unmodelled, ...]:
-    """Keys and values while completions are generated; vLLM has them on GPUs of its own.
-
-    Raises:
-        FieldError: vLLM shares the GPU, of which it takes a part that belongs to no tensor of the step.
-    """
+    """Keys and values of completions being generated; vLLM has them elsewhere, or a share of this GPU."""
     use, mode = keys.get("use_vllm"), keys.get("vllm_mode")
     if use is not None and keys.flag("use_vllm"):
-        if (mode is None and not release.colocated) or (mode is not None and mode.written() == "server"):
+        if mode.written() == "server" if mode is not None else not release.colocated:
             return ()
-        place = mode or use
-        raise place.fail(
-            "is not planned: vLLM would take vllm_gpu_memory_utilization of the same GPU",
-            expected="vllm_mode: server, with vLLM on GPUs of its own",
-        )
+        reason = "vLLM takes vllm_gpu_memory_utilization of the same GPU, which is not counted"
+        return (replace(at(mode or use, reason), unbounded=True),)
     place = _shown(keys, _GRPO) or keys.root
     reason = "keys and values of the completions being generated come on top at most"
     return (Unmodelled(reason=at(place, reason).reason, adds=cached),)

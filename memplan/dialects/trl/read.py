@@ -10,7 +10,7 @@ from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Document, Intake, Origin, Reading
 from memplan.dialects.trainer.arguments import Arguments
-from memplan.dialects.trl.methods import GRPO, SFT, Method, gaps, harm, length, method
+from memplan.dialects.trl.methods import GRPO, SFT, Method, beyond, gaps, harm, length, method
 from memplan.dialects.trl.models import model
 from memplan.dialects.trl.releases import Release, release
 from memplan.domain.host import ActivationOffload
@@ -26,7 +26,7 @@ def read(document: Document, intake: Intake) -> Reading:
 
     Raises:
         UnknownNameError: the model is neither known nor a local directory.
-        FieldError: a value that decides memory is wrong, or the method needs models that are not planned.
+        FieldError: a value that decides memory is wrong.
     """
     keys = Keys(root=hub.required_mapping(Value(source=document.source, key="", node=document.root)))
     keys.lenient = True
@@ -39,7 +39,9 @@ def read(document: Document, intake: Intake) -> Reading:
     run = _packed(
         keys, spoken, _offloaded(keys, _lossy(keys, spoken, trained, _sized(keys, spoken, trained, run)))
     )
-    run = replace(run, unmodelled=(*run.unmodelled, *gaps(keys, trained, spoken, found, _cache(run))))
+    run = replace(
+        run, unmodelled=(*run.unmodelled, *beyond(keys), *gaps(keys, trained, spoken, found, _cache(run)))
+    )
     reading = trainer.reading(document, keys, "trl", run, intake, balanced=_balanced(keys, spoken, run))
     worse, why = harm(keys, trained, spoken)
     return reading if worse is None else replace(reading, batch_harm=worse, batch_reason=why)

@@ -16,6 +16,7 @@ from memplan.domain.bytes import Bytes
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import FieldError, MemplanError, UnknownNameError
 from memplan.domain.estimate import Verdict
+from memplan.domain.harm import Harm
 from memplan.domain.target import Target
 from memplan.domain.workload import Attention, Checkpointing, Evaluation, Loss, Optimizer, Quantization, World
 from memplan.estimate import estimate
@@ -125,6 +126,11 @@ ADAPTERS = [
         ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
     ),
     ("adapter: lora\nlora_r: 4\nlora_dropout: 5e-2\nlora_target_modules: [mlp.up_proj]", 4, ("up_proj",)),
+    (
+        "adapter: lora\nlora_r: 4\nlora_target_modules: 'model.layers.[\\d]+.mlp.(up|down)_proj'",
+        4,
+        ("up_proj", "down_proj"),
+    ),
 ]
 
 
@@ -239,8 +245,10 @@ BAD = [
     ("sequence_len: 99999999999999", "sequence_len: 99999999999999 is too large"),
     ("gradient_accumulation_steps: [4]", "gradient_accumulation_steps: must be a whole number, not a list"),
     ("adapter: llama-adapter", "adapter: llama-adapter is not modelled"),
-    ("adapter: lora\nlora_target_modules: '.*_proj'", "is a pattern"),
-    ("adapter: lora\nlora_target_modules: ['layers.[0-9]+.x']", "is a pattern"),
+    ("adapter: lora\nlora_target_modules: '.*_lin'", "matches no linear module"),
+    ("adapter: lora\nlora_target_modules: '(a+)+_proj'", "a pattern too involved"),
+    ("adapter: lora\nlora_target_modules: '*_proj'", "no regular expression"),
+    ("adapter: lora\nlora_target_modules: ['layers.[0-9]+.x']", "names no linear module of a block"),
     ("adapter: lora\nlora_target_modules: [in_proj]", "names no linear module of a block"),
     ("adapter: lora\nlora_dropout: lots", "lora_dropout: must be a number"),
     ("gradient_checkpointing: sometimes", "gradient_checkpointing: must be true or false"),
@@ -400,3 +408,20 @@ def test_a_module_that_memplan_does_not_copy_is_said_to_be_left_out(tmp_path: Pa
 )
 def test_gradients_are_clipped_unless_the_limit_is_zero(tmp_path: Path, limit: str, clips: bool) -> None:
     assert axolotl(tmp_path, limit).workload.optimizer.clipping is clips
+
+
+@pytest.mark.parametrize(
+    ("text", "harm"),
+    [
+        ("sample_packing: true\nattn_implementation: flash_attention_2", Harm.NUMERIC),
+        ("sample_packing: true\nattn_implementation: eager", None),
+        ("sample_packing: true\nattn_implementation: eager\nmultipack_real_batches: false", Harm.NUMERIC),
+        ("sample_packing: false\nattn_implementation: flash_attention_2", None),
+    ],
+)
+def test_bins_of_packed_sequences_are_part_of_the_experiment(
+    tmp_path: Path, text: str, harm: Harm | None
+) -> None:
+    reading = axolotl(tmp_path, text)
+    assert reading.batch_harm is harm
+    assert ("bins" in reading.batch_reason) is (harm is not None)
