@@ -24,6 +24,13 @@ FILES = [
     ("run.yml", "base_model: x\nsequence_len: 1\n", "axolotl"),
     ("run.yml", "base_model: x\n", "axolotl"),
     ("config.json", '{"model_type": "llama"}', "hf_config"),
+    (
+        "neox.yml",
+        '{"num_layers": 2, "hidden-size": 4, "num_attention_heads": 1, "pos_emb": "rotary"}',
+        "gpt_neox",
+    ),
+    ("run.yml", "trainer: {}\nmodel: {class_path: a.B}\n", "lightning"),
+    ("run.yml", "defaults: []\nmodel_name_or_path: org/name\n", "hydra"),
     ("config.json", '{"architectures": ["LlamaForCausalLM"]}', "hf_config"),
 ]
 
