@@ -14,6 +14,7 @@ from memplan.dialects.reading import Companion, Document, Intake, Origin, Readin
 from memplan.dialects.zero import batch
 from memplan.dialects.zero.optimizers import optimizer
 from memplan.dialects.zero.settings import settings
+from memplan.dialects.zero.unmodelled import unmodelled
 from memplan.documents import json
 from memplan.documents.tree import MappingNode
 from memplan.domain.architecture import Architecture
@@ -99,6 +100,7 @@ def engine(keys: Keys, workload: Workload, gpus: int | None) -> Workload:
     if (value := keys.get("activation_checkpointing")) is not None:
         keys.warn(value, CHECKPOINTING)
     workload = one_dtype(keys, workload)
+    workload = replace(workload, unmodelled=(*workload.unmodelled, *unmodelled(keys)))
     if stage != "none" or not workload.precision.params.is_half:
         return workload
     precision = replace(workload.precision, master=Dtype.FP32)

@@ -105,6 +105,18 @@ def test_without_zero_a_half_run_has_fp32_copies_and_says_what_is_not_simulated(
     assert "without ZeRO" in run.unmodelled[0].reason
 
 
+def test_sections_that_are_not_simulated_are_named_with_their_place(tmp_path: Path) -> None:
+    config = {
+        **FP16,
+        "train_batch_size": 1,
+        "tensor_parallel": {"autotp_size": 4},
+        "compile": {"deepcompile": False},
+    }
+    (found,) = alone(tmp_path, config).workload.unmodelled
+    assert "ds.json:" in found.reason
+    assert "autotp_size" in found.reason
+
+
 def test_without_a_model_the_error_says_how_to_give_one(tmp_path: Path) -> None:
     path = tmp_path / "ds.json"
     path.write_text(json.dumps(FP16))

@@ -1,0 +1,57 @@
+"""Sections of a DeepSpeed config that decide memory and are not simulated: what each may shrink or enlarge.
+
+Source: the sections that deepspeed/runtime/config.py (0.19.8) knows, and those it has given up since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from memplan.dialects.keys import Keys
+from memplan.domain.workload import Unmodelled
+
+_STATES = ("embeddings", "decoder_matrix", "blocks", "adapter", "gradients", "optimizer_state")
+_STEP = ("activations", "logits_and_loss", "temporaries")
+
+SECTIONS = {
+    "tensor_parallel.autotp_size": Unmodelled(
+        reason="the model is counted whole on each GPU", shrinks=(*_STATES, *_STEP)
+    ),
+    "sequence_parallel_size": Unmodelled(
+        reason="sequences are counted whole on each GPU", shrinks=_STEP, grows=("temporaries",)
+    ),
+    "data_efficiency.enabled": Unmodelled(
+        reason="tokens that layers leave out are counted", shrinks=("activations",)
+    ),
+    "compile.deepcompile": Unmodelled(
+        reason="compiled kernels keep other activations than counted", shrinks=_STEP
+    ),
+    "compression_training": Unmodelled(
+        reason="compression is not counted, and gone from newer releases", grows=("blocks",)
+    ),
+    "sparse_attention": Unmodelled(reason="attention is counted as dense", shrinks=("activations",)),
+    "quantize_training": Unmodelled(reason="quantized copies of weights are not counted", grows=("blocks",)),
+    "torch_autocast.enabled": Unmodelled(
+        reason="autocast under DeepSpeed is not simulated", grows=("blocks", "activations")
+    ),
+    "bf16.bf16_master_weights_and_grads": Unmodelled(
+        reason="fp32 copies are counted", shrinks=("optimizer_state",)
+    ),
+    "bf16.bf16_optimizer_states": Unmodelled(
+        reason="states are counted in fp32", shrinks=("optimizer_state",)
+    ),
+    "fp16.fp16_master_weights_and_grads": Unmodelled(
+        reason="fp32 copies are counted", shrinks=("optimizer_state",)
+    ),
+}
+_OFF = ("false", "0", "1", "null")
+
+
+def unmodelled(keys: Keys) -> Iterator[Unmodelled]:
+    """The sections in use, each with its place."""
+    for name, section in SECTIONS.items():
+        value = keys.get(name)
+        if value is not None and value.written().lower() not in _OFF:
+            place = f"{value.source.path}:{value.location.line}"
+            yield replace(section, reason=f"{place}: {name}: {section.reason}")
