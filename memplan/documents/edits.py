@@ -9,7 +9,7 @@ from memplan.documents.notation import Content, spell, spell_key
 from memplan.documents.placement import behind, line_end, line_start, refused
 from memplan.documents.source import BOM, Source
 from memplan.documents.statements import insert_statement, takes_statements
-from memplan.documents.tree import Item, Language, MappingNode, ScalarNode
+from memplan.documents.tree import Item, Language, MappingNode, Node, ScalarNode
 from memplan.domain.edit import Edit, Span
 
 _EMPTY_BRACES = re.compile(r"\{\s*\}")
@@ -110,11 +110,11 @@ def apply(source: Source, edits: Iterable[Edit]) -> str:
 
 
 def _order(edit: Edit) -> tuple[Span, int, int]:
-    """The place; there, what continues a line before new lines, deeper lines first, new tables last."""
+    """The place; there, a value before keys behind it, then new lines, deeper ones first, tables last."""
     line = edit.replacement.strip("\r\n")
     if edit.span.start < edit.span.end or line == edit.replacement:
-        return edit.span, 0, 0
-    return edit.span, 2 if line.startswith("[") else 1, len(line.lstrip()) - len(line)
+        return edit.span, int(line.lstrip().startswith(",")), 0
+    return edit.span, 3 if line.startswith("[") else 2, len(line.lstrip()) - len(line)
 
 
 def _fits(text: str, node: ScalarNode, new: str) -> bool:
@@ -192,6 +192,14 @@ def _own_line(text: str, item: Item) -> str | None:
     return prefix if start > 0 and _INDENTATION.fullmatch(prefix) else None
 
 
+def _last_text(node: Node) -> str:
+    """The scalar that stands last in a value; nothing for what ends with a bracket."""
+    while not isinstance(node, ScalarNode) and not node.flow and node.items:
+        item = node.items[-1]
+        node = item.value if isinstance(item, Item) else item
+    return node.text if isinstance(node, ScalarNode) else ""
+
+
 def _insert_line(source: Source, sibling: Item, pair: str, after: str) -> Edit:
     text = source.text
     start = line_start(text, sibling.key.span.start)
@@ -201,7 +209,7 @@ def _insert_line(source: Source, sibling: Item, pair: str, after: str) -> Edit:
     indentation = " " * len(prefix)
     at = behind(text, sibling.value.span.end)
     ended = at > 0 and text[at - 1] in "\r\n"
-    if not ended and text[sibling.value.span.start : sibling.value.span.start + 1] in ("|", ">"):
+    if not ended and _last_text(sibling.value)[:1] in ("|", ">"):
         raise refused(
             source, sibling.key.span, "no key can be inserted behind a block without a final newline"
         )

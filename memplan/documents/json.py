@@ -213,9 +213,9 @@ class _Scanner:
             "/": "remove the comment: JSON has none",
             "#": "remove the comment: JSON has none",
         }
-        self.fail(
-            "no value stands here", at, "a string, number, object, list, true, false or null", hint.get(char)
-        )
+        word = "put texts in double quotes; render a template first" if char.isalpha() else None
+        expected = "a string, number, object, list, true, false or null"
+        self.fail("no value stands here", at, expected, hint.get(char, word))
 
     def _node(self, value: Value, span: tuple[int, int], fixed: str | None) -> ScalarNode:
         start, end = span

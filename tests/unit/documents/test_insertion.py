@@ -146,6 +146,7 @@ def test_two_keys_in_an_empty_mapping_are_an_overlap() -> None:
         ("c.yaml", "? a\n: 1\n", (), "no key can be inserted behind this one"),
         ("c.yaml", "--- {a: 1}\n".replace("{a: 1}", "!!map\n&k a: 1"), (), "no key can be inserted"),
         ("c.yaml", "a: |\n  text", (), "without a final newline"),
+        ("c.yaml", "a:\n- b: >\n    text", (), "without a final newline"),
     ],
 )
 def test_where_no_place_is_safe_the_insertion_is_refused(
