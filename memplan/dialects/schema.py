@@ -48,7 +48,7 @@ QUANTIZATIONS = ("nf4", "fp4", "int8")
 COPIED = ("embed_tokens", "lm_head")
 """Modules that PEFT may copy and train whole (``modules_to_save``)."""
 
-LOSSES = ("cross_entropy", "fused_linear", "cut_cross_entropy")
+LOSSES = ("cross_entropy", "fused_linear", "cut_cross_entropy", "log_probs")
 CODES = ("transformers", "litgpt", "torchtune")
 """Libraries whose model classes are simulated."""
 
@@ -241,6 +241,8 @@ SECTIONS: Mapping[str, Mapping[str, Leaf]] = {
         "reshard_after_forward": Leaf(field="world.reshard_after_forward", read=Value.flag),
         "param_dtype": Leaf(field="world.param_dtype", read=_dtype_or_params),
         "reduce_dtype": Leaf(field="world.reduce_dtype", read=_dtype_or_params),
+        "backward_prefetch": Leaf(field="world.backward_prefetch", read=_one_of("pre", "post", "none")),
+        "use_orig_params": Leaf(field="world.use_orig_params", read=Value.flag),
     },
     "zero": {name: Leaf(field=f"world.zero.{name}", read=read) for name, read in ZERO.items()},
     "framework": {

@@ -8,6 +8,7 @@ from __future__ import annotations
 from memplan.domain.dtype import Dtype
 from memplan.simulator import shapes
 from memplan.simulator.autograd import Gradients, Node, begin
+from memplan.simulator.log_probs import log_probs_loss
 from memplan.simulator.matmul import cast
 from memplan.simulator.ops import finish
 from memplan.simulator.tensor import Parameter, Tape, Tensor
@@ -153,5 +154,9 @@ def _cut_backward(node: Node, _: Tensor) -> Gradients:
     return of_input, of_head
 
 
-FUSED = {"fused_linear": fused_linear_loss, "cut_cross_entropy": cut_loss}
+FUSED = {
+    "fused_linear": fused_linear_loss,
+    "cut_cross_entropy": cut_loss,
+    "log_probs": log_probs_loss,
+}
 """Losses of hidden states and head, by the names of workloads."""
