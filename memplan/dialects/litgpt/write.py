@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from memplan.dialects import table
+from memplan.dialects.components import optimizer_class
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.litgpt import settings
@@ -45,6 +46,24 @@ def _sequence(reading: Reading, after: Workload) -> list[Edit]:
     return put(reading, (settings.LENGTH,), after.sequence.length, ("micro_batch_size", "global_batch_size"))
 
 
+def _optimizer(reading: Reading, after: Workload) -> list[Edit]:
+    """Another class, by its path or its name."""
+    keys = Keys(root=Value(source=reading.document.source, key="", node=reading.document.root))
+    usual = "fused" if settings.command(keys) is settings.Command.PRETRAIN else "foreach"
+    path = optimizer_class(reading.workload.optimizer, after.optimizer, usual)
+    if path is None:
+        return []
+    if reading.workload.quantization is not None:
+        raise EditRefusedError("a quantized model has bitsandbytes' paged AdamW whatever the file names")
+    for name in ("fused", "foreach"):
+        value = keys.get(f"optimizer.init_args.{name}")
+        if value is not None:
+            raise EditRefusedError(
+                f"{name} is an argument of PyTorch's optimizers: remove it", location=value.location
+            )
+    return put(reading, ("optimizer.class_path", "optimizer"), path)
+
+
 def _adapter(reading: Reading, after: Workload) -> list[Edit]:
     before, adapter = reading.workload.adapter, after.adapter
     if before is None or adapter is None:
@@ -74,4 +93,9 @@ def _targets(reading: Reading, adapter: Adapter) -> list[Edit]:
     ]
 
 
-_WRITERS: Mapping[str, Writer] = {"batch": _batch, "sequence": _sequence, "adapter": _adapter}
+_WRITERS: Mapping[str, Writer] = {
+    "batch": _batch,
+    "sequence": _sequence,
+    "optimizer": _optimizer,
+    "adapter": _adapter,
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from memplan.dialects import table
+from memplan.dialects.components import optimizer_class
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import FieldChange, Reading
@@ -86,6 +87,21 @@ def _loss(reading: Reading, after: Workload) -> list[Edit]:
     return put(reading, ("loss.num_output_chunks",), loss.chunks)
 
 
+def _optimizer(reading: Reading, after: Workload) -> list[Edit]:
+    """Another class, if it takes the arguments that are there."""
+    usual = "foreach" if reading.workload.world.sharding == "none" else "for_loop"
+    path = optimizer_class(reading.workload.optimizer, after.optimizer, usual)
+    if path is None:
+        return []
+    for name in ("fused", "foreach", "capturable"):
+        value = _keys(reading).get(f"optimizer.{name}")
+        if value is not None:
+            raise EditRefusedError(
+                f"{name} is an argument of PyTorch's optimizers: remove it", location=value.location
+            )
+    return put(reading, ("optimizer._component_",), path)
+
+
 def _adapter(reading: Reading, after: Workload) -> list[Edit]:
     before, adapter = reading.workload.adapter, after.adapter
     if before is None or adapter is None:
@@ -150,5 +166,6 @@ _WRITERS: Mapping[str, Writer] = {
     "checkpointing": _checkpointing,
     "activation_offload": _activation_offload,
     "loss": _loss,
+    "optimizer": _optimizer,
     "adapter": _adapter,
 }

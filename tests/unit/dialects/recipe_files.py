@@ -48,6 +48,7 @@ def changes(reading: Reading) -> Iterator[dict[str, Any]]:
     off = run.activation_offload is ActivationOffload.NONE
     yield {"activation_offload": ActivationOffload.STREAMS if off else ActivationOffload.NONE}
     yield {"loss": replace(run.loss, chunks=run.loss.chunks + 1)}
+    yield {"optimizer": replace(run.optimizer, name="paged_adamw_8bit", implementation="for_loop")}
     if run.adapter is not None:
         yield {"adapter.rank": 2 * run.adapter.rank}
         yield {"adapter.dropout": 0.25}
