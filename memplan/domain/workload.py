@@ -242,9 +242,8 @@ class Unmodelled:
 class Workload:
     """One run: a model, and how it is trained or used.
 
-    ``causal_mask`` says whether attention is given a materialised mask, as happens with padding. Two
-    workloads that differ only in what is ``unmodelled`` are equal: that follows from the file, and names
-    lines of it, which a rewrite moves.
+    ``causal_mask`` says whether attention is given a materialised mask, as happens with padding. Equality
+    leaves out what is ``unmodelled``: it follows from the file and names lines of it, which a rewrite moves.
     """
 
     model: Architecture | DeclaredModel
