@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from memplan.dialects import edits
 from memplan.dialects.reading import Reading
 from memplan.domain.errors import FieldError, MemplanError, UnknownNameError
 from memplan.domain.harm import Harm
@@ -227,3 +229,29 @@ def test_an_evaluation_answers_in_batches_of_its_own(tmp_path: Path) -> None:
     assert (asked.batch.micro, asked.generate.new_tokens, asked.generate.cache) == (1, 20, "static")
     with pytest.raises(FieldError, match="nothing here is trained"):
         recipe(tmp_path, "quantizer: {_component_: x}", optimizer="")
+
+
+def test_another_optimizer_is_written_where_it_takes_the_arguments_that_are_there(tmp_path: Path) -> None:
+    found = recipe(tmp_path)
+    paged = replace(found.workload.optimizer, name="paged_adamw_8bit", implementation="for_loop")
+    written, advice = edits(found, [("optimizer", found.workload.optimizer, paged)])
+    assert [edit.replacement for edit in written] == ["bitsandbytes.optim.PagedAdamW8bit"]
+    assert not advice
+    fused = recipe(tmp_path, optimizer="optimizer: {_component_: torch.optim.AdamW, fused: True}\n")
+    written, advice = edits(fused, [("optimizer", fused.workload.optimizer, paged)])
+    assert not written
+    assert "remove it" in advice[0].message
+    looped = replace(found.workload.optimizer, implementation="for_loop")
+    written, advice = edits(found, [("optimizer", found.workload.optimizer, looped)])
+    assert not written
+    assert "another optimizer" in advice[0].message
+
+
+@pytest.mark.parametrize(
+    ("model", "length"), [("torchtune.models.llama2.llama2_7b", 8192), (BUILDER, 200_000)]
+)
+def test_a_length_beyond_the_context_is_a_finding(tmp_path: Path, model: str, length: int) -> None:
+    path = tmp_path / "recipe.yaml"
+    recipe(tmp_path, model=model)
+    path.write_text(path.read_text().replace("max_seq_len: 512", f"max_seq_len: {length}"))
+    assert [finding.code for finding in read(path).findings] == ["MP008"]
