@@ -10,7 +10,8 @@ from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Document, Intake, Origin, Reading
 from memplan.dialects.trainer.arguments import Arguments
-from memplan.dialects.trl.methods import GRPO, SFT, Method, beyond, gaps, harm, length, method
+from memplan.dialects.trl.gaps import beyond, gaps
+from memplan.dialects.trl.methods import GRPO, SFT, Method, harm, length, method
 from memplan.dialects.trl.models import model
 from memplan.dialects.trl.releases import Release, release
 from memplan.domain.host import ActivationOffload
@@ -36,12 +37,10 @@ def read(document: Document, intake: Intake) -> Reading:
     trained = method(keys)
     found = model(keys, spoken, document.path.parent, intake)
     run = trainer.workload(keys, spoken.arguments, found)
-    run = _packed(
-        keys, spoken, _offloaded(keys, _lossy(keys, spoken, trained, _sized(keys, spoken, trained, run)))
-    )
-    run = replace(
-        run, unmodelled=(*run.unmodelled, *beyond(keys), *gaps(keys, trained, spoken, found, _cache(run)))
-    )
+    run = _lossy(keys, spoken, trained, _sized(keys, spoken, trained, run))
+    run = _packed(keys, spoken, _offloaded(keys, run))
+    more = (*beyond(keys), *gaps(keys, trained, spoken, run))
+    run = replace(run, unmodelled=(*run.unmodelled, *more))
     reading = trainer.reading(document, keys, "trl", run, intake, balanced=_balanced(keys, spoken, run))
     worse, why = harm(keys, trained, spoken)
     return reading if worse is None else replace(reading, batch_harm=worse, batch_reason=why)
@@ -103,12 +102,3 @@ def _balanced(keys: Keys, spoken: Release, run: Workload) -> bool:
         return weight.written().strip("0.") != ""
     config = getattr(run.model, "config", {})
     return spoken.fused or bool(config.get("output_router_logits"))
-
-
-def _cache(run: Workload) -> int:
-    """Bytes of the keys and values of everything that one optimizer step generates."""
-    shape = run.model
-    heads, size = getattr(shape, "num_key_value_heads", 0), getattr(shape, "head_dim", 0)
-    layers = getattr(shape, "num_hidden_layers", 0)
-    tokens = run.batch.micro * run.batch.accumulation * run.sequence.length
-    return 2 * layers * heads * size * tokens * run.compute.itemsize

@@ -1,0 +1,114 @@
+"""What a method of TRL adds to a step that is not simulated, and how many bytes that may be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from memplan.dialects.fields import Value
+from memplan.dialects.keys import Keys
+from memplan.dialects.trainer.losses import at
+from memplan.dialects.trl.methods import GRPO, GRPO_KEYS, PREFERENCE, PREFERENCE_KEYS, Method
+from memplan.dialects.trl.releases import DROPPED, Release
+from memplan.domain.architecture import Architecture
+from memplan.domain.workload import Unmodelled, Workload
+
+WEIGHTS = ("embeddings", "decoder_matrix", "blocks")
+_BEYOND = {
+    "desirable_weight": "KTO passes mismatched completions through a reference model too",
+    "undesirable_weight": "KTO passes mismatched completions through a reference model too",
+    "teacher_model_name_or_path": "distillation runs a second model, the teacher",
+    "reward_model_path": "PPO and RLOO run a reward model and a value model beside the one they train",
+    "num_ppo_epochs": "PPO and RLOO run a reward model and a value model beside the one they train",
+    "center_rewards_coefficient": "a reward model ends in a score, and is given two answers at a time",
+}
+"""Keys of methods that are counted like SFT of the same model, and whose further parts nothing bounds."""
+
+_CLASSIFIES = "SEQ_CLS"
+
+
+def beyond(keys: Keys) -> tuple[Unmodelled, ...]:
+    """Methods with models and batches that are not planned: said, and no verdict given."""
+    found = [(keys.get(name), why) for name, why in _BEYOND.items()]
+    task = keys.get("lora_task_type")
+    if task is not None and task.written() == _CLASSIFIES:
+        found.append((task, _BEYOND["center_rewards_coefficient"]))
+    return tuple(
+        replace(at(value, f"counted as SFT: {why}"), unbounded=True)
+        for value, why in found
+        if value is not None
+    )
+
+
+def gaps(keys: Keys, found: Method, release: Release, run: Workload) -> tuple[Unmodelled, ...]:
+    """What the method adds to a run that is simulated as supervised fine-tuning."""
+    if found is PREFERENCE:
+        place = keys.get("beta", *PREFERENCE_KEYS) or keys.root
+        which = "DPO keeps a copy of the model as reference, which ORPO, CPO and SimPO do not"
+        return (*_reference(keys, place, which, release, run), *_scores(place, release, run))
+    if found is GRPO:
+        place = keys.get(*GRPO_KEYS) or keys.root
+        which = "GRPO keeps a copy of the model as reference where beta is not 0"
+        reference = _reference(keys, place, which, release, run) if _weighs(keys, release) else ()
+        return (*reference, *_scores(place, release, run), *_generation(keys, place, release, run))
+    return _accuracy(keys, release, run)
+
+
+def _weighs(keys: Keys, release: Release) -> bool:
+    """Whether GRPO's loss has a term for the distance to the reference model."""
+    value = keys.get("beta")
+    return release.beta > 0 if value is None else value.written().strip("0.") != ""
+
+
+def _reference(
+    keys: Keys, place: Value, which: str, release: Release, run: Workload
+) -> tuple[Unmodelled, ...]:
+    """The copy of the weights that log-probabilities are compared with, and its own pass."""
+    if run.adapter is not None or keys.flag("precompute_ref_log_probs"):
+        return ()
+    reason = f"{which}; its weights and its pass are not in the point estimate"
+    whole = 0 if release.fused else _logits(run)
+    return (replace(at(place, reason, grows=(*WEIGHTS, "temporaries")), adds=whole),)
+
+
+def _scores(place: Value, release: Release, run: Workload) -> tuple[Unmodelled, ...]:
+    """Older trainers take log-probabilities from whole logits in code of their own."""
+    if release.fused:
+        return ()
+    reason = "log-probabilities are counted like cross-entropy of all tokens"
+    return (replace(at(place, reason, shrinks=("logits_and_loss",)), adds=_logits(run)),)
+
+
+def _generation(keys: Keys, place: Value, release: Release, run: Workload) -> tuple[Unmodelled, ...]:
+    """Keys and values of completions being generated; vLLM has them elsewhere, or a share of this GPU."""
+    use, mode = keys.get("use_vllm"), keys.get("vllm_mode")
+    if use is not None and keys.flag("use_vllm"):
+        if mode.written() == "server" if mode is not None else not release.colocated:
+            return ()
+        reason = "vLLM takes vllm_gpu_memory_utilization of the same GPU, which is not counted"
+        return (replace(at(mode or use, reason), unbounded=True),)
+    reason = "keys and values of the completions being generated come on top at most"
+    return (replace(at(place, reason), adds=_cache(run)),)
+
+
+def _accuracy(keys: Keys, release: Release, run: Workload) -> tuple[Unmodelled, ...]:
+    """Before 1.10 SFT copied the logits to count right tokens (``shift_logits`` in ``compute_loss``)."""
+    if release.fused or keys.flag("use_liger_kernel", "use_liger"):
+        return ()
+    reason = "TRL before 1.10 copies the logits to count how many tokens were right"
+    return (replace(at(keys.get(*DROPPED) or keys.root, reason), adds=_logits(run)),)
+
+
+def _logits(run: Workload) -> int:
+    """Bytes of the logits of a micro-batch in fp32."""
+    vocabulary = run.model.vocab_size if isinstance(run.model, Architecture) else 0
+    return 4 * run.batch.micro * run.sequence.length * vocabulary
+
+
+def _cache(run: Workload) -> int:
+    """Bytes of the keys and values of everything that one optimizer step generates."""
+    shape = run.model
+    if not isinstance(shape, Architecture):
+        return 0
+    tokens = run.batch.micro * run.batch.accumulation * run.sequence.length
+    token = 2 * shape.num_hidden_layers * shape.num_key_value_heads * shape.head_dim
+    return token * tokens * run.compute.itemsize
