@@ -41,8 +41,9 @@ class Value:
         return isinstance(self.node, ScalarNode) and self.node.value is None
 
     def fail(self, message: str, *, expected: str | None = None, hint: str | None = None) -> FieldError:
-        """An error at this value; ``message`` follows the key's name."""
-        return FieldError(f"{self.key}: {message}", location=self.location, expected=expected, hint=hint)
+        """An error at this value; ``message`` follows the key's name, if it has one."""
+        text = f"{self.key}: {message}" if self.key else message
+        return FieldError(text, location=self.location, expected=expected, hint=hint)
 
     def entries(self, known: Collection[str] | None = None, *, repeats: bool = False) -> dict[str, Value]:
         """The values of a mapping by key; with ``known``, any other key is an error.

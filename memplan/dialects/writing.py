@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import Any
 
 from memplan.dialects.reading import FieldChange
-from memplan.documents import edits
+from memplan.documents import edits, notation
 from memplan.documents.source import Source
-from memplan.documents.tree import MappingNode, Node, ScalarNode
+from memplan.documents.tree import Language, MappingNode, Node, ScalarNode
 from memplan.domain.edit import Advice, Edit, Span
 from memplan.domain.errors import EditRefusedError
 from memplan.domain.workload import Workload
@@ -32,6 +32,7 @@ def put(source: Source, mapping: MappingNode, key: str, value: Any, after: str |
         return [edits.insert(source, mapping, key, value, after or _last(mapping))]
     node = item.value
     if isinstance(node, ScalarNode) and not isinstance(value, dict | list):
+        value = _as_text(node, value)
         same = node.value == value and type(node.value) is type(value)
         return [] if same else [edits.replace(source, node, value)]
     if (
@@ -42,6 +43,12 @@ def put(source: Source, mapping: MappingNode, key: str, value: Any, after: str |
     ):
         return [edit for name, inner in value.items() for edit in put(source, node, name, inner)]
     return [_rewritten(source, node, key, value)]
+
+
+def _as_text(node: ScalarNode, value: Any) -> Any:
+    """A number as text where a number stands as text: whoever reads ``'2'`` as 2 reads ``'1'`` as 1."""
+    number = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if number and isinstance(node.value, str) and node.value.strip().isdigit() else value
 
 
 def refused(change: FieldChange, error: EditRefusedError) -> Advice:
@@ -98,7 +105,7 @@ def _rewritten(source: Source, node: Node, key: str, value: Any) -> Edit:
     if not isinstance(node, ScalarNode) and not node.flow:
         raise EditRefusedError(f"{key} is written over several lines", location=place)
     before = source.text[node.span.start : node.span.end]
-    after = flow(value)
+    after = flow(value) if node.language is Language.YAML else notation.spell(value, node.language)
     space = " " if not before and source.text[: node.span.start].endswith(":") else ""
     return Edit(
         path=source.path,

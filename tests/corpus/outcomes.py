@@ -13,7 +13,7 @@ from pathlib import Path
 
 from memplan.dialects import detect
 from memplan.dialects.reading import Intake, Reading
-from memplan.domain.errors import FieldError, Location, MemplanError, UnknownNameError
+from memplan.domain.errors import FieldError, FileAccessError, Location, MemplanError, UnknownNameError
 from memplan.read import Known, _document, read
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,15 +29,17 @@ MODEL = "meta-llama/Llama-3.2-1B"
 _ATTEMPTS = 4
 _NUMBER = re.compile(r"[0-9][0-9,._]*")
 _QUOTED = re.compile(r"(?<!\w)'[^']*'|\"[^\"]*\"")
-_MODEL = "the model is not known offline"
+_MODEL = "the model is neither known offline nor here"
+_NO_MODEL = "names no model"
+_BEYOND = "not modelled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """One file: its ``format``, the reading or the refusal, and the CPU time it took.
 
-    ``claimed`` is the dialect that takes the file for its own, ``unknown`` says that its model is not known,
-    ``given`` that it names no model and was read with one given on the command line.
+    ``claimed`` is the dialect that takes the file for its own, ``unknown`` says that its model is neither
+    known nor here, ``given`` that it names no model and was read with one given on the command line.
     """
 
     name: str
@@ -49,6 +51,11 @@ class Outcome:
     unknown: bool
     given: bool
     seconds: float
+
+    @property
+    def beyond(self) -> bool:
+        """Whether the file was understood and asks for something that memplan does not simulate."""
+        return self.reading is None and _BEYOND in self.message
 
     @property
     def reason(self) -> str:
@@ -114,7 +121,8 @@ def _outcome(name: str, kind: str) -> Outcome:
         message="" if error is None else error.message,
         location=None if error is None else error.location,
         claimed=claimed,
-        unknown=isinstance(error, UnknownNameError),
+        unknown=isinstance(error, UnknownNameError | FileAccessError)
+        or (reading is None and error is not None and _NO_MODEL in error.message),
         given=given,
         seconds=seconds,
     )

@@ -11,7 +11,7 @@ from tests.corpus.outcomes import CORPUS, SLOW, outcomes, table
 from tests.corpus.table import GOLDEN
 
 LEAST_READ = 0.97
-"""Of the files a dialect claims."""
+"""Of the files a dialect claims whose models are known, and that ask for nothing that is not simulated."""
 
 
 def test_every_file_is_read_or_refused_at_a_place_and_no_slower_than_a_blink() -> None:
@@ -27,7 +27,11 @@ def test_what_is_read_and_what_is_refused_is_what_the_table_says() -> None:
 
 @pytest.mark.parametrize("dialect", [name for name in DIALECTS if name not in ("native", "manifest")])
 def test_nearly_every_file_a_dialect_claims_is_read(dialect: str) -> None:
-    claimed = Counter(each.reading is not None for each in outcomes() if each.claimed == dialect)
+    claimed = Counter(
+        each.reading is not None
+        for each in outcomes()
+        if each.claimed == dialect and not each.unknown and not each.beyond
+    )
     if not claimed.total():
         pytest.skip(f"the corpus has no file of {dialect}")
     assert claimed[True] >= LEAST_READ * claimed.total(), claimed

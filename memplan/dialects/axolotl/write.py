@@ -14,7 +14,7 @@ from memplan.domain.architecture import Architecture
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import EditRefusedError
 from memplan.domain.host import ActivationOffload
-from memplan.domain.workload import Adapter, Checkpointing, Workload
+from memplan.domain.workload import Adapter, Attention, Checkpointing, Workload
 
 
 def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:
@@ -105,6 +105,10 @@ def _attention(reading: Reading, after: Workload) -> list[Edit]:
     name = next((name for name, kind in ATTENTION.items() if kind is after.attention), None)
     if name is None:
         raise EditRefusedError(f"axolotl cannot be told to use {after.attention} attention")
+    flash = Attention.FLASH_ATTENTION_2
+    packed = reading.workload.causal_mask or _given(reading, "sample_packing") is True
+    if packed and (after.attention is flash) is not (reading.workload.attention is flash):
+        raise EditRefusedError("with sample_packing another kernel needs a mask, or does without")
     used = next((key for key in LEGACY if _given(reading, key) is True), None)
     if used is None or _given(reading, "attn_implementation") is not None:
         return _put(reading, "attn_implementation", name)

@@ -36,7 +36,12 @@ def _world(reading: Reading, after: Workload) -> list[Edit]:
     if before.sharding != wanted.sharding:
         found += writing.put(source, zero, "stage", stage_of(wanted.sharding))
     for key, value in _settings(zero, before.zero, wanted.zero):
-        found += writing.put(source, zero, key, value)
+        section = zero.get(key)
+        if isinstance(section, MappingNode) and isinstance(value, dict):
+            for name, inner in value.items():  # what else the section says stays
+                found += writing.put(source, section, name, inner)
+        else:
+            found += writing.put(source, zero, key, value)
     return found
 
 
