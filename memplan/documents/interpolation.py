@@ -19,9 +19,11 @@ LARGEST_EXPANSION = 100_000
 
 _LONGEST_TEXT = 4096
 _MOST_OPEN = 50  # nodes on the way to an interpolation, and on from there: a chain of them recurses
-_REFERENCE = re.compile(r"(?<!\\)\$\{\s*(oc\.select:)?\s*(\.*[^\s${}:,.\[\]][^\s${}:,]*|\.+)\s*(,[^${}]*)?\}")
-_ENVIRONMENT = re.compile(r"\$\{\s*oc\.env:\s*([^\s,}]+)")
-_FUNCTION = re.compile(r"\$\{\s*([A-Za-z_][A-Za-z0-9_.]*)\s*:")
+_REFERENCE = re.compile(
+    r"(?<!\\)\$\{\s*+(oc\.select:\s*+)?+(\.*+[^\s${}:,.\[\]][^\s${}:,]*+|\.++)\s*+(,[^${}]*+)?\}"
+)
+_ENVIRONMENT = re.compile(r"\$\{\s*+oc\.env:\s*+([^\s,}]+)")
+_FUNCTION = re.compile(r"\$\{\s*+([A-Za-z_][A-Za-z0-9_.]*+)\s*+:")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _STEP = re.compile(r"[^.\[\]]+")
 

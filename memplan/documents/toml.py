@@ -98,8 +98,10 @@ class _Tree:
         _, entry = table.items.get(name, (place, None))
         fresh = _Table(header.span.start, header.span.end)
         if header.array:
-            tables = entry if isinstance(entry, list) else []
-            table.items[name] = (table.items[name][0] if tables else place, [*tables, fresh])
+            if isinstance(entry, list):
+                entry.append(fresh)
+            else:
+                table.items[name] = (place, [fresh])
             return fresh
         if isinstance(entry, _Table):  # a table below this one came first
             fresh.items = entry.items

@@ -16,7 +16,7 @@ from memplan.domain.edit import Span
 from memplan.domain.errors import DocumentError
 
 LARGEST_DOCUMENT = 100_000
-"""Statements and values; a config has hundreds."""
+"""Tables and values; a config has hundreds."""
 
 _GAP = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*+")
 _BLANK = re.compile(r"[ \t]*+")
@@ -114,6 +114,7 @@ class _Scanner:
 
     def header(self, start: int) -> tuple[Header, int]:
         """A table's header."""
+        self._counted(start)
         array = self._text.startswith("[[", start)
         key, at = self._key(start + 1 + array)
         close = "]]" if array else "]"
@@ -146,10 +147,9 @@ class _Scanner:
             at += 1
 
     def _value(self, at: int, depth: int) -> tuple[Raw, int]:
-        self._count += 1
-        if depth > DEEPEST or self._count > LARGEST_DOCUMENT:
-            deep = depth > DEEPEST
-            self._fail("values are nested more than 100 deep" if deep else "too many values for a config", at)
+        self._counted(at)
+        if depth > DEEPEST:
+            self._fail("values are nested more than 100 deep", at)
         char = self._text[at : at + 1]
         if char == "[":
             return self._array(at, depth)
@@ -185,6 +185,11 @@ class _Scanner:
         if self._text[at : at + 1] != close:
             self._fail("no comma follows the value", at, f"',' or '{close}'")
         return at
+
+    def _counted(self, at: int) -> None:
+        self._count += 1
+        if self._count > LARGEST_DOCUMENT:
+            self._fail(f"the file holds more than {LARGEST_DOCUMENT:,} values", at, "a config, not data")
 
     def _blank(self, at: int) -> int:
         match = _BLANK.match(self._text, at)

@@ -125,6 +125,7 @@ def test_references_that_multiply_or_chain_come_to_an_end() -> None:
     texts = "a0: xxxxxxxx\n" + "".join(f"a{n}: '${{a{n - 1}}}${{a{n - 1}}}'\n" for n in range(1, 60))
     chain = "".join(f"a{n}: ${{a{n + 1}}}\n" for n in range(3000)) + "a3000: 7\n"
     started = time.process_time()
-    for text in (doubled, texts, chain):
+    spaces = "k: '${" + " " * 100_000 + "'\n"
+    for text in (doubled, texts, chain, spaces, "k: '" + "${" * 100_000 + "'\n"):
         assert sum(1 for _ in scalars(read(text))) <= 4 * interpolation.LARGEST_EXPANSION
     assert time.process_time() - started < 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -203,3 +204,17 @@ def test_what_cannot_be_read_is_located(text: str, line: int, column: int, messa
     assert place is not None
     assert message in caught.value.message
     assert (place.line, place.column) == (line, column)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 10**6, "a = " + '"' * 10**6, "a = 1" + " " * 10**6 + "x", "[[a]]\n" * 30_000, "[a]\n" * 200_000],
+    ids=["brackets", "quotes", "blanks", "tables", "too many"],
+)
+def test_long_files_of_nothing_are_read_or_refused_quickly(text: str) -> None:
+    started = time.process_time()
+    try:
+        assert len(plain(read(text))["a"]) == 30_000
+    except DocumentError as error:
+        assert error.location is not None
+    assert time.process_time() - started < 20
