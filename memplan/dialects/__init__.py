@@ -37,6 +37,7 @@ DIALECTS: dict[str, tuple[str, ...]] = {
     "litgpt": ("checkpoint_dir", "model_name"),
     "accelerate": ("distributed_type",),
     "trl": ("model_name_or_path",),
+    "hf_trainer": ("block_size", "train_file", "validation_file"),
     "open_instruct": ("use_slow_tokenizer", "with_tracking", "checkpointing_steps", "dataset_mixer_list"),
     "peft_adapter": ("peft_type",),
     "deepspeed": ("zero_optimization", "train_micro_batch_size_per_gpu", "train_batch_size"),
