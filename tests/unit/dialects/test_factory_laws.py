@@ -19,7 +19,8 @@ LLAMAFACTORY = [
 ]
 OUMI = [
     "model:\n  model_name: meta-llama/Llama-3.2-1B\n  model_max_length: 512\ntraining:\n  seed: 1\n",
-    "training:\n    # small\n    per_device_train_batch_size: 2 # two\n    enable_gradient_checkpointing: True\n"
+    "training:\n    # small\n    per_device_train_batch_size: 2 # two\n"
+    "    enable_gradient_checkpointing: True\n"
     "    gradient_checkpointing_kwargs:\n        use_reentrant: True\n\n"
     "model: {model_name: meta-llama/Llama-3.2-1B, model_max_length: 512}\nfsdp:\n    enable_fsdp: true\n",
 ]
