@@ -57,6 +57,7 @@ def architecture(config: Mapping[str, object], where: Where, known: tuple[str, .
                 hint=f"the file gives no {key} to go by; covered: {', '.join(known)}",
             )
     found = {key: said[name] for key, name in names.items() if name is not None}
+    _head_dim(found)
     found["model_type"] = "llama"
     shape = llama.architecture(found, lambda key: where(names.get(key) or key))
     experts = found.get("experts")
@@ -64,6 +65,13 @@ def architecture(config: Mapping[str, object], where: Where, known: tuple[str, .
     if isinstance(experts, int) and isinstance(width, int):
         shape = replace(shape, intermediate_size=max(1, experts * width))
     return replace(shape, model_type=str(config.get("model_type")))
+
+
+def _head_dim(found: dict[str, object]) -> None:
+    """A width where heads do not share the hidden size evenly, as with latent attention: any will do."""
+    hidden, heads = found["hidden_size"], found["num_attention_heads"]
+    if isinstance(hidden, int) and isinstance(heads, int) and heads > 0 and "head_dim" not in found:
+        found["head_dim"] = max(1, hidden // heads)
 
 
 def _name(said: Mapping[str, object], key: str, others: tuple[str, ...]) -> str | None:

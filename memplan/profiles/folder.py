@@ -56,7 +56,7 @@ def _add_models(source: Source, records: Records) -> None:
                 "another file has an architecture of this name", ("architectures", name), at_key=True
             )
         plain, quantized = record.pop("ids"), record.pop("quantized")
-        record["config"] = _written(record["config"])
+        record["config"] = _written(record["config"], source.values["architectures"][name]["config"])
         records.models[name] = record
         _add_ids(source, records, name, plain, ("architectures", name, "ids"))
         for layout, ids in quantized.items():
@@ -73,12 +73,12 @@ def _add_ids(source: Source, records: Records, name: str, ids: list[str], where:
             raise source.error(f"{hub_id} already has the architecture {owner}", (*where, place))
 
 
-def _written(config: Record) -> Record:
-    """What a config says, without the fields it leaves out."""
+def _written(config: Record, said: Record) -> Record:
+    """What a config says, an explicit null included, without the fields it leaves out."""
     return {
-        key: _written(value) if isinstance(value, dict) else value
+        key: _written(value, said[key]) if isinstance(value, dict) else value
         for key, value in config.items()
-        if value is not None
+        if value is not None or key in said
     }
 
 

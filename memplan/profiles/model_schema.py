@@ -24,6 +24,7 @@ SIZES: dict[str, tuple[str, ...]] = {
     "dbrx": ("vocab_size", "d_model", "n_layers", "n_heads"),
     "gpt_neo": ("vocab_size", "hidden_size", "num_layers", "num_heads"),
     "mpt": ("vocab_size", "d_model", "n_layers", "n_heads"),
+    "nemotron-nas": ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"),
     "opt": (
         "vocab_size",
         "hidden_size",
@@ -103,6 +104,7 @@ class VisionEntry(Entry):
     num_attention_heads: Count
     image_size: Count
     patch_size: Count
+    vision_use_head: bool | None = None
 
 
 class ConfigEntry(Entry):
@@ -190,6 +192,8 @@ class ConfigEntry(Entry):
     def _has_its_sizes(self) -> ConfigEntry:
         needed = ("text_config",) if self.text_config else SIZES.get(self.model_type, SIZES["bert"])
         missing = [name for name in needed if getattr(self, name) is None]
+        if self.moe_intermediate_size is not None and "intermediate_size" in missing:
+            missing.remove("intermediate_size")
         if missing:
             raise ValueError(f"a {self.model_type} needs {', '.join(missing)}")
         return self

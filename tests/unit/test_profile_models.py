@@ -15,6 +15,14 @@ from memplan import families, profiles
 SHARED = Path(os.environ.get("MEMPLAN_SHARED", Path(__file__).resolve().parents[2] / "../shared"))
 MODELS = tuple(profiles.model(hub_id) for hub_id in profiles.model_ids())
 ARCHITECTURES = {model.architecture: model for model in MODELS if model is not None}
+# A quantized copy has the weights of the model it was made of.
+PLAIN = {
+    tuple(
+        sorted((key, repr(value)) for key, value in model.config.items() if key != "quantization_config")
+    ): name
+    for name, model in reversed(ARCHITECTURES.items())
+}
+SIMULATED = [name for name in PLAIN.values() if ARCHITECTURES[name].model_type in families.known()]
 
 
 NORMS = {"gemma2": (4, 0), "gemma3_text": (4, 2), "qwen3": (2, 2)}
@@ -42,21 +50,28 @@ def _closed_form(config: Any) -> int:
     return int(tables * config["vocab_size"] * hidden + config["num_hidden_layers"] * block + hidden)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, model in ARCHITECTURES.items() if model.config["model_type"] in LLAMA_LIKE]
-)
+@pytest.mark.parametrize("name", [name for name in SIMULATED if ARCHITECTURES[name].model_type in LLAMA_LIKE])
 def test_parameters_equal_the_closed_form(name: str) -> None:
     model = ARCHITECTURES[name]
     assert model.parameters == _closed_form(model.config)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", SIMULATED)
 def test_parameters_equal_those_of_the_simulated_model(name: str) -> None:
     model = ARCHITECTURES[name]
     assert families.architecture(model.config, lambda _: None).parameters == model.parameters
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", sorted(set(PLAIN.values()) - set(SIMULATED)))
+def test_a_model_that_is_not_simulated_is_known_by_its_dimensions(name: str) -> None:
+    model = ARCHITECTURES[name]
+    shape = families.architecture(model.config, lambda _: None)
+    assert shape.model_type == model.model_type
+    assert shape.num_hidden_layers == model.layers
+    assert model.parameters >= shape.vocab_size * shape.hidden_size
+
+
+@pytest.mark.parametrize("name", SIMULATED)
 def test_parameters_equal_those_of_the_transformers_class(name: str) -> None:
     torch = pytest.importorskip("torch", reason="needs torch to build the model on the meta device")
     transformers = pytest.importorskip("transformers", reason="needs the transformers model class")
