@@ -59,6 +59,7 @@ class Gpt:
             Block(stores, self.shape, release, self._kernel(), windowed=sliding) for _ in self.layers()
         ]
         self.ln_f = norm(weights, "ln_f", self.shape, release)
+        self.store = weights
         self.parameters = weights.parameters
         self.leaves = weights.leaves if adapter is None else stores.adapters.leaves
         self.tables: tuple[Tensor, Tensor] | None = None

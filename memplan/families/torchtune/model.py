@@ -44,6 +44,7 @@ class TransformerDecoder:
         self.output = (
             None if shape.tie_word_embeddings else LoraLinear(store, adapters, adapter, "output", sides)
         )
+        self.store = store
         self.parameters = store.parameters
         self.leaves = store.leaves if adapter is None else adapters.leaves
 

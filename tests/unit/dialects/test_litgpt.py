@@ -12,6 +12,7 @@ from memplan.dialects.reading import Reading
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import FieldError, UnknownNameError
 from memplan.domain.workload import Batch, Checkpointing, Optimizer, Precision, Quantization
+from memplan.estimate import estimate
 from memplan.read import read
 
 CHECKPOINT = "checkpoint_dir: checkpoints/meta-llama/Llama-3.2-1B\n"
@@ -132,3 +133,8 @@ def test_accumulation_that_does_not_follow_from_the_global_batch_is_advice(tmp_p
     written, advice = edits(found, [("batch.accumulation", 4, 8)])
     assert not written
     assert "global_batch_size" in advice[0].message
+
+
+def test_adapters_are_trained_on_shares_of_the_model(tmp_path: Path) -> None:
+    alone, spread = (run(tmp_path, CHECKPOINT + TRAIN + LORA + f"devices: {count}") for count in (1, 4))
+    assert estimate(spread.workload).device.peak_allocated < estimate(alone.workload).device.peak_allocated

@@ -255,3 +255,9 @@ def test_a_length_beyond_the_context_is_a_finding(tmp_path: Path, model: str, le
     recipe(tmp_path, model=model)
     path.write_text(path.read_text().replace("max_seq_len: 512", f"max_seq_len: {length}"))
     assert [finding.code for finding in read(path).findings] == ["MP008"]
+
+
+def test_states_are_spread_over_the_gpus_of_a_recipe_for_several(tmp_path: Path) -> None:
+    whole = estimate(recipe(tmp_path, "data_parallel_shard_dim: 1").workload).device
+    spread = estimate(recipe(tmp_path, "data_parallel_shard_dim: 4").workload).device
+    assert spread.peak_allocated < whole.peak_allocated
