@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json as standard_json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from memplan.documents.tree import MappingNode, Node, ScalarNode, plain, scalars
 from memplan.domain.edit import Span
 from memplan.domain.errors import EditRefusedError, MemplanError
 
-READERS = {"c.yaml": yaml.parse, "c.json": json.parse}
+READERS: dict[str, Callable[[Source], Node]] = {"c.yaml": yaml.parse, "c.json": json.parse}
 
 numbers = st.integers(-(10**12), 10**12)
 floats = st.floats(allow_nan=False, allow_infinity=False)
