@@ -131,6 +131,15 @@ def test_what_is_not_planned_is_refused_with_the_reason(tmp_path: Path, text: st
     assert caught.value.location.line >= 2
 
 
+@pytest.mark.parametrize(("policy", "gaps"), [("TRANSFORMER_BASED_WRAP", 0), ("NO_WRAP", 1)])
+def test_a_model_that_is_not_wrapped_by_blocks_may_be_gathered_whole(
+    tmp_path: Path, policy: str, gaps: int
+) -> None:
+    text = f"training: {{seed: 1}}\nfsdp: {{enable_fsdp: true, auto_wrap_policy: {policy}}}\n"
+    run = understood(tmp_path, MODEL + text).workload
+    assert [gap.adds for gap in run.unmodelled] == [988_065_536] * gaps
+
+
 def test_interpolations_are_text_to_oumi(tmp_path: Path) -> None:
     text = MODEL + "training: {per_device_train_batch_size: '${model.model_max_length}'}\n"
     with pytest.raises(FieldError, match="must be a whole number"):

@@ -1,0 +1,60 @@
+"""oumi's section ``fsdp``: accelerate's version 1, or PyTorch's own in oumi's loop.
+
+Source: ``get_accelerate_env_vars`` in src/oumi/core/distributed.py and ``FSDPParams`` in
+src/oumi/core/configs/params/fsdp_params.py (0.9).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from memplan.dialects.keys import Keys
+from memplan.dialects.trainer.losses import at
+from memplan.domain.architecture import Architecture
+from memplan.domain.dtype import Dtype
+from memplan.domain.workload import Checkpointing, Unmodelled, Workload
+
+ON = "fsdp.enable_fsdp"
+BY_BLOCK = "TRANSFORMER_BASED_WRAP"
+_KEPT_WHOLE = ("SHARD_GRAD_OP", "HYBRID_SHARD_ZERO2")
+
+
+def under_fsdp(keys: Keys, run: Workload, kind: str) -> Workload:
+    """Accelerate then checkpoints blocks, in the newer way, if oumi was to."""
+    strategy = keys.get("fsdp.sharding_strategy")
+    keys.note("world.sharding", strategy or keys.get(ON), how="FSDP")
+    word = "FULL_SHARD" if strategy is None else strategy.written().upper()
+    if word == "NO_SHARD":
+        return run
+    if strategy is not None and word.startswith("HYBRID"):
+        keys.warn(strategy, "counted as sharded over all GPUs, not over those of each node")
+    offload = keys.get("fsdp.cpu_offload")
+    if offload is not None and keys.flag("fsdp.cpu_offload"):
+        keys.warn(offload, "fsdp.cpu_offload is not modelled; parameters are counted on the GPU")
+    world = replace(run.world, sharding="fsdp1", reshard_after_forward=word not in _KEPT_WHOLE)
+    run = _mixed(keys, replace(run, world=world))
+    if kind != "oumi" and run.checkpointing.every:
+        run = replace(run, checkpointing=Checkpointing(every=1))
+    return replace(run, unmodelled=(*run.unmodelled, *_wrapped(keys, run)))
+
+
+def _mixed(keys: Keys, run: Workload) -> Workload:
+    """``fsdp.mixed_precision`` computes in that dtype; trained parameters are then kept in fp32."""
+    value = keys.get("fsdp.mixed_precision")
+    if value is None or run.precision.autocast is not None:
+        return run
+    keys.note("precision.autocast", value, how="FSDP's mixed precision")
+    params = run.precision.params if run.adapter is not None else Dtype.FP32
+    precision = replace(run.precision, params=params, autocast=value.dtype())
+    return replace(run, precision=precision)
+
+
+def _wrapped(keys: Keys, run: Workload) -> tuple[Unmodelled, ...]:
+    """Other units than blocks: without any, which is the default, the model is gathered whole."""
+    value = keys.get("fsdp.auto_wrap_policy")
+    if value is not None and value.written().upper() == BY_BLOCK:
+        return ()
+    place = value or keys.get(ON) or keys.root
+    size = run.model.parameters if isinstance(run.model, Architecture) else 0
+    reason = f"not {BY_BLOCK}: blocks are counted as gathered one by one, and may be gathered all at once"
+    return (replace(at(place, reason), adds=size * run.compute.itemsize),)
