@@ -228,10 +228,11 @@ class Unmodelled:
     """A setting that is not simulated: components it may shrink to nothing, and such it may add once more.
 
     A component named twice in ``grows`` may be added twice. ``adds`` are bytes that come on top at most.
-    ``unbounded`` says that nothing bounds what comes on top: no verdict is given then.
+    ``unbounded`` says that nothing bounds what comes on top: no verdict is given then. The ``reason`` may
+    name a line, which moves when something is written above it.
     """
 
-    reason: str
+    reason: str = field(compare=False)
     shrinks: tuple[str, ...] = ()
     grows: tuple[str, ...] = ()
     adds: int = 0
