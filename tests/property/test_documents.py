@@ -158,7 +158,8 @@ def check_replacement(source: Source, number: int, value: Any) -> None:
     expected = [repr(leaf.value) for leaf in before]
     expected[index] = repr(after[index].value)
     assert [repr(leaf.value) for leaf in after] == expected
-    assert apply(again, [replace(again, after[index], value)]) == text
+    if after[index].fixed is None:  # a text with ${ or {% in it is no longer ours to change
+        assert apply(again, [replace(again, after[index], value)]) == text
 
 
 @settings(max_examples=300)

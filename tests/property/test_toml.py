@@ -127,7 +127,8 @@ def test_a_replaced_toml_value_reads_back_and_nothing_else_changes(
     assert [repr(leaf.value) for leaf in after if leaf is not after[index]] == [
         repr(leaf.value) for leaf in before if leaf is not node
     ]
-    assert apply(again, [replace(again, after[index], value)]) == result
+    if after[index].fixed is None:  # a text with ${ or {% in it is no longer ours to change
+        assert apply(again, [replace(again, after[index], value)]) == result
 
 
 def tables(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], MappingNode]]:
