@@ -44,7 +44,7 @@ DIALECTS: dict[str, tuple[str, ...]] = {
     "torchtitan": ("activation_checkpoint", "parallelism"),
     "gpt_neox": ("num_layers", "num-layers"),
     "nanogpt": ("block_size", "n_layer", "n_embd", "init_from"),
-    "lightning": ("trainer", "data"),
+    "lightning": ("trainer",),
     "hydra": ("defaults", "hydra", "_target_"),
     "hf_config": ("model_type", "architectures"),
 }

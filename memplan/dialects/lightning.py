@@ -33,12 +33,12 @@ _COUNTED = "counts micro-batches, of which an epoch then has more"
 
 
 def recognises(document: Document) -> int:
-    """A ``trainer`` or ``data`` beside a model with its class; surer where the model is named."""
+    """A ``trainer`` beside a model with its class; surer where the model is named."""
     root = document.root
     model = root.get("model") if isinstance(root, MappingNode) else None
     if not isinstance(root, MappingNode) or not isinstance(model, MappingNode):
         return 0
-    if model.item("class_path") is None or not (root.item("trainer") or root.item("data")):
+    if model.item("class_path") is None or root.item("trainer") is None:
         return 0
     return 4 if vocabulary.names_model(model) else 2
 

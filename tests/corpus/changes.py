@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from memplan.dialects.schema import leaves
+from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Checkpointing, Evaluation, Loss, Workload
 
@@ -27,7 +28,6 @@ _WHOLE: dict[str, tuple[Any, ...]] = {
         Loss(kind="chunked", chunks=8),
     ),
     "evaluation": (Evaluation(batch=3),),
-    "adapter.targets": (("q_proj",), ("q_proj", "k_proj", "v_proj", "o_proj")),
 }
 
 
@@ -41,7 +41,8 @@ def proposals(workload: Workload) -> Iterator[tuple[str, Changes]]:
             before = workload.at(name)
         except AttributeError:
             continue
-        for after in _others(name, before):
+        others = _targets(workload) if name == "adapter.targets" else _others(name, before)
+        for after in others:
             if after != before:
                 yield name, {name: after}
 
@@ -53,6 +54,12 @@ def _batch(micro: int, accumulation: int) -> Changes:
         if accumulation % divisor == 0:
             return {"batch.micro": micro * divisor, "batch.accumulation": accumulation // divisor}
     return {"batch.micro": 2 * micro}
+
+
+def _targets(workload: Workload) -> tuple[tuple[str, ...], ...]:
+    """One linear layer of the model's, or all."""
+    linears = workload.model.linears if isinstance(workload.model, Architecture) else ()
+    return (linears[:1], linears) if linears else ()
 
 
 def _others(name: str, before: Any) -> tuple[Any, ...]:

@@ -6,6 +6,8 @@ import json
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from memplan.read import _parser, reread
 from tests.corpus.changes import Changes
 
 Place = tuple[object, ...]
+
+OMEGACONF = ("torchtune", "llamafactory", "oumi", "hydra")
+"""Dialects whose frameworks read their files with OmegaConf."""
 
 
 def asked(reading: Reading, wanted: Changes) -> list[FieldChange]:
@@ -49,6 +54,8 @@ def check(reading: Reading, wanted: Changes) -> bool:
     for path, text in texts.items():
         own = tuple(edit for edit in written if edit.path == path)
         _check_rest(reading.sources[path], text, own)
+        if reading.dialect in OMEGACONF and path == reading.document.source.path:
+            _check_omegaconf(reading.document.source, text, own)
     _check_back(reading, again, changes, written)
     return True
 
@@ -85,15 +92,30 @@ def _unquoted(text: str) -> str:
     return text.replace('"', "").replace("'", "")
 
 
+def _check_omegaconf(source: Source, text: str, written: tuple[Edit, ...]) -> None:
+    """The same by the loader of the framework itself, where it is installed."""
+    if find_spec("omegaconf") is None:
+        return
+    library = import_module("omegaconf").OmegaConf
+    before, after = (library.to_container(library.create(each)) for each in (source.text, text))
+    _check_untouched(source, dict(_leaves(before)), dict(_leaves(after)), written)
+
+
 def _check_rest(source: Source, text: str, written: tuple[Edit, ...]) -> None:
     """The format's own parser finds every other value where it was, and as it was."""
     path = source.path
     if path.endswith(".json") and not _plain_json(source.text):
         return  # with comments, which only its framework's parser reads
     before, after = dict(_leaves(_parsed(path, source.text))), dict(_leaves(_parsed(path, text)))
+    _check_untouched(source, before, after, written)
+
+
+def _check_untouched(
+    source: Source, before: dict[Place, Any], after: dict[Place, Any], written: tuple[Edit, ...]
+) -> None:
     touched = {
         place
-        for place, node in _spans(_parser(Path(path))(source))
+        for place, node in _spans(_parser(Path(source.path))(source))
         if any(edit.span.start <= node.span.end and node.span.start <= edit.span.end for edit in written)
     }
     for place, value in before.items():

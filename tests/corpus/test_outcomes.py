@@ -32,8 +32,6 @@ def test_nearly_every_file_a_dialect_claims_is_read(dialect: str) -> None:
         for each in outcomes()
         if each.claimed == dialect and not each.unknown and not each.beyond
     )
-    if not claimed.total():
-        pytest.skip(f"the corpus has no file of {dialect}")
     assert claimed[True] >= LEAST_READ * claimed.total(), claimed
 
 

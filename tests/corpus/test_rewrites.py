@@ -16,6 +16,9 @@ from tests.corpus.outcomes import Outcome, outcomes
 ENOUGH = 4
 """Files in which each value of each field of a dialect is rewritten."""
 
+WITHOUT_FILES = ("nanogpt", "hydra", "ms_swift", "hf_trainer")
+"""Dialects of which the corpus has no file that describes a run; their own tests have."""
+
 READ_ONLY = ("native", "manifest", "hf_config", "peft_adapter")
 
 
@@ -41,7 +44,8 @@ def test_a_rewrite_that_changes_nothing_leaves_every_byte() -> None:
 def test_every_field_that_can_be_written_is_read_back_and_can_be_taken_back(dialect: str) -> None:
     files = readings(dialect)
     if not files:
-        pytest.skip(f"the corpus has no file of {dialect} that is read")
+        assert dialect in WITHOUT_FILES
+        return
     done: Counter[str] = Counter()
     for each in files:
         assert each.reading is not None

@@ -16,6 +16,9 @@ from memplan.domain.errors import EditRefusedError
 from memplan.domain.host import ActivationOffload
 from memplan.domain.workload import Adapter, Attention, Checkpointing, Workload
 
+FSDP_KEYS = ("activation_checkpointing", "fsdp_activation_checkpointing")
+"""Keys of ``fsdp_config`` that turn checkpointing on too."""
+
 
 def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:
     """The changes as edits, unit by unit: batch sizes go together or not at all, as do an adapter's keys."""
@@ -82,13 +85,21 @@ def _checkpointing(reading: Reading, after: Workload) -> list[Edit]:
         raise EditRefusedError("what is checkpointed depends on activation offloading: turn that off first")
     if after.checkpointing not in (Checkpointing(every=0), Checkpointing(every=1)):
         raise EditRefusedError("axolotl checkpoints every block or none")
-    if reading.workload.checkpointing.every and not _given(reading, "gradient_checkpointing"):
-        place = reading.origins["checkpointing"].location
-        raise EditRefusedError("fsdp_config turns it on, not gradient_checkpointing", location=place)
+    sharded = _sharded(reading)
+    if after.checkpointing.every == 0 and sharded is not None:
+        place = reading.document.source.location(sharded.span)
+        raise EditRefusedError("fsdp_config turns it on, not gradient_checkpointing alone", location=place)
     return [
         *_put(reading, "gradient_checkpointing", after.checkpointing.every == 1),
         *_not_reentrant(reading),
     ]
+
+
+def _sharded(reading: Reading) -> ScalarNode | None:
+    """Where FSDP is told to checkpoint as well."""
+    options = _given(reading, "fsdp_config")
+    found = [options.get(key) for key in FSDP_KEYS] if isinstance(options, MappingNode) else []
+    return next((node for node in found if isinstance(node, ScalarNode) and node.value is True), None)
 
 
 def _not_reentrant(reading: Reading) -> list[Edit]:
