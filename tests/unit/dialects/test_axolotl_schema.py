@@ -30,9 +30,7 @@ WRITTEN = (
     "sequence_len",
 )
 
-DERIVED = re.compile(
-    "attn_(supports|uses|needs|de[a-z]+)_.*|(flash|sdp|eager|xformers|flex|sage)_attention"
-)
+DERIVED = re.compile("attn_(supports|uses|needs|de[a-z]+)_.*|(flash|sdp|eager|xformers|flex|sage)_attention")
 """What the schema works out from the kind of attention; older flags are put in step."""
 
 
