@@ -21,6 +21,7 @@ SIZES: dict[str, tuple[str, ...]] = {
     "gpt2": ("vocab_size", "n_embd", "n_layer", "n_head", "n_positions"),
     "gpt_bigcode": ("vocab_size", "n_embd", "n_layer", "n_head", "n_positions"),
     "bloom": ("vocab_size", "hidden_size", "n_layer", "n_head"),
+    "btlm": ("vocab_size", "n_embd", "n_layer", "n_head", "n_positions"),
     "dbrx": ("vocab_size", "d_model", "n_layers", "n_heads"),
     "gpt_neo": ("vocab_size", "hidden_size", "num_layers", "num_heads"),
     "mpt": ("vocab_size", "d_model", "n_layers", "n_heads"),
@@ -47,6 +48,12 @@ LAYOUTS: dict[str, dict[str, object]] = {
         "bnb_4bit_use_double_quant": True,
         "bnb_4bit_compute_dtype": "bfloat16",
     },
+    "nf4-bf16": {
+        "quant_method": "bitsandbytes",
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_compute_dtype": "bfloat16",
+    },
     "awq": {"quant_method": "awq"},
     "gptq": {"quant_method": "gptq"},
     "fp8": {"quant_method": "fp8"},
@@ -54,11 +61,15 @@ LAYOUTS: dict[str, dict[str, object]] = {
     "modelopt": {"quant_method": "modelopt"},
     "none": {},
 }
-"""What ``quantization_config`` a repository has in each layout; ``none``: a copy that has been unpacked."""
+"""What ``quantization_config`` a repository has in each layout.
+
+``nf4-bf16`` says what its copies' names do, which leave open whether constants are quantized too; ``none`` is
+a copy that has been unpacked.
+"""
 
 LayoutName = Annotated[
-    Literal["bnb-nf4", "awq", "gptq", "fp8", "compressed", "modelopt", "none"],
-    Field(description="one of bnb-nf4, awq, gptq, fp8, compressed, modelopt, none"),
+    Literal["bnb-nf4", "nf4-bf16", "awq", "gptq", "fp8", "compressed", "modelopt", "none"],
+    Field(description="one of bnb-nf4, nf4-bf16, awq, gptq, fp8, compressed, modelopt, none"),
 ]
 
 
@@ -133,6 +144,7 @@ class ConfigEntry(Entry):
     n_layer: Count | None = None
     n_head: Count | None = None
     n_positions: Count | None = None
+    n_inner: Count | None = None
     # GPT-NeoX, OPT
     rotary_pct: float | None = None
     use_parallel_residual: bool | None = None
