@@ -176,8 +176,10 @@ class World:
     """Number of data-parallel GPUs and how states are sharded over them.
 
     Of ``DistributedDataParallel`` (``none``): ``bucket_cap_mb`` (``None``: its default) and
-    ``gradient_as_bucket_view``. Of FSDP2: whether blocks let go of their parameters after the forward
-    pass, and the dtypes of its mixed precision policy (``None``: the parameters' own). ``no_sync`` says
+    ``gradient_as_bucket_view``. Of FSDP, both kinds: whether blocks let go of their parameters after the
+    forward pass, and the dtypes of its mixed precision policy (``None``: the parameters' own). Of FSDP1:
+    when backward starts to gather the block before (``backward_prefetch``: ``pre``, ``post`` or ``none``),
+    and whether the optimizer gets the original parameters (``use_orig_params``). ``no_sync`` says
     that with accumulation gradients are reduced in the last micro-batch only. ``zero`` holds DeepSpeed's
     settings.
     """
@@ -190,6 +192,8 @@ class World:
     reshard_after_forward: bool = True
     param_dtype: Dtype | None = None
     reduce_dtype: Dtype | None = None
+    backward_prefetch: str = "pre"
+    use_orig_params: bool = True
     zero: Zero = field(default_factory=Zero)
 
 
@@ -274,7 +278,7 @@ class Workload:
     def compute(self) -> Dtype:
         """The element type most products are made in: autocast's, FSDP2's policy's, or the parameters'."""
         world = self.world
-        sharded = world.sharding == "fsdp2" and world.data_parallel > 1
+        sharded = world.sharding in ("fsdp1", "fsdp2") and world.data_parallel > 1
         gathered = world.param_dtype if sharded else None
         return self.precision.autocast or gathered or self.precision.params
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from memplan.domain.workload import Adapter
 from memplan.simulator import dora, ops
 from memplan.simulator.blocks import Linear, Store
 from memplan.simulator.matmul import linear
 from memplan.simulator.quantization import Matrix
-from memplan.simulator.tensor import Tensor
+from memplan.simulator.tensor import Parameter, Tensor
 
 
 class LoraLinear:
     """``result + lora_B(lora_A(x)) · scaling``, with ``x`` cast to the adapter's dtype.
 
     Source: ``Linear.forward`` in peft src/peft/tuners/lora/layer.py (0.21). lora_A is (rank, in),
-    lora_B is (out, rank).
+    lora_B is (out, rank). ``multiply`` runs one of them, by itself or as a module that is wrapped.
     """
 
-    __slots__ = ("base", "down", "dropout", "magnitude", "up")
+    __slots__ = ("base", "down", "dropout", "magnitude", "multiply", "up")
 
     def __init__(self, base: Linear, adapter: Adapter, adapters: Store) -> None:
         self.base = base
@@ -32,6 +32,7 @@ class LoraLinear:
         name = f"{base.name}.lora_magnitude_vector.weight"
         self.magnitude = adapters.parameter(name, (outputs,), "adapter") if adapter.dora else None
         trace.layer = outside
+        self.multiply: Callable[[Tensor, Parameter], Tensor] = linear
 
     def __call__(self, x: Tensor) -> Tensor:
         # The caller's frame holds the input until this one is gone, also when recomputation stops within.
@@ -53,7 +54,8 @@ class LoraLinear:
         if self.magnitude is not None:
             result = self._decomposed(x, result)
             return ops.to(result, dtype) if casts else result
-        output = ops.mul_scalar(linear(linear(ops.dropout(x) if self.dropout else x, self.down), self.up))
+        run = self.multiply
+        output = ops.mul_scalar(run(run(ops.dropout(x) if self.dropout else x, self.down), self.up))
         if casts:
             output = ops.to(output, dtype)
         result = ops.add(result, output)
@@ -68,7 +70,8 @@ class LoraLinear:
             return ops.to(result, dtype)
         if self.dropout:
             x = ops.dropout(x)
-        result = ops.add(result, ops.mul_scalar(linear(linear(x, self.down), self.up)))
+        run = self.multiply
+        result = ops.add(result, ops.mul_scalar(run(run(x, self.down), self.up)))
         # Rebinding frees the sum before x goes, as in PEFT.
         result = ops.to(result, dtype)
         return result  # noqa: RET504

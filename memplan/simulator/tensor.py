@@ -159,6 +159,11 @@ class Resizable(Storage):
         self.tag = tag
         self.block = RELEASED
 
+    @property
+    def held(self) -> bool:
+        """Whether the memory is there."""
+        return self.block != RELEASED
+
     def take(self) -> None:
         """Have the memory, anew unless it is there."""
         if self.block == RELEASED:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from memplan.domain.dtype import Dtype
-from memplan.domain.workload import Optimizer, Workload, World
+from memplan.domain.workload import Optimizer, Precision, Workload, World
 from tests.oracle.cases import ALL_LINEAR, ATTENTION_ONLY, CHECKPOINTED, FP32, TIED, TINY, TWICE, workload
 
 WIDE = {"vocab_size": 6000}
@@ -21,6 +21,11 @@ def _fsdp2(count: int = 2, **settings: Any) -> dict[str, Any]:
     return {"world": World(data_parallel=count, sharding="fsdp2", **settings)}
 
 
+def _fsdp1(count: int = 2, **settings: Any) -> dict[str, Any]:
+    return {"world": World(data_parallel=count, sharding="fsdp1", **settings)}
+
+
+AMP = {"precision": Precision(params=Dtype.BF16, autocast=Dtype.BF16)}
 MIXED: dict[str, Any] = {"param_dtype": Dtype.BF16, "reduce_dtype": Dtype.FP32}
 
 SHARDED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -45,6 +50,31 @@ SHARDED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "fsdp2 clipped": ({}, FP32 | {"optimizer": Optimizer(clipping=True)} | _fsdp2()),
     "fsdp2 on four, padded": ({"vocab_size": 501}, FP32 | _fsdp2(4)),
 }
+
+
+FLAT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "fsdp1": ({}, FP32 | _fsdp1()),
+    "fsdp1 bf16 tied": (TIED, _fsdp1()),
+    "fsdp1 one parameter each, padded": ({"vocab_size": 501}, FP32 | _fsdp1(4, use_orig_params=False)),
+    "fsdp1 on four": ({"vocab_size": 501}, FP32 | _fsdp1(4)),
+    "fsdp1 mixed": ({}, FP32 | _fsdp1(**MIXED)),
+    "fsdp1 mixed, one parameter each": ({}, FP32 | _fsdp1(param_dtype=Dtype.BF16, use_orig_params=False)),
+    "fsdp1 not resharded": ({}, FP32 | _fsdp1(reshard_after_forward=False)),
+    "fsdp1 checkpointed": ({}, FP32 | CHECKPOINTED | _fsdp1()),
+    "fsdp1 checkpointed, gathered late": ({}, FP32 | CHECKPOINTED | _fsdp1(backward_prefetch="post")),
+    "fsdp1 checkpointed, gathered when needed": ({}, FP32 | CHECKPOINTED | _fsdp1(backward_prefetch="none")),
+    "fsdp1 accumulated mixed": ({}, FP32 | TWICE | _fsdp1(**MIXED)),
+    "fsdp1 accumulated in shards": ({}, FP32 | TWICE | _fsdp1(no_sync=False)),
+    "fsdp1 accumulated, not resharded": ({}, FP32 | TWICE | _fsdp1(reshard_after_forward=False)),
+    "fsdp1 lora checkpointed": ({}, FP32 | ALL_LINEAR | CHECKPOINTED | _fsdp1()),
+    "fsdp1 lora bf16 accumulated": ({}, ATTENTION_ONLY | TWICE | _fsdp1()),
+    "fsdp1 lora mixed checkpointed": (
+        {},
+        ATTENTION_ONLY | CHECKPOINTED | AMP | _fsdp1(param_dtype=Dtype.BF16),
+    ),
+    "fsdp1 clipped": ({}, FP32 | {"optimizer": Optimizer(clipping=True)} | _fsdp1()),
+}
+"""Cases of FSDP1 on a rank whose collectives exchange nothing: gloo would copy what they do."""
 
 
 def sharded(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Workload:

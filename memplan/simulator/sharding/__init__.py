@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from memplan.domain.architecture import Architecture
-from memplan.domain.workload import Workload
+from memplan.domain.workload import Adapter, Workload
 from memplan.simulator.sharding.whole import Model, Whole
 from memplan.simulator.tensor import Tape
 
@@ -16,6 +16,7 @@ __all__ = ["SHARDINGS", "Model", "Whole", "simulated", "wrap"]
 
 SHARDINGS: dict[str, str] = {
     "none": "ddp",
+    "fsdp1": "fsdp1",
     "fsdp2": "fsdp2",
     "zero1": "zero",
     "zero2": "zero",
@@ -27,12 +28,18 @@ SHARDINGS: dict[str, str] = {
 def simulated(workload: Workload) -> bool:
     """Whether what the workload's world asks for is simulated.
 
-    Of FSDP2 that is decoders of unquantized blocks; reentrant checkpointing hides them from its hooks.
+    Of FSDP that is decoders of unquantized blocks; reentrant checkpointing hides them from its hooks. FSDP1
+    wraps what trains alone, but for what PEFT adds besides low-rank adapters.
     """
-    if workload.world.sharding == "fsdp2":
+    if workload.world.sharding in ("fsdp1", "fsdp2"):
         causal = isinstance(workload.model, Architecture) and workload.model.causal
-        return causal and workload.quantization is None and not workload.checkpointing.reentrant
+        plain = workload.world.sharding == "fsdp2" or _plain(workload.adapter)
+        return causal and plain and workload.quantization is None and not workload.checkpointing.reentrant
     return workload.world.sharding in SHARDINGS
+
+
+def _plain(adapter: Adapter | None) -> bool:
+    return adapter is None or not (adapter.dora or adapter.modules_to_save or adapter.parameters)
 
 
 def wrap(tape: Tape, workload: Workload, model: Model) -> Whole:

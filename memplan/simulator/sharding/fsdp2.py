@@ -8,23 +8,15 @@ gathers a block's parameters when the gradient of its result is there and starts
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
 
 from memplan.domain.trace import OUTSIDE
 from memplan.domain.workload import Workload
 from memplan.simulator import autograd
 from memplan.simulator.autograd import Gradients, Node, begin
-from memplan.simulator.blocks import Store
 from memplan.simulator.sharding.fsdp2_group import Group, Shared
-from memplan.simulator.sharding.whole import Model, Whole
+from memplan.simulator.sharding.parameters import Blocks, by_module, parameters_of
+from memplan.simulator.sharding.whole import Whole
 from memplan.simulator.tensor import Parameter, Tape, Tensor
-
-
-class Blocks(Model, Protocol):
-    """A model of blocks in a row."""
-
-    store: Store
-    blocks: list[Any]
 
 
 def wrap(tape: Tape, workload: Workload, model: Blocks) -> Whole:
@@ -40,10 +32,10 @@ class Fsdp2(Whole):
         self.shared = Shared(tape, workload.world)
         self.reduces = True
         by_layer: dict[int, list[Parameter]] = {OUTSIDE: []}
-        for parameter in _parameters(model):
+        for parameter in parameters_of(model):
             by_layer.setdefault(tape.trace.layers[parameter.storage.block], []).append(parameter)
         for found in by_layer.values():
-            found.sort(key=_by_module(found))
+            found.sort(key=by_module(found))
         # The root does not gather anew for backward what it needs first there.
         self.root = Group(self.shared, by_layer.pop(OUTSIDE), keeps=True)
         keeps = not workload.world.reshard_after_forward
@@ -127,26 +119,3 @@ def watch(result: Tensor, hook: Callable[[], None]) -> None:
     """Call a hook when the gradient of a result is there (``Tensor.register_hook``)."""
     if result.node is not None and result.tape.grad_enabled:
         result.tape.before[result.node] = hook
-
-
-def _parameters(model: Blocks) -> list[Parameter]:
-    found = list(model.store.parameters)
-    known = {id(parameter) for parameter in found}
-    for leaf in model.leaves:
-        parameter = leaf.parameter() if leaf.parameter is not None else None
-        if isinstance(parameter, Parameter) and id(parameter) not in known:
-            found.append(parameter)
-    return found
-
-
-def _by_module(parameters: list[Parameter]) -> Callable[[Parameter], int]:
-    """Where the module is that a parameter belongs to; adapters are modules within those they adapt."""
-    places: dict[str, int] = {}
-    for place, parameter in enumerate(parameters):
-        places.setdefault(parameter.name.rpartition(".")[0], place)
-
-    def key(parameter: Parameter) -> int:
-        module = parameter.name.rpartition(".")[0]
-        return places.get(module.rpartition(".lora_")[0], places[module])
-
-    return key
