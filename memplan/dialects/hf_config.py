@@ -11,6 +11,7 @@ from memplan.dialects import assumed, models, writing
 from memplan.dialects.fields import Value
 from memplan.dialects.reading import Document, FieldChange, Intake, Origin, Reading
 from memplan.documents.tree import Language, MappingNode
+from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.edit import Advice, Edit
 
@@ -33,7 +34,9 @@ def read(document: Document, intake: Intake) -> Reading:
     """
     root = models.required_mapping(Value(source=document.source, key="", node=document.root))
     architecture = models.of_config(root, intake)
-    params, origin = _params(root)
+    if document.path.name == "config.json":
+        architecture = models.weighed(architecture, document.path.parent, root.location, intake)
+    params, origin = _params(root, architecture)
     workload = assumed.workload(architecture, params)
     origins = {
         "model": Origin(location=root.location, how="written"),
@@ -60,10 +63,13 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
     return (), tuple(writing.unwritable(change, reason) for change in changes)
 
 
-def _params(root: Value) -> tuple[Dtype, Origin]:
-    """``dtype`` (transformers 5) wins over ``torch_dtype``; neither, or ``auto``, is taken for bf16."""
+def _params(root: Value, architecture: Architecture) -> tuple[Dtype, Origin]:
+    """``dtype`` (transformers 5) wins over ``torch_dtype``; else that of the weights beside it, else bf16."""
     entries = root.entries(repeats=True)
     for key in ("dtype", "torch_dtype"):
         if key in entries and not entries[key].is_null and entries[key].written() != "auto":
             return entries[key].dtype(), Origin(location=entries[key].location, how="written")
+    weighed = architecture.config.get("dtype")
+    if isinstance(weighed, str) and weighed != "auto":
+        return Dtype.parse(weighed), Origin(how="default", note="the dtype of the weights beside the file")
     return Dtype.BF16, Origin(how="assumed", note="the file names no dtype; bf16 is usual")

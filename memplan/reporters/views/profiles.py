@@ -1,15 +1,15 @@
-"""``memplan profiles``: named profiles of GPUs, and hub ids that can be planned offline."""
+"""``memplan profiles``: named profiles of GPUs, and how many hub ids can be planned offline."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from memplan.profiles import NamedProfile
-from memplan.reporters.blocks import Bullets, Heading, Report, Table
+from memplan.reporters.blocks import Heading, Paragraph, Report, Table
 
 
 def report(models: Sequence[str], named: Sequence[NamedProfile]) -> Report:
-    """Named profiles first, then the models."""
+    """Named profiles first, then where the models are listed."""
     rows = tuple(
         (
             item.gpu,
@@ -24,5 +24,5 @@ def report(models: Sequence[str], named: Sequence[NamedProfile]) -> Report:
     return (
         Heading("Named profiles"),
         Table(columns=columns, align="<<><<", rows=rows),
-        Bullets(tuple(models), f"{len(models)} models known offline:"),
+        Paragraph(f"{len(models)} models are known offline: memplan models TEXT finds them."),
     )

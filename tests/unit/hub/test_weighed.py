@@ -59,6 +59,16 @@ def test_the_files_say_the_dtype_that_the_config_does_not(tmp_path: Path, name: 
     assert reading.workload.host.published is dtype
 
 
+def test_a_model_directory_is_read_in_the_dtype_of_its_weights(tmp_path: Path) -> None:
+    config = {key: value for key, value in LLAMA.items() if key != "torch_dtype"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert read(tmp_path).workload.precision.params is Dtype.BF16
+    (tmp_path / "model.safetensors").write_bytes(safetensors(tensors(dtype="F32")))
+    reading = read(tmp_path)
+    assert reading.workload.precision.params is Dtype.FP32
+    assert reading.origins["precision.params"].how == "default"
+
+
 def test_weights_that_cannot_be_read_are_a_warning(tmp_path: Path) -> None:
     reading = job(tmp_path, LLAMA, b"version https://git-lfs.github.com/spec/v1\n")
     assert any("left out" in warning for warning in reading.warnings)
