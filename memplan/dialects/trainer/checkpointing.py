@@ -73,8 +73,15 @@ def _variant(arguments: Arguments, reading: Reading, wanted: Checkpointing) -> l
         return []
     options = next((name for name in arguments.options if _node(reading, name) is not None), None)
     if options is None:
-        return put(reading, arguments.options, {"use_reentrant": wanted.reentrant}, arguments.checkpointing)
+        beside = (*arguments.checkpointing, *_BESIDE)
+        return put(reading, (_alias(reading, arguments),), {"use_reentrant": wanted.reentrant}, beside)
     return put(reading, (f"{options}.use_reentrant",), wanted.reentrant)
+
+
+def _alias(reading: Reading, arguments: Arguments) -> str:
+    """The options' key that goes with the name of the switch in the file."""
+    pairs = zip(arguments.checkpointing, arguments.options, strict=False)
+    return next((key for name, key in pairs if _node(reading, name) is not None), arguments.options[0])
 
 
 def _sharded(keys: Keys, arguments: Arguments) -> Checkpointing:

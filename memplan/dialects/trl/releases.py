@@ -54,7 +54,7 @@ LATEST = Release(
     completion=512,
 )
 OLDER = Release(
-    arguments=Arguments(framework="TRL before 0.20"),
+    arguments=Arguments(framework="TRL before 0.20", reentrant=True),
     fused=False,
     packs_rows=False,
     kbit=True,

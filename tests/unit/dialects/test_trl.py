@@ -146,7 +146,10 @@ def test_quantized_weights_take_adapters_in_bf16_today_and_were_prepared_before(
 def test_keys_keep_the_name_the_file_has_for_them(tmp_path: Path) -> None:
     reading = trl(tmp_path, "max_seq_length: 4096\nactivation_checkpointing: false  # slow\n")
     text, advice = after(reading, sequence__length=2048, checkpointing=Checkpointing(every=1))
-    assert text == "max_seq_length: 2048\nactivation_checkpointing: true  # slow\n"
+    assert text == (
+        "max_seq_length: 2048\nactivation_checkpointing: true  # slow\n"
+        "activation_checkpointing_kwargs: {use_reentrant: false}\n"
+    )
     assert not advice
 
 
