@@ -10,6 +10,8 @@ from memplan.dialects.reading import Intake, Origin
 from memplan.domain.architecture import Architecture
 from memplan.domain.errors import FileAccessError, UnknownNameError
 
+_HINT = "give --model ID|DIR"
+
 
 def named(keys: Keys, names: tuple[str, ...], folder: Path, intake: Intake) -> Architecture:
     """The architecture of the model that a key names; ``--model`` stands in where none is there.
@@ -23,14 +25,15 @@ def named(keys: Keys, names: tuple[str, ...], folder: Path, intake: Intake) -> A
         raise keys.root.fail(
             f"{names[0]} is missing",
             expected=f"{names[0]}: a hub id or a local directory",
-            hint="give --model ID|DIR",
+            hint=_HINT,
         )
     try:
         if name is not None:
             keys.note("model", name)
             return models.of_name(name, intake, folder)
-    except (FileAccessError, UnknownNameError):
+    except (FileAccessError, UnknownNameError) as error:
         if given is None:
+            error.hint = error.hint or _HINT
             raise
     from memplan.dialects import assumed
 

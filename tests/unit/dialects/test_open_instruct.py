@@ -79,4 +79,5 @@ def test_a_model_on_somebodys_disk_can_be_named_instead(tmp_path: Path) -> None:
         read(path)
     assert caught.value.location is not None
     assert caught.value.location.line == 1
+    assert "--model" in str(caught.value)
     assert read(path, model="meta-llama/Llama-3.2-1B").workload.batch.micro == 16
