@@ -202,15 +202,10 @@ def _model(keys: Keys, intake: Intake, length: int) -> Architecture:
 
 
 def _unmodelled(keys: Keys) -> tuple[Unmodelled, ...]:
-    """The model's own code, and what ``torch.compile`` makes of it."""
-    code = Unmodelled(
-        reason="nanoGPT's model code is counted as transformers writes GPT-2, with biases",
-        shrinks=("activations",),
-        grows=("temporaries",),
-    )
+    """What ``torch.compile`` makes of the model; uncompiled, it keeps what transformers' GPT-2 keeps."""
     compiled = keys.get("compile")
     if compiled is not None and not compiled.flag():
-        return (code,)
+        return ()
     place = "" if compiled is None else f"{compiled.source.path}:{compiled.location.line}: "
     reason = f"{place}compile: compiled kernels keep other activations than counted"
-    return (code, Unmodelled(reason=reason, shrinks=("logits_and_loss",)))
+    return (Unmodelled(reason=reason, shrinks=("activations", "logits_and_loss")),)
