@@ -16,6 +16,7 @@ from memplan.domain.workload import Checkpointing, Unmodelled, Workload
 
 ON = "fsdp.enable_fsdp"
 BY_BLOCK = "TRANSFORMER_BASED_WRAP"
+_PREFETCH = {"BACKWARD_PRE": "pre", "BACKWARD_POST": "post", "NO_PREFETCH": "none"}
 _KEPT_WHOLE = ("SHARD_GRAD_OP", "HYBRID_SHARD_ZERO2")
 
 
@@ -31,7 +32,13 @@ def under_fsdp(keys: Keys, run: Workload, kind: str) -> Workload:
     offload = keys.get("fsdp.cpu_offload")
     if offload is not None and keys.flag("fsdp.cpu_offload"):
         keys.warn(offload, "fsdp.cpu_offload is not modelled; parameters are counted on the GPU")
-    world = replace(run.world, sharding="fsdp1", reshard_after_forward=word not in _KEPT_WHOLE)
+    world = replace(
+        run.world,
+        sharding="fsdp1",
+        reshard_after_forward=word not in _KEPT_WHOLE,
+        backward_prefetch=_prefetch(keys),
+        use_orig_params=_original(keys),
+    )
     run = _mixed(keys, replace(run, world=world))
     if kind != "oumi" and run.checkpointing.every:
         run = replace(run, checkpointing=Checkpointing(every=1))
@@ -44,9 +51,32 @@ def _mixed(keys: Keys, run: Workload) -> Workload:
     if value is None or run.precision.autocast is not None:
         return run
     keys.note("precision.autocast", value, how="FSDP's mixed precision")
+    dtype = value.dtype()
     params = run.precision.params if run.adapter is not None else Dtype.FP32
-    precision = replace(run.precision, params=params, autocast=value.dtype())
-    return replace(run, precision=precision)
+    return replace(
+        run,
+        precision=replace(run.precision, params=params, autocast=dtype),
+        world=replace(run.world, param_dtype=dtype, reduce_dtype=dtype),
+    )
+
+
+def _prefetch(keys: Keys) -> str:
+    """When backward gathers the block before."""
+    value = keys.get("fsdp.backward_prefetch")
+    keys.note("world.backward_prefetch", value, "oumi's default: BACKWARD_PRE")
+    word = "BACKWARD_PRE" if value is None else value.written().upper()
+    if value is not None and word not in _PREFETCH:
+        raise value.fail(f"{value.described()} is no kind of prefetching", expected=", ".join(_PREFETCH))
+    return _PREFETCH[word]
+
+
+def _original(keys: Keys) -> bool:
+    """Whether the optimizer gets the original parameters: not those of adapters, unless compiled."""
+    value = keys.get("fsdp.use_orig_params")
+    keys.note("world.use_orig_params", value, "oumi's default: unless adapters are trained uncompiled")
+    if value is not None:
+        return bool(keys.flag("fsdp.use_orig_params"))
+    return bool(keys.flag("training.compile")) or not keys.flag("training.use_peft")
 
 
 def _wrapped(keys: Keys, run: Workload) -> tuple[Unmodelled, ...]:

@@ -85,7 +85,16 @@ FACTS: list[tuple[str, dict[str, Any]]] = [
     ),
     (
         "training: {seed: 1}\nfsdp: {enable_fsdp: true, sharding_strategy: SHARD_GRAD_OP}\n",
-        {"world.reshard_after_forward": False},
+        {
+            "world.reshard_after_forward": False,
+            "world.backward_prefetch": "pre",
+            "world.use_orig_params": True,
+        },
+    ),
+    (
+        "training: {use_peft: true}\npeft: {lora_target_modules: [q_proj]}\n"
+        "fsdp: {enable_fsdp: true, backward_prefetch: NO_PREFETCH}\n",
+        {"world.backward_prefetch": "none", "world.use_orig_params": False},
     ),
     (
         "training: {seed: 1}\ndeepspeed: {enable_deepspeed: true, zero_stage: ZERO_3, precision: BF16, "
