@@ -231,7 +231,8 @@ class Framework:
 class Unmodelled:
     """A setting that is not simulated: components it may shrink to nothing, and such it may add once more.
 
-    A component named twice in ``grows`` may be added twice. ``adds`` are bytes that come on top at most.
+    A component named twice in ``grows`` may be added twice. ``adds`` are bytes that come on top at most, and
+    ``logits`` copies of a micro-batch's logits in fp32.
     ``unbounded`` says that nothing bounds what comes on top: no verdict is given then. The ``reason`` may
     name a line, which moves when something is written above it.
     """
@@ -240,6 +241,7 @@ class Unmodelled:
     shrinks: tuple[str, ...] = ()
     grows: tuple[str, ...] = ()
     adds: int = 0
+    logits: int = 0
     unbounded: bool = False
 
 
