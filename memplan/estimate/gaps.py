@@ -102,8 +102,14 @@ def _settings(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
     """What the config asks for that no op stands for."""
     for setting in workload.unmodelled:
         low = sum(sizes[name] for name in setting.shrinks)
-        high = setting.adds + sum(sizes[name] for name in setting.grows)
+        high = setting.adds + setting.logits * _logits(workload) + sum(sizes[name] for name in setting.grows)
         yield Gap(reason=setting.reason, low=Bytes(low), high=Bytes(high), unbounded=setting.unbounded)
+
+
+def _logits(workload: Workload) -> int:
+    """Bytes of the logits of a micro-batch in fp32."""
+    vocabulary = workload.model.vocab_size if isinstance(workload.model, Architecture) else 0
+    return 4 * workload.batch.micro * workload.sequence.length * vocabulary
 
 
 def _quantization(workload: Workload, shape: Architecture, sizes: dict[str, int]) -> Iterator[Gap]:
