@@ -44,13 +44,13 @@ def gaps(keys: Keys, found: Method, release: Release, run: Workload) -> tuple[Un
     if found is PREFERENCE:
         place = keys.get("beta", *PREFERENCE_KEYS) or keys.root
         which = "DPO keeps a copy of the model as reference, which ORPO, CPO and SimPO do not"
-        return (*_reference(keys, place, which, release, run), *_scores(place, release, run))
+        return (*_reference(keys, place, which, release, run), *_scores(place, release))
     if found is GRPO:
         place = keys.get(*GRPO_KEYS) or keys.root
         which = "GRPO keeps a copy of the model as reference where beta is not 0"
         reference = _reference(keys, place, which, release, run) if _weighs(keys, release) else ()
-        return (*reference, *_scores(place, release, run), *_generation(keys, place, release, run))
-    return _accuracy(keys, release, run)
+        return (*reference, *_scores(place, release), *_generation(keys, place, release, run))
+    return _accuracy(keys, release)
 
 
 def _weighs(keys: Keys, release: Release) -> bool:
@@ -66,16 +66,16 @@ def _reference(
     if run.adapter is not None or keys.flag("precompute_ref_log_probs"):
         return ()
     reason = f"{which}; its weights and its pass are not in the point estimate"
-    whole = 0 if release.fused else _logits(run)
-    return (replace(at(place, reason, grows=(*WEIGHTS, "temporaries")), adds=whole),)
+    whole = 0 if release.fused else 1
+    return (replace(at(place, reason, grows=(*WEIGHTS, "temporaries")), logits=whole),)
 
 
-def _scores(place: Value, release: Release, run: Workload) -> tuple[Unmodelled, ...]:
+def _scores(place: Value, release: Release) -> tuple[Unmodelled, ...]:
     """Older trainers take log-probabilities from whole logits in code of their own."""
     if release.fused:
         return ()
     reason = "log-probabilities are counted like cross-entropy of all tokens"
-    return (replace(at(place, reason, shrinks=("logits_and_loss",)), adds=_logits(run)),)
+    return (replace(at(place, reason, shrinks=("logits_and_loss",)), logits=1),)
 
 
 def _generation(keys: Keys, place: Value, release: Release, run: Workload) -> tuple[Unmodelled, ...]:
@@ -90,18 +90,12 @@ def _generation(keys: Keys, place: Value, release: Release, run: Workload) -> tu
     return (replace(at(place, reason), adds=_cache(run)),)
 
 
-def _accuracy(keys: Keys, release: Release, run: Workload) -> tuple[Unmodelled, ...]:
+def _accuracy(keys: Keys, release: Release) -> tuple[Unmodelled, ...]:
     """Before 1.10 SFT copied the logits to count right tokens (``shift_logits`` in ``compute_loss``)."""
     if release.fused or keys.flag("use_liger_kernel", "use_liger"):
         return ()
     reason = "TRL before 1.10 copies the logits to count how many tokens were right"
-    return (replace(at(keys.get(*DROPPED) or keys.root, reason), adds=_logits(run)),)
-
-
-def _logits(run: Workload) -> int:
-    """Bytes of the logits of a micro-batch in fp32."""
-    vocabulary = run.model.vocab_size if isinstance(run.model, Architecture) else 0
-    return 4 * run.batch.micro * run.sequence.length * vocabulary
+    return (replace(at(keys.get(*DROPPED) or keys.root, reason), logits=1),)
 
 
 def _cache(run: Workload) -> int:
