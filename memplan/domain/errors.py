@@ -102,7 +102,8 @@ class UnknownNameError(InputError):
         hint: str | None = None,
     ) -> UnknownNameError:
         """An error that offers the names most like the one given."""
-        close = get_close_matches(name.lower(), {item.lower(): item for item in known}, n=3, cutoff=0.5)
+        spelt = {item.lower(): item for item in known}
+        close = [spelt[item] for item in get_close_matches(name.lower(), spelt, n=3, cutoff=0.5)]
         offer = f"did you mean {', '.join(close)}?" if close else None
         tries = "; ".join(part for part in (offer, hint) if part) or None
         return cls(f"no {kind} is called {name!r}", location=location, hint=tries)

@@ -281,7 +281,7 @@ def test_an_unknown_model_is_located_and_offered_a_way_out(tmp_path: Path) -> No
         axolotl(tmp_path, "", base="micro_batch_size: 1\nbase_model: meta-llama/Llama-3.2-1Z\n")
     assert caught.value.location is not None
     assert (caught.value.location.line, caught.value.location.column) == (2, 13)
-    assert "llama-3.2-1b" in str(caught.value.hint)
+    assert "Llama-3.2-1B" in str(caught.value.hint)
     assert "local directory" in str(caught.value.hint)
 
 

@@ -104,7 +104,7 @@ def test_what_litgpt_would_refuse_is_refused_at_its_place(tmp_path: Path, text: 
 
 
 def test_a_model_that_is_not_known_is_refused_with_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match="micro-llama-300m"):
+    with pytest.raises(UnknownNameError, match="micro-llama-300M"):
         run(tmp_path, PRETRAIN.replace("300M", "301M"))
     with pytest.raises(UnknownNameError, match="nobody/Nothing"):
         run(tmp_path, CHECKPOINT.replace("meta-llama/Llama-3.2-1B", "nobody/Nothing") + TRAIN)

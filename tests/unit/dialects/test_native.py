@@ -170,7 +170,7 @@ def test_a_misspelt_key_is_offered_the_nearest(tmp_path: Path) -> None:
 def test_an_unknown_model_is_offered_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError) as caught:
         read(native(tmp_path, "memplan: 1\nmodel: {ref: meta-llama/Llama-3.2-1}\n"))
-    assert "llama-3.2-1b" in str(caught.value)
+    assert "Llama-3.2-1B" in str(caught.value)
     assert caught.value.location is not None
     assert caught.value.location.line == 2
 
