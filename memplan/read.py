@@ -31,7 +31,7 @@ from memplan.domain.published import Published
 from memplan.domain.workload import Workload
 
 MANIFESTS = ("memplan.yaml", "memplan.yml")
-CONFIG_SUFFIXES = (".yaml", ".yml", ".json")
+CONFIG_SUFFIXES = (".yaml", ".yml", ".json", ".toml")
 _LANGUAGES = {
     ".json": "memplan.documents.json",
     ".toml": "memplan.documents.toml",
