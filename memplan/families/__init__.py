@@ -13,6 +13,7 @@ from importlib import import_module
 from types import ModuleType
 
 from memplan.domain.architecture import Architecture, ParameterGroup
+from memplan.domain.errors import FieldError
 from memplan.domain.workload import Attention, Workload
 from memplan.families.config import Where
 from memplan.families.decoder import Decoder
@@ -50,6 +51,9 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 CODES = ("litgpt", "torchtune")
 """Libraries with model classes of their own: each a package here that says what it ``covers``."""
 
+MOST_LAYERS = 10_000
+"""More are a slip of the keyboard: published models have some two hundred at most."""
+
 
 def known() -> tuple[str, ...]:
     """Every ``model_type`` some family covers."""
@@ -73,6 +77,12 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
         shape = unknown.architecture(config, where, known())
     else:
         shape = family.architecture(config, where)
+    if shape.num_hidden_layers > MOST_LAYERS:
+        raise FieldError(
+            f"{shape.num_hidden_layers:,} layers are not a model",
+            location=where("num_hidden_layers"),
+            expected=f"at most {MOST_LAYERS:,}",
+        )
     return replace(
         shape,
         groups=_groups(shape),
