@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from memplan.domain.errors import DocumentError, FileAccessError
 from memplan.domain.published import Published
@@ -20,6 +20,8 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 LONGEST_HEADER = 100_000_000
 MOST_FILES = 2000
+MOST_SIDES = 16
+"""No model's tensor has more dimensions, and their product stays a number of ordinary length."""
 
 ITEM_BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
@@ -84,7 +86,7 @@ def tensors(header: Mapping[str, Any], name: str) -> list[Tensor]:
             continue
         shape = entry.get("shape") if isinstance(entry, Mapping) else None
         bits = ITEM_BITS.get(str(entry.get("dtype"))) if isinstance(entry, Mapping) else None
-        if bits is None or not isinstance(shape, list) or not all(_is_side(side) for side in shape):
+        if bits is None or not _is_shape(shape):
             raise DocumentError(f"{name} is not a safetensors file: {key!r} has no dtype and shape")
         found.append(Tensor.of(key, entry["dtype"], tuple(shape), bits))
     return found
@@ -120,6 +122,10 @@ def _listed(index: Path) -> list[str]:
     if not names or len(names) > MOST_FILES or any("/" in name or "\\" in name for name in names):
         raise DocumentError(f"{index} is not an index of safetensors files: it has no weight_map")
     return names
+
+
+def _is_shape(shape: object) -> TypeGuard[list[int]]:
+    return isinstance(shape, list) and len(shape) <= MOST_SIDES and all(_is_side(side) for side in shape)
 
 
 def _is_side(side: object) -> bool:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from memplan import hub
 from memplan.domain.bytes import Bytes
@@ -158,6 +162,27 @@ def test_what_is_no_index_is_refused(index: str, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(index)
     with pytest.raises(DocumentError, match="has no weight_map"):
         hub.published(tmp_path)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(["F32", "U8"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["w", "dtype", "shape", "data_offsets"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_whatever_a_header_holds_it_is_counted_or_refused(header: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        path.write_bytes(len(header).to_bytes(8, "little") + header)
+        with contextlib.suppress(DocumentError):
+            found = hub.published(Path(folder))
+            assert found is not None
+            assert found.parameters >= 0
 
 
 def test_a_scalar_counts_as_one_element() -> None:
