@@ -152,6 +152,20 @@ def test_what_gpt_neox_asks_for_and_is_not_simulated_is_refused_at_its_place(
     assert caught.value.location is not None
 
 
+def test_a_model_of_more_layers_than_any_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "neox.yml"
+    path.write_text(NEOX.format(2_000_000, 64, 4, ""))
+    with pytest.raises(FieldError, match="2,000,000 layers") as caught:
+        read(path)
+    assert caught.value.location is not None
+
+
+def test_a_folder_with_one_torchtitan_job_is_that_job(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\n')
+    (tmp_path / "job.toml").write_text(TITAN.format("llama3", "debugmodel"))
+    assert read(tmp_path).dialect == "torchtitan"
+
+
 def test_a_part_of_a_gpt_neox_run_is_no_run(tmp_path: Path) -> None:
     path = tmp_path / "slurm.yml"
     path.write_text('{"pipe_parallel_size": 1, "launcher": "slurm"}\n')
