@@ -16,6 +16,7 @@ from memplan.domain.allocator import SMALLEST_SPLIT_LIMIT, AllocatorOptions, div
 from memplan.domain.architecture import EXPERT_PARAMETERS
 from memplan.domain.dtype import Dtype
 from memplan.domain.host import LOADINGS, ActivationOffload
+from memplan.domain.kernels import LIGER
 from memplan.domain.workload import (
     Adapter,
     Attention,
@@ -48,7 +49,7 @@ QUANTIZATIONS = ("nf4", "fp4", "int8")
 COPIED = ("embed_tokens", "lm_head")
 """Modules that PEFT may copy and train whole (``modules_to_save``)."""
 
-LOSSES = ("cross_entropy", "fused_linear", "cut_cross_entropy", "log_probs")
+LOSSES = ("cross_entropy", "fused_linear", "liger_cross_entropy", "cut_cross_entropy", "log_probs")
 CODES = ("transformers", "litgpt", "torchtune")
 """Libraries whose model classes are simulated."""
 
@@ -93,6 +94,10 @@ def _names(value: Value) -> tuple[str, ...]:
 
 def _modules(value: Value) -> tuple[str, ...]:
     return tuple(item.choice(COPIED) for item in value.items())
+
+
+def _liger(value: Value) -> tuple[str, ...]:
+    return tuple(item.choice(LIGER) for item in value.items())
 
 
 def parameters(value: Value) -> tuple[str, ...]:
@@ -244,6 +249,7 @@ SECTIONS: Mapping[str, Mapping[str, Leaf]] = {
         "backward_prefetch": Leaf(field="world.backward_prefetch", read=_one_of("pre", "post", "none")),
         "use_orig_params": Leaf(field="world.use_orig_params", read=Value.flag),
     },
+    "kernels": {"liger": Leaf(field="kernels.liger", read=_liger)},
     "zero": {name: Leaf(field=f"world.zero.{name}", read=read) for name, read in ZERO.items()},
     "framework": {
         "torch": Leaf(field="framework.torch", read=Value.version),

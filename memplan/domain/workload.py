@@ -10,6 +10,7 @@ from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.dtype import Dtype
 from memplan.domain.host import ActivationOffload, HostUse, Saving
+from memplan.domain.kernels import Kernels
 from memplan.domain.zero import Zero
 
 
@@ -142,8 +143,8 @@ class Checkpointing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """Loss implementation: ``cross_entropy``, ``chunked`` (in ``chunks`` pieces), ``fused_linear`` (Liger's)
-    or ``cut_cross_entropy``.
+    """Loss implementation: ``cross_entropy``, ``chunked`` (in ``chunks`` pieces), ``fused_linear`` (Liger's),
+    ``liger_cross_entropy`` (on whole logits, in place) or ``cut_cross_entropy``.
     """
 
     kind: str = "cross_entropy"
@@ -265,6 +266,7 @@ class Workload:
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
     activation_offload: ActivationOffload = ActivationOffload.NONE
     loss: Loss = field(default_factory=Loss)
+    kernels: Kernels = field(default_factory=Kernels)
     generate: Generate = field(default_factory=Generate)
     evaluation: Evaluation | None = None
     world: World = field(default_factory=World)

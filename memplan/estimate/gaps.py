@@ -43,6 +43,7 @@ def gaps(workload: Workload, target: Target | None, parts: Sequence[Component]) 
     yield from _quantization(workload, shape, sizes)
     yield from _optimizer(workload, sizes)
     yield from _loss(workload, sizes)
+    yield from _kernels(workload, shape, sizes)
     yield from world_gaps(workload, sizes)
     yield from zero_gaps(workload, shape, sizes)
     yield from _adapter(workload, sizes)
@@ -149,9 +150,20 @@ def _optimizer(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
 
 
 def _loss(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
-    if workload.loss.kind not in ("cross_entropy", "chunked", *FUSED):
+    if workload.loss.kind not in ("cross_entropy", "chunked", "liger_cross_entropy", *FUSED):
         reason = f"{workload.loss.kind} loss is not simulated: counted as plain cross-entropy"
         yield Gap(reason=reason, low=Bytes(sizes["logits_and_loss"]))
+
+
+def _kernels(workload: Workload, shape: Architecture, sizes: dict[str, int]) -> Iterator[Gap]:
+    """Kernels keep less than the ops they replace."""
+    if workload.kernels.liger:
+        from memplan.families.liger import left_out
+
+        names = " and ".join(left_out(shape, workload))
+        if names:
+            reason = f"Liger's {names} for {shape.model_type} is not simulated: it keeps less than counted"
+            yield Gap(reason=reason, low=Bytes(sizes["activations"]))
 
 
 def _adapter(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:

@@ -110,6 +110,10 @@ def build(tape: Tape, shape: Architecture, workload: Workload, kind: Attention) 
     """The model in the simulator, its parameters allocated; ``kind`` is the attention kernel that runs."""
     own = _code(shape, workload)
     module = _module(shape.model_type) if own is None else own
+    if workload.kernels.liger:
+        from memplan.families.liger import patches
+
+        tape.liger = patches(shape, workload)
     return module.build(tape, shape, workload, kind)  # type: ignore[no-any-return]
 
 

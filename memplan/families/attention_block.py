@@ -14,7 +14,7 @@ from collections.abc import Callable
 from memplan.domain.architecture import Architecture
 from memplan.domain.workload import Attention
 from memplan.families.decoder import Module, Projection
-from memplan.simulator import attention, cache, ops, shapes
+from memplan.simulator import attention, cache, liger, ops, shapes
 from memplan.simulator.activations import ACTIVATIONS
 from memplan.simulator.blocks import Linear, RMSNorm, Store, rotate
 from memplan.simulator.tensor import Tensor
@@ -129,4 +129,6 @@ class Block:
     def mlp(self, x: Tensor) -> Tensor:
         """``LlamaMLP``."""
         layers = self.linears
+        if x.tape.liger.glu:
+            return layers["down_proj"](liger.gated(layers["gate_proj"](x), layers["up_proj"](x)))
         return layers["down_proj"](ops.mul(self.act(layers["gate_proj"](x)), layers["up_proj"](x)))

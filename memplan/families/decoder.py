@@ -10,7 +10,7 @@ Shapes: token ids (B, S), hidden states (B, S, h), logits (B, S, V).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from memplan.domain.architecture import Architecture, ParameterGroup
@@ -222,7 +222,11 @@ class Decoder:
             # The loss was part of each model's forward pass, where the upcast logits take the others' name.
             logits = ops.to(logits, Dtype.FP32)
         chunked = kind.kind == "chunked"
-        loss = chunked_loss(logits, labels, kind.chunks) if chunked else causal_lm_loss(logits, labels)
+        loss = (
+            chunked_loss(logits, labels, kind.chunks)
+            if chunked
+            else causal_lm_loss(logits, labels, in_place=kind.kind == "liger_cross_entropy")
+        )
         tape.component = "activations"
         return loss, logits
 
@@ -268,12 +272,16 @@ class Decoder:
         for index, block in zip(self.layers(), self.blocks, strict=True):
             name, place = self.layer_type(index), self.layer_positions(positions, index)
             if every and index % every == 0:
-                hidden_states = run(block, hidden_states, attention_masks[name], *place)
+                hidden_states = self.checkpointed(run, block, hidden_states, attention_masks[name], *place)
             else:
                 hidden_states = block(hidden_states, attention_masks[name], *place)
         # Rebinding frees the last block's result before the masks go, as in transformers.
         hidden_states = self.norm(hidden_states)
         return hidden_states  # noqa: RET504
+
+    def checkpointed(self, run: Callable[..., Tensor], block: Block, *arguments: Tensor | None) -> Tensor:
+        """A block run by a function that checkpoints; a sharding may put its hooks around that."""
+        return run(block, *arguments)
 
     def groups(self) -> tuple[ParameterGroup, ...]:
         """The model's own parameters, alike ones counted together."""

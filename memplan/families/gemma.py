@@ -15,7 +15,7 @@ from memplan.families.attention_block import PROJECTIONS
 from memplan.families.config import Config, Where
 from memplan.families.decoder import Decoder
 from memplan.families.decoder_shape import decoder_shape
-from memplan.simulator import blocks, ops
+from memplan.simulator import blocks, liger, ops
 from memplan.simulator.blocks import Store
 from memplan.simulator.tensor import Parameter, Tape, Tensor
 
@@ -70,6 +70,8 @@ class RMSNorm(blocks.RMSNorm):
 
     def __call__(self, x: Tensor) -> Tensor:
         x.tape.scope = self.name
+        if x.tape.liger.rms_norm:
+            return liger.rms_norm(x, self.weight, in_place=x.tape.liger.in_place)
         output = self._normalised(ops.to(x, Dtype.FP32))
         output = ops.mul(output, ops.add_scalar(ops.to(self.weight, Dtype.FP32)))
         return ops.to(output, x.dtype)

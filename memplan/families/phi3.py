@@ -14,7 +14,7 @@ from memplan.families import attention_block
 from memplan.families.config import Config, Where
 from memplan.families.decoder import Decoder
 from memplan.families.decoder_shape import decoder_shape
-from memplan.simulator import cache, ops, shapes
+from memplan.simulator import cache, liger, ops, shapes
 from memplan.simulator.blocks import Rotary, Store, rotate_half
 from memplan.simulator.splits import split_last
 from memplan.simulator.tensor import Tape, Tensor
@@ -74,6 +74,8 @@ def build(tape: Tape, shape: Architecture, workload: Workload, kind: Attention) 
 
 def _rotate(query: Tensor, key: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
     """``apply_rotary_pos_emb``: the rest of a head is attached again, even where it is nothing."""
+    if query.tape.liger.rope:
+        return liger.rotate(query, key, cosine, sine)
     cosine, sine = shapes.unsqueeze(cosine, 1), shapes.unsqueeze(sine, 1)
     width, rest = cosine.shape[-1], query.shape[-1] - cosine.shape[-1]
     query_turning, query_passing = shapes.narrow_last(query, width), shapes.narrow_last(query, rest)
@@ -143,6 +145,8 @@ class Block(attention_block.Block):
         inner = self.shape.intermediate_size
         up = self.linears["gate_up_proj"](x)
         gate, up = split_last(up, (inner, inner))
+        if x.tape.liger.glu:
+            return self.linears["down_proj"](liger.gated(gate, up))
         up = ops.mul(up, self.act(gate))
         return self.linears["down_proj"](up)
 

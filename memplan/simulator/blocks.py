@@ -6,7 +6,7 @@ from math import prod
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Quantization
-from memplan.simulator import ops, quantization, shapes
+from memplan.simulator import liger, ops, quantization, shapes
 from memplan.simulator.autograd import Leaf
 from memplan.simulator.loading import Recorder, readers
 from memplan.simulator.matmul import linear
@@ -146,6 +146,8 @@ class RMSNorm:
 
     def __call__(self, x: Tensor) -> Tensor:
         x.tape.scope = self.name
+        if x.tape.liger.rms_norm:
+            return liger.rms_norm(x, self.weight, in_place=x.tape.liger.in_place)
         dtype = x.dtype
         x = ops.to(x, Dtype.FP32)
         variance = ops.mean_last(ops.square(x))
@@ -203,6 +205,8 @@ def rotate_half(x: Tensor) -> Tensor:
 
 def rotate(query: Tensor, key: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
     """``apply_rotary_pos_emb`` on (B, H, S, D) tensors."""
+    if query.tape.liger.rope:
+        return liger.rotate(query, key, cosine, sine)
     cosine, sine = shapes.unsqueeze(cosine, 1), shapes.unsqueeze(sine, 1)
     query = ops.add(ops.mul(query, cosine), ops.mul(rotate_half(query), sine))
     key = ops.add(ops.mul(key, cosine), ops.mul(rotate_half(key), sine))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memplan.domain.dtype import Dtype
-from memplan.simulator import ops, shapes
+from memplan.simulator import liger, ops, shapes
 from memplan.simulator.autograd import Gradients, Node, begin
 from memplan.simulator.ops import finish
 from memplan.simulator.tensor import Tensor
@@ -40,10 +40,11 @@ def nll_loss(log_probabilities: Tensor, labels: Tensor) -> Tensor:
     return result
 
 
-def causal_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def causal_lm_loss(logits: Tensor, labels: Tensor, *, in_place: bool = False) -> Tensor:
     """transformers' ``ForCausalLMLoss``: logits (B, S, V) are upcast to fp32, labels shifted by one.
 
     Before 4.49 the logits were shifted instead, into a copy (``shift_logits``).
+    With ``in_place`` the cross-entropy is Liger's.
     Source: transformers src/transformers/loss/loss_utils.py, ``ForCausalLMLoss``.
     """
     batch, length, vocabulary = logits.shape
@@ -52,8 +53,12 @@ def causal_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
         labels = labels.tape.empty((batch, length - 1), Dtype.INT64, "contiguous")
         shifted_logits = ops.clone(shapes.narrow(logits, 1, length - 1))
         flat = shapes.view(shifted_logits, (batch * (length - 1), vocabulary))
-        return nll_loss(log_softmax(flat), labels)
+        return _cross_entropy(flat, labels, in_place=in_place)
     labels = labels.tape.empty((batch, length + 1), Dtype.INT64, "pad")
     shifted = labels.tape.empty((batch, length), Dtype.INT64, "contiguous")
     logits = shapes.view(logits, (batch * length, vocabulary))
-    return nll_loss(log_softmax(logits), shifted)
+    return _cross_entropy(logits, shifted, in_place=in_place)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, *, in_place: bool) -> Tensor:
+    return liger.cross_entropy(logits, labels) if in_place else nll_loss(log_softmax(logits), labels)

@@ -53,14 +53,14 @@ def split(x: Tensor, axis: int, widths: Sequence[int]) -> list[Tensor]:
     node = begin(run, x)
     results = []
     for index, shape in enumerate(shapes):
-        part = x.alias(shape, x.strides)
+        taken = x.alias(shape, x.strides)
         if node is not None:
-            _part(node, waiting, index, part)
-        results.append(part)
+            part(node, waiting, index, taken)
+        results.append(taken)
     return results
 
 
-def _part(whole: Node, waiting: list[Tensor | None], index: int, result: Tensor) -> None:
+def part(whole: Node, waiting: list[Tensor | None], index: int, result: Tensor) -> None:
     """Give one result a node of its own, which keeps its gradient until the others have arrived."""
 
     def run(_: Node, gradient: Tensor) -> Gradients:

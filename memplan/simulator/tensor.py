@@ -12,6 +12,7 @@ from memplan.domain.workload import Framework
 from memplan.simulator import layout
 from memplan.simulator.folding import Fold
 from memplan.simulator.layout import Shape
+from memplan.simulator.patches import NONE, Patches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,8 @@ class Tape:
     capability, ``framework`` the libraries whose habits count. ``region`` is the checkpointed region being
     run, ``cache`` the key/value cache in use, if any. ``before`` holds what to call when the gradient of a
     node is there, before it runs (tensor hooks). ``gradients`` is the dtype parameters' gradients are
-    kept in, if not their own. ``fold`` says which layers are simulated, and which of them stands for more.
+    kept in, if not their own. ``liger`` says which ops Liger's kernels replace. ``fold`` says
+    which layers are simulated, and which of them stands for more.
     """
 
     __slots__ = (
@@ -61,6 +63,7 @@ class Tape:
         "grad_enabled",
         "gradients",
         "in_backward",
+        "liger",
         "offload",
         "order",
         "region",
@@ -88,6 +91,7 @@ class Tape:
         self.in_backward = False
         self.autocast: Dtype | None = None
         self.casts: dict[int, Tensor] = {}
+        self.liger: Patches = NONE
         self.order = 0
         self.region: Region | None = None
         self.offload: Offload | None = None
