@@ -69,7 +69,7 @@ def _fsdp1(found: Any, workload: Workload) -> Any:
         policies.append(partial(lambda_auto_wrap_policy, lambda_fn=_trained_alone))
     prefetches = {"pre": BackwardPrefetch.BACKWARD_PRE, "post": BackwardPrefetch.BACKWARD_POST, "none": None}
     strategy = ShardingStrategy.FULL_SHARD if world.reshard_after_forward else ShardingStrategy.SHARD_GRAD_OP
-    return FullyShardedDataParallel(
+    wrapped = FullyShardedDataParallel(
         found,
         auto_wrap_policy=partial(_or_policy, policies=policies),
         sharding_strategy=strategy,
@@ -81,6 +81,26 @@ def _fsdp1(found: Any, workload: Workload) -> Any:
         use_orig_params=world.use_orig_params,
         device_id=torch.device("cpu"),
     )
+    if workload.framework.transformers_before(4, 52):
+        _checkpointed_outside(base.model.layers)
+    return wrapped
+
+
+def _checkpointed_outside(layers: Any) -> None:
+    """Checkpoint wrapped blocks, as transformers did before its blocks checkpointed themselves."""
+
+    class Outside(torch.nn.Module):  # type: ignore[name-defined,misc]
+        def __init__(self, wrapped: Any) -> None:
+            super().__init__()
+            self.wrapped = wrapped
+
+        def forward(self, hidden_states: Any, **others: Any) -> Any:
+            run = partial(self.wrapped, **others)
+            return torch.utils.checkpoint.checkpoint(run, hidden_states, use_reentrant=True)
+
+    for place, layer in enumerate(layers):
+        layer.module.gradient_checkpointing = False
+        layers[place] = Outside(layer)
 
 
 def _trained_alone(module: Any) -> bool:

@@ -6,8 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from memplan.domain.dtype import Dtype
-from memplan.domain.workload import Optimizer, Precision, Workload, World
-from tests.oracle.cases import ALL_LINEAR, ATTENTION_ONLY, CHECKPOINTED, FP32, TIED, TINY, TWICE, workload
+from memplan.domain.workload import Framework, Optimizer, Precision, Workload, World
+from tests.oracle.cases import (
+    ALL_LINEAR,
+    ATTENTION_ONLY,
+    CHECKPOINTED,
+    FP32,
+    REENTRANT,
+    TIED,
+    TINY,
+    TWICE,
+    workload,
+)
 
 WIDE = {"vocab_size": 6000}
 """Enough parameters for several buckets of a MiB."""
@@ -25,6 +35,7 @@ def _fsdp1(count: int = 2, **settings: Any) -> dict[str, Any]:
     return {"world": World(data_parallel=count, sharding="fsdp1", **settings)}
 
 
+OLDER = {"framework": Framework(transformers="4.51")}
 AMP = {"precision": Precision(params=Dtype.BF16, autocast=Dtype.BF16)}
 MIXED: dict[str, Any] = {"param_dtype": Dtype.BF16, "reduce_dtype": Dtype.FP32}
 
@@ -56,16 +67,17 @@ FLAT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "fsdp1": ({}, FP32 | _fsdp1()),
     "fsdp1 bf16 tied": (TIED, _fsdp1()),
     "fsdp1 one parameter each, padded": ({"vocab_size": 501}, FP32 | _fsdp1(4, use_orig_params=False)),
-    "fsdp1 on four": ({"vocab_size": 501}, FP32 | _fsdp1(4)),
     "fsdp1 mixed": ({}, FP32 | _fsdp1(**MIXED)),
-    "fsdp1 mixed, one parameter each": ({}, FP32 | _fsdp1(param_dtype=Dtype.BF16, use_orig_params=False)),
     "fsdp1 not resharded": ({}, FP32 | _fsdp1(reshard_after_forward=False)),
     "fsdp1 checkpointed": ({}, FP32 | CHECKPOINTED | _fsdp1()),
     "fsdp1 checkpointed, gathered late": ({}, FP32 | CHECKPOINTED | _fsdp1(backward_prefetch="post")),
     "fsdp1 checkpointed, gathered when needed": ({}, FP32 | CHECKPOINTED | _fsdp1(backward_prefetch="none")),
+    "fsdp1 reentrant": ({}, FP32 | REENTRANT | _fsdp1()),
+    "fsdp1 lora reentrant": ({}, FP32 | ALL_LINEAR | REENTRANT | _fsdp1()),
+    "fsdp1 reentrant outside": ({}, FP32 | REENTRANT | OLDER | _fsdp1()),
+    "fsdp1 lora reentrant outside": ({}, FP32 | ATTENTION_ONLY | REENTRANT | OLDER | _fsdp1()),
     "fsdp1 accumulated mixed": ({}, FP32 | TWICE | _fsdp1(**MIXED)),
     "fsdp1 accumulated in shards": ({}, FP32 | TWICE | _fsdp1(no_sync=False)),
-    "fsdp1 accumulated, not resharded": ({}, FP32 | TWICE | _fsdp1(reshard_after_forward=False)),
     "fsdp1 lora checkpointed": ({}, FP32 | ALL_LINEAR | CHECKPOINTED | _fsdp1()),
     "fsdp1 lora bf16 accumulated": ({}, ATTENTION_ONLY | TWICE | _fsdp1()),
     "fsdp1 lora mixed checkpointed": (

@@ -28,13 +28,14 @@ SHARDINGS: dict[str, str] = {
 def simulated(workload: Workload) -> bool:
     """Whether what the workload's world asks for is simulated.
 
-    Of FSDP that is decoders of unquantized blocks; reentrant checkpointing hides them from its hooks. FSDP1
-    wraps what trains alone, but for what PEFT adds besides low-rank adapters.
+    Of FSDP that is decoders of unquantized blocks. Reentrant checkpointing hides them from FSDP2's hooks.
+    FSDP1 wraps what PEFT adds, of which only low-rank adapters are simulated so.
     """
     if workload.world.sharding in ("fsdp1", "fsdp2"):
         causal = isinstance(workload.model, Architecture) and workload.model.causal
-        plain = workload.world.sharding == "fsdp2" or _plain(workload.adapter)
-        return causal and plain and workload.quantization is None and not workload.checkpointing.reentrant
+        newer = workload.world.sharding == "fsdp2"
+        plain = not workload.checkpointing.reentrant if newer else _plain(workload.adapter)
+        return causal and plain and workload.quantization is None
     return workload.world.sharding in SHARDINGS
 
 

@@ -12,6 +12,7 @@ A block of memory that another stream uses comes back to its own when that strea
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from memplan.domain.dtype import Dtype
@@ -51,6 +52,8 @@ class Fsdp1(Whole):
         blocks: list[Any] = list(model.blocks)
         self.flats: list[Flat] = []
         model.blocks = [self._wrapped(block, by_layer[layer]) for layer, block in enumerate(blocks)]
+        if workload.checkpointing.reentrant and not workload.framework.transformers_before(4, 52):
+            model.checkpointed = within
         self.root = Flat(self.shared, by_layer[OUTSIDE], root=True)
         self.flats.insert(0, self.root)
         if workload.world.use_orig_params:
@@ -120,8 +123,8 @@ class Unit:
         if not flat.prefetched:
             flat.unshard()
         flat.use_views()
-        if flat.leaf is None and not flat.watched:
-            flat.watched = any([watch(x, self._let_go) for x in inputs if x is not None])
+        if flat.leaf is None and self.shared.tape.grad_enabled and not flat.watched:
+            flat.watched = [x.node for x in inputs if x is not None and watch(x, self._let_go)]
 
     def after(self, *outputs: Tensor) -> None:
         """``_post_forward``: let go, unless it is the root, and expect the gradients of the outputs."""
@@ -169,13 +172,26 @@ class Block:
         self.unit = Unit(shared, flat)
 
     def __call__(self, hidden_states: Tensor, *others: Tensor | None) -> Tensor:
+        return self.around(self.block, hidden_states, *others)
+
+    def around(self, run: Callable[..., Tensor], hidden_states: Tensor, *others: Tensor | None) -> Tensor:
+        """What runs the block, with the hooks around it."""
         if self.unit.flat.state is State.BACKWARD_PRE:
             # Recomputed by checkpointing.
-            return self.block(hidden_states, *others)
+            return run(hidden_states, *others)
         self.unit.before(hidden_states, *others)
-        output = self.block(hidden_states, *others)
+        output = run(hidden_states, *others)
         self.unit.after(output)
         return output
+
+
+def within(run: Callable[..., Tensor], block: Block, *arguments: Tensor) -> Tensor:
+    """A wrapped block that checkpoints itself, as those of transformers do since 4.52.
+
+    Before, the wrapped block was what is checkpointed (``GradientCheckpointingLayer`` in
+    src/transformers/modeling_layers.py).
+    """
+    return block.around(partial(run, block.block), *arguments)
 
 
 class Thin:
@@ -212,7 +228,7 @@ class _Stepper(Stepper):
 def watch(result: Tensor, hook: Callable[[], None]) -> bool:
     """Call a hook when the gradient of a result is there, after those registered before.
 
-    What checkpointing recomputes is not watched: its graph is not the one that runs.
+    What checkpointing recomputes is not watched, unless it is reentrant: its graph is not the one that runs.
     """
     tape, node = result.tape, result.node
     if node is None:

@@ -15,7 +15,7 @@ from math import prod
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import World
 from memplan.simulator import layout, shapes
-from memplan.simulator.autograd import Leaf
+from memplan.simulator.autograd import Leaf, Node
 from memplan.simulator.splits import split
 from memplan.simulator.tensor import Parameter, Resizable, Storage, Tape, Tensor
 
@@ -68,6 +68,10 @@ class Flat:
     ``leaf`` accumulates the gradient of the whole, ``leaves`` are what the optimizer works on: the share's
     parts of the original parameters, or all of it. ``gradient`` is the reduced share of the gradient, and
     ``saved`` the same during backward.
+
+    ``watched`` are the nodes of a frozen module's inputs. The hook that waits for their gradients holds on to
+    them until backward is over (``grad_fns`` of ``register_multi_grad_hook`` in torch/autograd/graph.py), and
+    so to what reentrant checkpointing was given, and its gradient.
     """
 
     def __init__(self, shared: Shared, parameters: list[Parameter], *, root: bool) -> None:
@@ -89,7 +93,8 @@ class Flat:
         self._cut(name)
         self.state = State.IDLE
         self.index: int | None = None
-        self.prefetched = self.needed = self.ran = self.called = self.watched = self.exposed = False
+        self.prefetched = self.needed = self.ran = self.called = self.exposed = False
+        self.watched: list[Node | None] = []
         self.gradient: Storage | None = None
         self.saved: Storage | None = None
 
@@ -266,7 +271,8 @@ class Flat:
         """Backward is over (``_post_backward_final_callback``): hand the optimizer its gradients."""
         if self.gathered.held:
             self.reshard(free=self.frees_in_backward)
-        self.watched = self.ran = self.needed = self.prefetched = False
+        self.watched.clear()
+        self.ran = self.needed = self.prefetched = False
         self.index = None
         self.state = State.IDLE
         if not self.shared.reduces or not self.called:

@@ -11,10 +11,11 @@ from memplan.simulator.tensor import Parameter
 
 
 class Blocks(Model, Protocol):
-    """A model of blocks in a row."""
+    """A model of blocks in a row; ``checkpointed`` runs one under checkpointing."""
 
     store: Store
     blocks: list[Any]
+    checkpointed: Callable[..., Any]
 
 
 def parameters_of(model: Blocks) -> list[Parameter]:
