@@ -1,6 +1,6 @@
 """Record training steps with Liger's kernels on the CPU: ``python -m tests.oracle.record_liger``.
 
-Needs liger-kernel of ``liger_cases.RELEASE`` but no Triton: kernels are replaced by functions that do nothing,
+Needs liger-kernel of ``liger_cases.RELEASE`` but no Triton: kernels are replaced by functions without effect,
 so that only what Liger's own Python code allocates is left. Its package is copied and made to take the CPU
 for a GPU of 108 multiprocessors and compute capability 8.0. The tests need none of it: they read
 ``liger_events.json``.
