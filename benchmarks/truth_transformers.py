@@ -13,12 +13,12 @@ from typing import Any
 
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
+from memplan.domain.framework import Framework
 from memplan.domain.workload import (
     Adapter,
     Attention,
     Batch,
     Checkpointing,
-    Framework,
     Generate,
     Optimizer,
     Outputs,
