@@ -50,6 +50,13 @@ DIALECTS: dict[str, tuple[str, ...]] = {
 }
 """Every dialect there is, with its marks: top-level keys or a file name, one of which its documents have."""
 
+_LANGUAGES: dict[Language, tuple[str, ...]] = {
+    Language.TOML: ("torchtitan",),
+    Language.PYTHON: ("nanogpt",),
+    Language.MODELFILE: (),
+}
+"""Dialects of languages that hardly any config is in; the others are written in YAML or JSON."""
+
 _SURE = 4
 """A dialect with this score has marks that no other format has: nothing else is tried."""
 
@@ -130,7 +137,8 @@ def _first(change: FieldChange) -> str:
 def _marked(document: Document) -> Iterator[str]:
     root = document.root
     shown = {document.path.name, *(root.keys() if isinstance(root, MappingNode) else ())}
-    return (name for name, marks in DIALECTS.items() if shown.intersection(marks))
+    tried = _LANGUAGES.get(root.language, tuple(DIALECTS))
+    return (name for name in tried if shown.intersection(DIALECTS[name]))
 
 
 def _unrecognised(document: Document) -> FieldError:

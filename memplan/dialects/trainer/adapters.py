@@ -174,8 +174,9 @@ def _listed(value: Value) -> Iterator[Value]:
     if isinstance(value.node, SequenceNode):
         yield from value.items()
         return
-    assert isinstance(value.node, ScalarNode)
-    for word in value.word().split(","):
+    words = value.word().split(",")
+    assert isinstance(value.node, ScalarNode)  # what is no text was refused
+    for word in words:
         if word.strip():
             yield replace(value, node=replace(value.node, value=word.strip()))
 
