@@ -9,6 +9,7 @@ from typing import Any
 from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.dtype import Dtype
+from memplan.domain.framework import Framework
 from memplan.domain.host import ActivationOffload, HostUse, Saving
 from memplan.domain.kernels import Kernels
 from memplan.domain.zero import Zero
@@ -196,36 +197,6 @@ class World:
     backward_prefetch: str = "pre"
     use_orig_params: bool = True
     zero: Zero = field(default_factory=Zero)
-
-
-def _older(version: str, than: tuple[int, ...]) -> bool:
-    parts = version.split(".")[: len(than)]
-    return all(part.isdecimal() for part in parts) and tuple(int(part) for part in parts) < than
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Framework:
-    """Library versions whose habits the simulation follows.
-
-    ``code`` is the library whose model classes run: ``transformers``, ``litgpt`` or ``torchtune``.
-    """
-
-    torch: str = "2.14"
-    transformers: str = "5.17"
-    code: str = "transformers"
-    litgpt: str = "0.5.13"
-
-    def torch_before(self, major: int, minor: int) -> bool:
-        """Whether the PyTorch release is older than ``major.minor``; unreadable versions are new."""
-        return _older(self.torch, (major, minor))
-
-    def transformers_before(self, major: int, minor: int) -> bool:
-        """Whether the transformers release is older than ``major.minor``; unreadable versions are new."""
-        return _older(self.transformers, (major, minor))
-
-    def litgpt_before(self, *release: int) -> bool:
-        """Whether the litgpt release is older than that; unreadable versions are new."""
-        return _older(self.litgpt, release)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
-from memplan.domain.workload import Attention, Framework, Task, Workload
+from memplan.domain.framework import Framework
+from memplan.domain.workload import Attention, Task, Workload
 from memplan.simulator.tensor import Tensor
 
 _WIDEST_FLASH_HEAD = 256

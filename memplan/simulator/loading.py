@@ -16,8 +16,9 @@ a weight is read when the one before it is quantized.
 from __future__ import annotations
 
 from memplan.domain.dtype import Dtype
+from memplan.domain.framework import Framework
 from memplan.domain.trace import Trace
-from memplan.domain.workload import Framework, Quantization
+from memplan.domain.workload import Quantization
 
 Key = tuple[tuple[bool, int, str], ...]
 Piece = tuple[Key, int, int]

@@ -7,8 +7,8 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from memplan.domain.dtype import Dtype
+from memplan.domain.framework import Framework
 from memplan.domain.trace import OUTSIDE, Tag, Trace
-from memplan.domain.workload import Framework
 from memplan.simulator import layout
 from memplan.simulator.folding import Fold
 from memplan.simulator.layout import Shape

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional
 
-from memplan.domain.workload import Attention, Framework
+from memplan.domain.framework import Framework
+from memplan.domain.workload import Attention
 from memplan.simulator.kernels import Heads
 from memplan.smoke.cuda import DTYPES
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from memplan.domain.errors import InputError
+from memplan.domain.framework import Framework
 from memplan.domain.measurement import Comparison, Measurement
 from memplan.domain.target import ASSUMED_CAPABILITY, Target
-from memplan.domain.workload import Attention, Framework, Workload
+from memplan.domain.workload import Attention, Workload
 from memplan.estimate import trace_of
 from memplan.estimate.device import device
 from memplan.smoke.trace import UNTRACEABLE, Traced, trace

@@ -14,7 +14,8 @@ from unittest.mock import patch
 import torch
 from torch.nn import functional
 
-from memplan.domain.workload import Attention, Framework
+from memplan.domain.framework import Framework
+from memplan.domain.workload import Attention
 from memplan.smoke import attention
 from memplan.smoke.recorder import Recorder
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 
 from memplan.domain.errors import InputError
-from memplan.domain.workload import Framework, Workload
+from memplan.domain.framework import Framework
+from memplan.domain.workload import Workload
 
 HINT = "pip install 'memplan[smoke]'"
 

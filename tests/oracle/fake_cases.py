@@ -8,16 +8,8 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from memplan.domain.dtype import Dtype
-from memplan.domain.workload import (
-    Adapter,
-    Attention,
-    Batch,
-    Checkpointing,
-    Framework,
-    Precision,
-    Sequence,
-    Workload,
-)
+from memplan.domain.framework import Framework
+from memplan.domain.workload import Adapter, Attention, Batch, Checkpointing, Precision, Sequence, Workload
 from memplan.families import architecture, linear_names
 from tests.oracle import encoder_cases, family_cases, test_mixtures
 from tests.oracle.cases import MISTRAL, QWEN2, TINY

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from memplan.domain.dtype import Dtype
-from memplan.domain.workload import Framework, Optimizer, Precision, Workload, World
+from memplan.domain.framework import Framework
+from memplan.domain.workload import Optimizer, Precision, Workload, World
 from tests.oracle.cases import (
     ALL_LINEAR,
     ATTENTION_ONLY,

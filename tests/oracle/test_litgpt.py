@@ -9,18 +9,10 @@ from functools import cache
 import pytest
 
 from memplan.domain.dtype import Dtype
+from memplan.domain.framework import Framework
 from memplan.domain.target import ASSUMED_CAPABILITY
 from memplan.domain.trace import Phase, Trace
-from memplan.domain.workload import (
-    Adapter,
-    Attention,
-    Batch,
-    Framework,
-    Outputs,
-    Precision,
-    Sequence,
-    Workload,
-)
+from memplan.domain.workload import Adapter, Attention, Batch, Outputs, Precision, Sequence, Workload
 from memplan.estimate import trace_of
 from memplan.families import architecture
 from tests.oracle.litgpt_cases import CASES, EVENTS, LENGTH, MICRO, RANK, Case

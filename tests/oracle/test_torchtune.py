@@ -9,13 +9,13 @@ from functools import cache
 import pytest
 
 from memplan.domain.dtype import Dtype
+from memplan.domain.framework import Framework
 from memplan.domain.target import ASSUMED_CAPABILITY
 from memplan.domain.workload import (
     Adapter,
     Attention,
     Batch,
     Checkpointing,
-    Framework,
     Loss,
     Precision,
     Sequence,

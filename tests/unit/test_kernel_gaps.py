@@ -8,7 +8,8 @@ import pytest
 
 from memplan import profiles
 from memplan.domain.dtype import Dtype
-from memplan.domain.workload import Attention, Checkpointing, Framework, Precision, Sequence, Workload
+from memplan.domain.framework import Framework
+from memplan.domain.workload import Attention, Checkpointing, Precision, Sequence, Workload
 from memplan.estimate import estimate
 from memplan.families import architecture
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from memplan.domain.estimate import Gap
-from memplan.domain.workload import Adapter, Attention, Framework, Sequence, Workload
+from memplan.domain.framework import Framework
+from memplan.domain.workload import Adapter, Attention, Sequence, Workload
 from memplan.estimate import estimate
 from memplan.families import architecture
 

@@ -14,8 +14,9 @@ from memplan.dialects.reading import Document, Intake, Origin, Reading
 from memplan.documents import yaml
 from memplan.documents.tree import Language
 from memplan.documents.yaml_resolvers import Resolver
+from memplan.domain.framework import Framework
 from memplan.domain.host import HostUse
-from memplan.domain.workload import Checkpointing, Framework, Outputs, Sequence, Workload
+from memplan.domain.workload import Checkpointing, Outputs, Sequence, Workload
 
 
 def read(document: Document, intake: Intake) -> Reading:

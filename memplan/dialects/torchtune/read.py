@@ -14,17 +14,10 @@ from memplan.dialects.torchtune.unmodelled import teacher, unmodelled
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import UnknownNameError
+from memplan.domain.framework import Framework
 from memplan.domain.harm import Harm
 from memplan.domain.host import HostUse
-from memplan.domain.workload import (
-    Batch,
-    Framework,
-    Precision,
-    Sequence,
-    Task,
-    Unmodelled,
-    Workload,
-)
+from memplan.domain.workload import Batch, Precision, Sequence, Task, Unmodelled, Workload
 
 _ARGUMENTS = (
     "_component_",

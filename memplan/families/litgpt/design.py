@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memplan.domain.architecture import Architecture
-from memplan.domain.workload import Framework
+from memplan.domain.framework import Framework
 
 _LLAMAS = ("llama", "mistral", "qwen2", "phi3")
 COVERED = (*_LLAMAS, "gemma", "gpt_neox", "falcon", "phi")

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from memplan.domain.dtype import Dtype
+from memplan.domain.framework import Framework
 from memplan.domain.workload import (
     Adapter,
     Batch,
-    Framework,
     Generate,
     Loss,
     Outputs,

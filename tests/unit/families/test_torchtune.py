@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from memplan.domain.dtype import Dtype
+from memplan.domain.framework import Framework
 from memplan.domain.workload import (
     Batch,
-    Framework,
     Generate,
     Loss,
     Outputs,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from memplan.domain.dtype import Dtype
-from memplan.domain.workload import Framework
+from memplan.domain.framework import Framework
 from memplan.simulator.attention import softmax
 from memplan.simulator.autograd import require_grad
 from memplan.simulator.ops import mul_scalar

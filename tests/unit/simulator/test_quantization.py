@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from memplan.domain.dtype import Dtype
+from memplan.domain.framework import Framework
 from memplan.domain.trace import Phase, Tag, Trace
-from memplan.domain.workload import Adapter, Checkpointing, Framework, Precision, Quantization, Workload
+from memplan.domain.workload import Adapter, Checkpointing, Precision, Quantization, Workload
 from memplan.estimate import estimate
 from tests.unit.simulator.runs import alive, at_end, at_start, peak, run, shape, workload
 
