@@ -77,12 +77,19 @@ def figures(row: Row) -> Iterator[tuple[str, int]]:
 
 def operator(row: Row) -> dict[str, Any]:
     """A single operator and its sizes, out of the row's description of it."""
+    return _sized(row) | ({"kernels": "liger"} if row["loss_impl"] == "liger" else {})
+
+
+def _sized(row: Row) -> dict[str, Any]:
     text = str(row["model"])
     numbers = {name: int(value) for name, value in re.findall(r"\b([A-Z]+)=(\d+)", text)}
     extra = json.loads(text[text.index("{") :]) if "{" in text else {}
     if text.startswith("cross_entropy"):
         tokens = extra["B"] * extra["T"]
         return {"kind": "cross_entropy", "tokens": tokens, "vocabulary": numbers["V"]}
+    if text.startswith("fused_linear_cross_entropy"):
+        sides = {"tokens": numbers["BT"], "width": extra["H"], "vocabulary": extra["V"], "dtype": "bf16"}
+        return {"kind": "fused_linear", **sides, "liger": row["source"]["liger_version"]}
     if text.startswith("rms_norm"):
         return {"kind": "rms_norm", "tokens": extra["M"], "width": numbers["H"], "dtype": "bf16"}
     if text.startswith("swiglu"):
@@ -107,7 +114,9 @@ def label(row: Row, workload: Workload) -> str:
         length,
         workload.framework.code if row["suite"] == "litgpt" else str(workload.attention),
     ]
-    return ", ".join(words) + (", checkpointing" if workload.checkpointing.every else "")
+    count = workload.world.data_parallel
+    words += ["checkpointing"] * bool(workload.checkpointing.every) + [f"{count} GPUs"] * (count > 1)
+    return ", ".join(words)
 
 
 def _precision(workload: Workload) -> str:

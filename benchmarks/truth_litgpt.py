@@ -21,6 +21,7 @@ from memplan.domain.workload import (
     Sequence,
     Task,
     Workload,
+    World,
 )
 
 _LLAMA = {"model_type": "llama", "vocab_size": 32000}
@@ -116,9 +117,23 @@ def workload(row: Mapping[str, Any], shape: Architecture) -> Workload:
         adapter=_adapter(row),
         optimizer=Optimizer(name="paged_adamw_32bit" if common["quantization"] else "adamw"),
         checkpointing=Checkpointing(every=every),
+        world=_world(row),
         outputs=Outputs.KEPT,
         **common,
     )
+
+
+def _world(row: Mapping[str, Any]) -> World:
+    """Fabric's ``FSDPStrategy`` over several GPUs, with original parameters and PyTorch's defaults."""
+    count = int(row["world_size"])
+    return World() if count == 1 else World(data_parallel=count, sharding="fsdp1")
+
+
+def not_compared(row: Mapping[str, Any]) -> str | None:
+    """Why a row would need a guess."""
+    if row["world_size"] > 1 and "first iteration" in row["seq_mode"]:
+        return "whole gradients stay while batches accumulate whose lengths are not declared"
+    return None
 
 
 def _release(row: Mapping[str, Any]) -> str:
@@ -146,7 +161,7 @@ def _accumulation(row: Mapping[str, Any], micro: int) -> int:
         return 1
     whole = re.search(r"batch(?:_size)? (\d+)", str(row["grad_accum"]))
     assert whole is not None, row["id"]
-    return max(int(whole[1]) // micro, 1)
+    return max(int(whole[1]) // int(row["world_size"]) // micro, 1)
 
 
 def _quantization(row: Mapping[str, Any]) -> Quantization | None:

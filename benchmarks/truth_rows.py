@@ -37,6 +37,7 @@ NOT_COMPARED = {
 
 MODELS = {
     "mistral-7b": "mistralai/Mistral-7B-v0.1",
+    "llama-2-70b": "meta-llama/Llama-2-70b-hf",
     "powerlm-3b": "ibm/PowerLM-3b",
     "santacoder-1.1b": "bigcode/gpt_bigcode-santacoder",
     "octocoder-15.5b": "bigcode/octocoder",
@@ -137,13 +138,13 @@ def _obstacles(row: Row) -> Iterator[str]:
     if suite in NOT_COMPARED:
         yield NOT_COMPARED[suite]
     elif row["scope"] == "op":
-        if row["loss_impl"] == "liger":
-            yield "a Triton kernel of Liger's, of an older release than the one simulated"
+        return
     elif row["scope"] != "end_to_end":
         yield "a part of a run"
-    elif row["world_size"] != 1:
-        yield "several GPUs, sharded by the first FSDP, which is not simulated"
-    elif suite != "litgpt":
+    elif suite == "litgpt":
+        if (reason := truth_litgpt.not_compared(row)) is not None:
+            yield reason
+    else:
         yield from _not_simulated(row)
 
 

@@ -27,6 +27,7 @@ from memplan.domain.workload import (
     Sequence,
     Task,
     Workload,
+    World,
 )
 
 Row = Mapping[str, Any]
@@ -93,6 +94,7 @@ def workload(row: Row, shape: Architecture) -> Workload:
         attention=KERNELS[row["attention"]],
         quantization=_quantization(row),
         framework=_framework(_stack(row)),
+        world=_world(row),
         outputs=_OUTPUTS.get(row["suite"], Outputs.KEPT),
     )
     return (_generating if row["task"] == "generate" else _training)(row, common)
@@ -126,9 +128,22 @@ def _training(row: Row, common: Workload) -> Workload:
 
 
 def _checkpointing(row: Row) -> Checkpointing:
-    """Reentrant where the Trainer's ``gradient_checkpointing`` was all there was, in 2022."""
+    """Reentrant under the Trainer, whose ``gradient_checkpointing`` says nothing else unless told to."""
     every = int(row["activation_checkpointing"].startswith("full"))
-    return Checkpointing(every=every, reentrant=bool(every) and row["suite"] == "hf-docs")
+    return Checkpointing(every=every, reentrant=bool(every) and row["suite"] in _TRAINERS)
+
+
+def _world(row: Row) -> World:
+    """Several GPUs are sharded by the first FSDP as accelerate's launcher sets it up.
+
+    Its ``fsdp_use_orig_params`` is true unless told otherwise, and with mixed precision its policy has that
+    dtype (``set_mixed_precision`` in accelerate src/accelerate/utils/dataclasses.py). fms asks for
+    ``BACKWARD_PRE`` (scripts/benchmarks/accelerate.yaml of fms-acceleration).
+    """
+    if row["world_size"] == 1:
+        return World()
+    dtype = _autocast(row["compute_dtype"])
+    return World(data_parallel=row["world_size"], sharding="fsdp1", param_dtype=dtype, reduce_dtype=dtype)
 
 
 def _stack(row: Row) -> str:
@@ -166,7 +181,8 @@ def contradicts(row: Row) -> str | None:
 
 
 def _adapter(row: Row, lora: Mapping[str, Any]) -> Adapter:
-    prepared = "prepare_model_for_kbit_training" in row["param_dtype"]
+    # TRL leaves 4-bit weights as they are if FSDP shards them (``is_sharded_qlora`` in its sft_trainer.py).
+    prepared = "prepare_model_for_kbit_training" in row["param_dtype"] and row["world_size"] == 1
     in_bf16 = row["compute_dtype"].startswith("bf16")
     return Adapter(
         rank=lora["rank"],

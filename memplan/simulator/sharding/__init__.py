@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from memplan.domain.architecture import Architecture
-from memplan.domain.workload import Adapter, Workload
+from memplan.domain.workload import Workload
 from memplan.simulator.sharding.whole import Model, Whole
 from memplan.simulator.tensor import Tape
 
@@ -28,18 +28,22 @@ SHARDINGS: dict[str, str] = {
 def simulated(workload: Workload) -> bool:
     """Whether what the workload's world asks for is simulated.
 
-    Of FSDP that is decoders of unquantized blocks. Reentrant checkpointing hides them from FSDP2's hooks.
-    FSDP1 wraps what PEFT adds, of which only low-rank adapters are simulated so.
+    Of FSDP that is decoders. With FSDP2 their blocks are not quantized, and reentrant checkpointing hides
+    them from its hooks. FSDP1 wraps what PEFT adds, of which only low-rank adapters are simulated so, and
+    flattens parameters of one dtype only: 4-bit weights go with others that were not made fp32.
     """
     if workload.world.sharding in ("fsdp1", "fsdp2"):
         causal = isinstance(workload.model, Architecture) and workload.model.causal
-        newer = workload.world.sharding == "fsdp2"
-        plain = not workload.checkpointing.reentrant if newer else _plain(workload.adapter)
-        return causal and plain and workload.quantization is None
+        if workload.world.sharding == "fsdp1":
+            return causal and _plain(workload)
+        return causal and workload.quantization is None and not workload.checkpointing.reentrant
     return workload.world.sharding in SHARDINGS
 
 
-def _plain(adapter: Adapter | None) -> bool:
+def _plain(workload: Workload) -> bool:
+    adapter, quantization = workload.adapter, workload.quantization
+    if quantization is not None and (quantization.kind == "int8" or adapter is None or adapter.prepare_kbit):
+        return False
     return adapter is None or not (adapter.dora or adapter.modules_to_save or adapter.parameters)
 
 

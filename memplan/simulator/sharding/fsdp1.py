@@ -11,7 +11,7 @@ A block of memory that another stream uses comes back to its own when that strea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,8 @@ from memplan.simulator import autograd
 from memplan.simulator.adapters import LoraLinear
 from memplan.simulator.matmul import linear
 from memplan.simulator.optimizer import Stepper
-from memplan.simulator.sharding.fsdp1_flat import Flat, Shared, State
+from memplan.simulator.quantization import Matrix
+from memplan.simulator.sharding.fsdp1_flat import Flat, Packed, Shared, State
 from memplan.simulator.sharding.parameters import Blocks, by_module, parameters_of
 from memplan.simulator.sharding.whole import Whole
 from memplan.simulator.tensor import Parameter, Tape, Tensor
@@ -68,7 +69,8 @@ class Fsdp1(Whole):
         ]
         alone = [part for layer in adapters for part in (layer.down, layer.up)]
         known = {id(part) for part in alone}
-        own = [parameter for parameter in parameters if id(parameter) not in known]
+        own: list[Parameter | Packed] = [entry for entry in parameters if id(entry) not in known]
+        own += _packed(block, own[0].dtype)
         found = Block(self.shared, block, Flat(self.shared, own, root=False))
         self.flats.append(found.unit.flat)
         units = {id(part): Unit(self.shared, Flat(self.shared, [part], root=False)) for part in alone}
@@ -105,6 +107,17 @@ class Fsdp1(Whole):
         if not self.workload.world.use_orig_params:
             for flat in self.flats:
                 flat.drop()
+
+
+def _packed(block: Any, dtype: Dtype) -> Iterator[Packed]:
+    """The 4-bit weights of a block; their scales are no parameters, and stay on every GPU."""
+    for layer in getattr(block, "linears", {}).values():
+        base = layer.base if isinstance(layer, LoraLinear) else layer
+        if isinstance(base.weight, Matrix):
+            packed, *scales = base.weight.held
+            found = Packed(packed, base.name, dtype)
+            base.weight.held = (found, *scales)
+            yield found
 
 
 class Unit:

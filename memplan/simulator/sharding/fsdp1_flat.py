@@ -62,6 +62,20 @@ class Shared:
         return found
 
 
+class Packed(Tensor):
+    """A 4-bit weight as FSDP sees it: so many elements of the dtype that it is stored in.
+
+    That must be the dtype of what it is flattened with (``bnb_4bit_quant_storage``).
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, packed: Tensor, name: str, dtype: Dtype) -> None:
+        count = prod(packed.shape) * packed.dtype.itemsize // dtype.itemsize
+        super().__init__(packed.tape, packed.storage, (count,), (1,), dtype)
+        self.name = name
+
+
 class Flat:
     """The parameters of one wrapped module in a row: this GPU's share, and the whole while it is needed.
 
@@ -74,7 +88,7 @@ class Flat:
     so to what reentrant checkpointing was given, and its gradient.
     """
 
-    def __init__(self, shared: Shared, parameters: list[Parameter], *, root: bool) -> None:
+    def __init__(self, shared: Shared, parameters: Sequence[Parameter | Packed], *, root: bool) -> None:
         self.shared = shared
         self.parameters = parameters
         self.root = root
