@@ -10,10 +10,9 @@ from memplan.documents.tree import Language, MappingNode, Node, ScalarNode, scal
 from memplan.domain.errors import MemplanError
 from memplan.read import read
 
-from .cases import FOLDER, Case, load
+from .cases import Case, all_cases
 
-DIALECTS = ("torchtitan", "gpt_neox", "nanogpt", "lightning", "hydra")
-CASES = [load(path) for name in DIALECTS for path in sorted((FOLDER / name).glob("*.txt"))]
+CASES = all_cases()
 NONSENSE = {
     Language.YAML: (
         "",
@@ -28,6 +27,19 @@ NONSENSE = {
         "{a: {b: 1}}",
         "true",
         "''",
+    ),
+    Language.JSON: (
+        "null",
+        '"x"',
+        "-1",
+        "0",
+        "1.5",
+        "1e30",
+        "999999999999",
+        '[1, "x"]',
+        '{"a": {"b": 1}}',
+        "true",
+        '""',
     ),
     Language.TOML: (
         '"x"',
