@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import prod
 
+from memplan.domain.architecture import Architecture
 from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Gap
 from memplan.domain.workload import Task, Workload
@@ -17,6 +19,9 @@ CONNECTIONS = 5
 
 CONNECTION = 4 * 2**20 + 120 * 640 * 8 * 8 + 8 * 512 * 8 * 16
 """Bytes of a connection: buffers for Simple, LL128 and LL (``computeBuffSizes`` in NCCL's src/init.cc)."""
+
+IN_FLIGHT = 2
+"""All-gathers whose memory may not be back yet when the next begins (``_FreeEventQueue`` of FSDP1)."""
 
 RESIDENT = (
     "flat_parameters",
@@ -42,6 +47,24 @@ def world_gaps(workload: Workload, sizes: Mapping[str, int]) -> Iterator[Gap]:
         return
     reason = "NCCL's buffers between GPUs are outside PyTorch's allocator"
     yield Gap(reason=reason, high=Bytes(CHANNELS * CONNECTIONS * CONNECTION))
-    if not sharding.simulated(workload):
+    if sharding.simulated(workload):
+        yield from _streams(workload)
+    else:
         reason = f"{world.sharding} sharding is not simulated here: one GPU is counted as holding everything"
         yield Gap(reason=reason, low=Bytes(held - held // world.data_parallel))
+
+
+def _streams(workload: Workload) -> Iterator[Gap]:
+    """What FSDP1 gathers, and gradients, are used on two streams, and return when the GPU is done with both.
+
+    The CPU is ahead of the GPU by as many blocks as are in flight (``limit_all_gathers``); the gradients of
+    one more are being reduced.
+    """
+    shape, world = workload.model, workload.world
+    if world.sharding != "fsdp1" or not isinstance(shape, Architecture):
+        return
+    elements = sum(prod(group.shape) * group.copies for group in shape.groups if group.component == "blocks")
+    block = elements // shape.num_hidden_layers * (world.param_dtype or workload.precision.params).itemsize
+    gradients = (IN_FLIGHT + 1) * block if workload.adapter is None else 0
+    reason = "blocks that FSDP1 lets go of are counted as free before the GPU is done with them"
+    yield Gap(reason=reason, high=Bytes(IN_FLIGHT * block + gradients))
