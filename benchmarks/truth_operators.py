@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from memplan.domain.dtype import Dtype
+from memplan.domain.framework import Framework
 from memplan.domain.trace import Trace
-from memplan.simulator import ops
+from memplan.simulator import liger, ops
 from memplan.simulator.activations import tanh
 from memplan.simulator.allocator import Allocator
 from memplan.simulator.autograd import Leaf, Node, run_graph
 from memplan.simulator.blocks import RMSNorm, Store
+from memplan.simulator.fused_loss import fused_linear
 from memplan.simulator.loss import log_softmax, nll_loss
 from memplan.simulator.matmul import linear
 from memplan.simulator.tensor import Tape, Tensor
@@ -27,16 +29,19 @@ Facts = Mapping[str, Any]
 
 def estimated(facts: Facts) -> dict[str, int]:
     """Bytes by metric of an operator as ``measured.yaml`` describes it."""
-    return OPERATORS[str(facts["kind"])](Tape(A100), facts)
+    framework = Framework(liger=str(facts.get("liger", Framework().liger)))
+    return OPERATORS[str(facts["kind"])](Tape(A100, framework), facts)
 
 
 def _cross_entropy(tape: Tape, facts: Facts) -> dict[str, int]:
-    """``CrossEntropyLoss`` of logits, again and again, their gradient staying.
+    """``CrossEntropyLoss`` of logits or Liger's, again and again, their gradient staying.
 
     Source: ``bench_memory_cross_entropy`` in Liger-Kernel benchmark/scripts/benchmark_cross_entropy.py (0.3).
     """
     logits = _leaf(tape, (facts["tokens"], facts["vocabulary"]), Dtype.FP32)
     labels = tape.empty((facts["tokens"],), Dtype.INT64, "labels")
+    if facts.get("kernels") == "liger":
+        return _repeated(tape, lambda: _backward(liger.cross_entropy(logits, labels)))
     return _repeated(tape, lambda: _backward(nll_loss(log_softmax(logits), labels)))
 
 
@@ -53,7 +58,7 @@ def _rms_norm(tape: Tape, facts: Facts) -> dict[str, int]:
 
 
 def _gated_mlp(tape: Tape, facts: Facts) -> dict[str, int]:
-    """``LlamaMLP``.
+    """``LlamaMLP`` or Liger's.
 
     Source: ``bench_memory_swiglu`` in Liger-Kernel benchmark/scripts/benchmark_swiglu.py (0.3).
     """
@@ -63,8 +68,13 @@ def _gated_mlp(tape: Tape, facts: Facts) -> dict[str, int]:
     gate, up = (store.parameter(name, (inner, width)) for name in ("gate", "up"))
     down = store.parameter("down", (width, inner))
 
+    def product(first: Tensor, second: Tensor) -> Tensor:
+        return liger.gated(first, second) if kernels == "liger" else ops.mul(ops.silu(first), second)
+
+    kernels = facts.get("kernels")
+
     def full() -> None:
-        y = linear(ops.mul(ops.silu(linear(x, gate)), linear(x, up)), down)
+        y = linear(product(linear(x, gate), linear(x, up)), down)
         _retaining(y, tape.empty(y.shape, y.dtype, "randn_like"))
 
     return _repeated(tape, full)
@@ -80,10 +90,7 @@ def _softcapped_loss(tape: Tape, facts: Facts) -> dict[str, int]:
     head = _leaf(tape, (facts["vocabulary"], facts["width"]), dtype)
     labels = tape.empty((facts["tokens"],), Dtype.INT64, "labels")
     # Every benchmark is run once before it is measured.
-    tape.take_workspace()
-    tape.in_backward = True
-    tape.take_workspace()
-    tape.in_backward = False
+    _warm(tape)
     marks = [len(tape.trace.events)]
 
     def baseline() -> Tensor:
@@ -103,12 +110,36 @@ def _softcapped_loss(tape: Tape, facts: Facts) -> dict[str, int]:
     }
 
 
+def _fused_linear(tape: Tape, facts: Facts) -> dict[str, int]:
+    """Liger's loss of hidden states and a head, beside another head; its speed was measured before.
+
+    Source: ``bench_memory_fused_linear_cross_entropy`` in Liger-Kernel
+    benchmark/scripts/benchmark_fused_linear_cross_entropy.py (0.3).
+    """
+    dtype = Dtype.parse(facts["dtype"])
+    store = Store(tape, dtype, trainable=True)
+    heads = [store.parameter(name, (facts["vocabulary"], facts["width"])) for name in ("torch", "liger")]
+    x = _leaf(tape, (facts["tokens"], facts["width"]), dtype)
+    labels = tape.empty((facts["tokens"],), Dtype.INT64, "labels")
+    _warm(tape)
+    found = _repeated(tape, lambda: _backward(fused_linear(x, heads[1])))
+    del labels
+    return found
+
+
 OPERATORS: dict[str, Callable[[Tape, Facts], dict[str, int]]] = {
     "cross_entropy": _cross_entropy,
     "rms_norm": _rms_norm,
     "gated_mlp": _gated_mlp,
+    "fused_linear": _fused_linear,
     "softcapped_loss": _softcapped_loss,
 }
+
+
+def _warm(tape: Tape) -> None:
+    """Both threads have made products before, so that they have their workspaces."""
+    for tape.in_backward in (True, False):
+        tape.take_workspace()
 
 
 def _leaf(tape: Tape, shape: tuple[int, ...], dtype: Dtype) -> Tensor:

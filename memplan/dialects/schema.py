@@ -229,6 +229,7 @@ SECTIONS: Mapping[str, Mapping[str, Leaf]] = {
         "transformers": Leaf(field="framework.transformers", read=Value.version),
         "code": Leaf(field="framework.code", read=_one_of(*CODES)),
         "litgpt": Leaf(field="framework.litgpt", read=Value.version),
+        "liger": Leaf(field="framework.liger", read=Value.version),
     },
     "host": {
         "loading": Leaf(field="host.loading", read=_one_of(*LOADINGS)),

@@ -21,6 +21,7 @@ class Framework:
     transformers: str = "5.17"
     code: str = "transformers"
     litgpt: str = "0.5.13"
+    liger: str = "0.8.5"
 
     def torch_before(self, major: int, minor: int) -> bool:
         """Whether the PyTorch release is older than ``major.minor``; unreadable versions are new."""
@@ -33,3 +34,7 @@ class Framework:
     def litgpt_before(self, *release: int) -> bool:
         """Whether the litgpt release is older than that; unreadable versions are new."""
         return _older(self.litgpt, release)
+
+    def liger_before(self, *release: int) -> bool:
+        """Whether the Liger-Kernel release is older than that; unreadable versions are new."""
+        return _older(self.liger, release)

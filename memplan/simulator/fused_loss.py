@@ -8,34 +8,33 @@ from __future__ import annotations
 from memplan.domain.dtype import Dtype
 from memplan.simulator import shapes
 from memplan.simulator.autograd import Gradients, Node, begin
+from memplan.simulator.linear_chunks import chunks
 from memplan.simulator.log_probs import log_probs_loss
 from memplan.simulator.matmul import cast
 from memplan.simulator.ops import finish
-from memplan.simulator.tensor import Parameter, Tape, Tensor
+from memplan.simulator.tensor import Parameter, Tensor
 
 LOCK_ROWS = 128
 LOCK_COLUMNS = 64
-
-
-def chunk_rows(tokens: int, vocabulary: int, width: int) -> int:
-    """Tokens whose logits Liger holds at once: so many that they take about as much as the hidden states.
-
-    ``next_power_of_2(ceil(T / ceil(V / h)))``, at most T.
-    """
-    rows = -(-tokens // -(-vocabulary // width))
-    return min(1 << (rows - 1).bit_length(), tokens)
 
 
 def fused_linear_loss(hidden_states: Tensor, head: Parameter, labels: Tensor) -> Tensor:
     """``LigerForCausalLMLoss``: gradients are made in the forward pass, a chunk of tokens after the other.
 
     The hidden states' gradient and, if it trains, the head's are there from then on, full size. When the head
-    has the inputs' dtype and no other is cast to, one buffer serves all chunks.
-    Source: ``fused_linear_cross_entropy_forward`` in Liger-Kernel (0.8)
+    has the inputs' dtype and no other is cast to, one buffer serves all chunks (since 0.8.3).
+    Source: ``fused_linear_cross_entropy_forward`` in Liger-Kernel (0.4 to 0.8.5)
     src/liger_kernel/ops/fused_linear_cross_entropy.py, ``LigerForCausalLMLoss`` in
     src/liger_kernel/transformers/model/loss_utils.py.
     """
     flat, shifted = _flattened(hidden_states, labels)
+    loss = fused_linear(flat, head)
+    del shifted
+    return loss
+
+
+def fused_linear(flat: Tensor, head: Parameter) -> Tensor:
+    """``LigerFusedLinearCrossEntropyFunction`` of hidden states (T, h)."""
     tape = flat.tape
 
     def run(node: Node, _: Tensor) -> Gradients:
@@ -49,11 +48,14 @@ def fused_linear_loss(hidden_states: Tensor, head: Parameter, labels: Tensor) ->
     tokens = flat.shape[0]
     losses = tape.empty((tokens,), Dtype.FP32, "loss_1d")
     counted = tape.empty((tokens,), Dtype.BOOL, "ne")
-    _chunks(flat, head, of_head)
+    tape.empty((tokens,), Dtype.INT64, "to")
+    if tape.framework.liger_before(0, 5, 3):
+        counted = tape.empty((), Dtype.INT64, "sum")
+    chunks(flat, head, of_head)
     result = finish(node, tape.empty((), Dtype.FP32, "sum"))
     if node is not None:
         node.save(tape, of_input.detach(), of_head.detach() if of_head else None)
-    del losses, counted, shifted
+    del losses, counted
     return result
 
 
@@ -64,50 +66,6 @@ def _flattened(hidden_states: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     shifted = labels.tape.empty((batch, length), Dtype.INT64, "contiguous")
     del padded
     return shapes.view(hidden_states, (batch * length, width)), shifted
-
-
-def _chunks(flat: Tensor, head: Parameter, of_head: Tensor | None) -> None:
-    """Logits and their gradients, in place, for each chunk; then the products that the gradients go into."""
-    tape = flat.tape
-    tokens, width = flat.shape
-    rows = chunk_rows(tokens, head.shape[0], width)
-    dtype = tape.autocast or flat.dtype
-    direct = flat.dtype is head.dtype is dtype
-    tape.take_workspace()
-    buffer = tape.empty((rows, head.shape[0]), dtype, "logits_storage") if direct else None
-    for start in range(0, tokens, rows):
-        taken = min(rows, tokens - start)
-        logits = buffer if buffer is not None else _projected(tape, taken, flat, head, dtype)
-        if not direct:
-            weight = cast(head)
-            product = tape.empty((taken, width), dtype, "mm")
-            del weight, product
-        if of_head is not None:
-            _accumulate(tape, logits, (taken, width), flat.dtype, of_head)
-        del logits
-    del buffer
-
-
-def _projected(tape: Tape, rows: int, flat: Tensor, head: Parameter, dtype: Dtype) -> Tensor:
-    """``chunk @ weight.t()`` under autocast, which casts both; the transposed weight is not cached."""
-    chunk = tape.empty((rows, flat.shape[1]), dtype, "to") if flat.dtype is not dtype else None
-    weight = tape.empty(head.shape, dtype, "to") if head.dtype is not dtype else None
-    logits = tape.empty((rows, head.shape[0]), dtype, "mm")
-    del chunk, weight
-    return logits
-
-
-def _accumulate(tape: Tape, logits: Tensor, chunk: tuple[int, int], dtype: Dtype, of_head: Tensor) -> None:
-    """The head's gradient: added to by the product itself, or by way of a product and its fp32 copy."""
-    recent = tape.capability >= (8, 0)
-    if recent and logits.dtype.is_half and of_head.dtype in (Dtype.FP32, logits.dtype):
-        if dtype is not logits.dtype:
-            tape.empty(chunk, logits.dtype, "to")
-        return
-    product = tape.empty(of_head.shape, logits.dtype, "mm")
-    if product.dtype is not Dtype.FP32:
-        tape.empty(of_head.shape, Dtype.FP32, "float")
-    del product
 
 
 def cut_loss(hidden_states: Tensor, head: Parameter, labels: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Liger's kernels in place of a model's own ops: norms, gated MLPs, rotary positions, cross-entropy.
 
 Each is one autograd function around Triton kernels that allocate nothing: memory is what its Python code
-makes. Followed as of release 0.8.5, whose files are named below; hidden states (B, S, h), queries and keys
-(B, H, S, D), logits (T, V).
+makes. Followed as of releases 0.4 to 0.8.5, whose files are named below. Hidden states (B, S, h), queries and
+keys (B, H, S, D), logits (T, V).
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ def rms_norm(x: Tensor, weight: Parameter, *, in_place: bool) -> Tensor:
     """``LigerRMSNormFunction``: saves its input, not an fp32 copy of it, and a number for each row.
 
     Backward writes over the gradient it is given or, unless ``in_place``, into a new tensor. A weight that
-    trains takes partial sums in fp32, one row for each multiprocessor of the GPU (that of the largest of its
-    compute capability is counted). Source: ops/rms_norm.py, ``rms_norm_forward`` and ``rms_norm_backward``.
+    trains (before 0.8.5: any) takes partial sums in fp32, one row for each multiprocessor of the GPU (that of
+    the largest of its compute capability is counted). Source: ops/rms_norm.py, ``rms_norm_forward`` and
+    ``rms_norm_backward``.
     """
     tape = x.tape
 
@@ -65,7 +66,7 @@ def rms_norm(x: Tensor, weight: Parameter, *, in_place: bool) -> Tensor:
 def _rms_norm_backward(node: Node, gradient: Tensor, weight: Parameter, *, in_place: bool) -> Gradients:
     tape, width = gradient.tape, gradient.shape[-1]
     partial: Tensor | None = None
-    if node.edges[1] is not None:
+    if node.edges[1] is not None or tape.framework.liger_before(0, 8, 5):
         rows = _MULTIPROCESSORS.get(tape.capability, _ASSUMED_MULTIPROCESSORS)
         partial = tape.empty((rows, width), Dtype.FP32, "partial_sums")
     written = gradient if in_place else tape.empty(gradient.shape, gradient.dtype, "zeros_like")
@@ -142,7 +143,7 @@ def _turned(x: Tensor) -> Tensor:
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """``LigerCrossEntropyFunction``: the gradient is made in the forward pass, over the logits (T, V).
 
-    A number for each token besides, in the logits' dtype, and what counts and checks the labels. Source:
+    A number for each token besides, in the logits' dtype, and what counts and checks the ``labels``. Source:
     ops/cross_entropy.py, ``cross_entropy_forward``.
     """
     tape = logits.tape
@@ -151,11 +152,12 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         return (node.saved_tensor(),)
 
     node = begin(run, logits)
-    rows = logits.shape[:1]
+    rows = labels.shape
     losses = tape.empty(rows, logits.dtype, "loss_1d")
     counted = tape.empty(rows, Dtype.BOOL, "ne")
-    for _ in ("max", "min"):
-        tape.empty(labels.shape, labels.dtype, "mul")
+    # CUDA sums flags in a copy of the sum's dtype; then the greatest and the smallest label are looked at.
+    for op in ("to", "mul", "mul"):
+        tape.empty(rows, Dtype.INT64, op)
     result = ops.finish(node, tape.empty((), logits.dtype, "sum"))
     if node is not None:
         node.save(tape, logits.detach())

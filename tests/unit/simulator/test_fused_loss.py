@@ -9,7 +9,7 @@ import pytest
 from memplan.domain.trace import Phase, Tag
 from memplan.domain.workload import Adapter, Loss, Workload
 from memplan.estimate import estimate
-from memplan.simulator.fused_loss import chunk_rows
+from memplan.simulator.linear_chunks import chunk_rows
 from tests.unit.simulator.runs import AMP, FP32, at_start, model_of, peak, run, shape, workload
 
 TOKENS, WIDTH, VOCABULARY = 32, 32, 512
