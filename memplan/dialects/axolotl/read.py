@@ -15,6 +15,7 @@ from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Document, Intake, Origin, Reading
 from memplan.dialects.trainer.arguments import Arguments
 from memplan.dialects.trainer.attention import attention as implementation
+from memplan.dialects.trainer.models import named
 from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.harm import Harm
 from memplan.domain.workload import (
@@ -58,11 +59,7 @@ def read(document: Document, intake: Intake) -> Reading:
     """
     root = models.required_mapping(Value(source=document.source, key="", node=document.root))
     keys = open_keys(root)
-    name = keys.get("base_model")
-    if name is None:
-        raise root.fail("base_model is missing", expected="base_model: a hub id or a local directory")
-    architecture = models.of_name(name, intake, document.path.parent)
-    keys.origins["model"] = Origin(location=name.location, how="written")
+    architecture = named(keys, ("base_model",), document.path.parent, intake)
     weights = params(keys)
     spread = world(keys)
     workload = Workload(
