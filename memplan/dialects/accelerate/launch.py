@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from memplan.dialects.accelerate.keys import KINDS, check
-from memplan.dialects.accelerate.shardings import deepspeed, fsdp, fsdp2_precision
+from memplan.dialects.accelerate.shardings import deepspeed, fsdp, fsdp_precision
 from memplan.dialects.contradiction import contradiction
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
@@ -47,7 +47,7 @@ def launched(reading: Reading, document: Document, intake: Intake) -> Reading:
         reading = fsdp(reading, keys, own=own, beside=beside)
     else:
         reading = replace(reading, companions=(*reading.companions, beside))
-    return fsdp2_precision(reading)
+    return fsdp_precision(reading)
 
 
 def _kind(keys: Keys) -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from memplan.dialects.contradiction import contradiction
 from memplan.dialects.fields import Value
+from memplan.dialects.flat import flat, upcast
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Companion, Document, Intake, Origin, Reading
 from memplan.dialects.zero.engine import STAGES, joined, one_dtype
@@ -152,6 +153,7 @@ def fsdp(reading: Reading, keys: Keys, *, own: bool, beside: Companion) -> Readi
         keys.warn(offloaded, "fsdp_offload_params is not modelled; parameters are counted on the GPU")
     run = reading.workload
     world = replace(run.world, sharding=sharding, reshard_after_forward=reshards)
+    world = flat(world, lambda name: keys.get(f"fsdp_config.fsdp_{name}", f"fsdp_config.fsdp_{name}_policy"))
     run, found = replace(run, world=world), list(reading.findings)
     held = {"world"}
     if keys.flag(CHECKPOINTING):
@@ -200,15 +202,17 @@ def _checkpointed_twice(reading: Reading, keys: Keys) -> list[Finding]:
     ]
 
 
-def fsdp2_precision(reading: Reading) -> Reading:
+def fsdp_precision(reading: Reading) -> Reading:
     """FSDP2 computes in the dtype of its policy, keeps what is trained in fp32, and has plain optimizers.
+
+    FSDP1 leaves autocast on (``upcast``).
 
     PyTorch takes its tensors one by one unless told otherwise (``_default_to_fused_or_foreach``).
     """
     run = reading.workload
     dtype = run.precision.autocast
     if run.world.sharding != "fsdp2":
-        return reading
+        return replace(reading, workload=upcast(run))
     origins = dict(reading.origins)
     if run.optimizer.implementation == "foreach":
         run = run.changed("optimizer.implementation", "for_loop")

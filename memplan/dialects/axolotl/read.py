@@ -11,6 +11,7 @@ from memplan.dialects.axolotl.numbers import autocast, optimizer, params
 from memplan.dialects.axolotl.unmodelled import unmodelled
 from memplan.dialects.axolotl.worlds import world
 from memplan.dialects.fields import Value
+from memplan.dialects.flat import upcast
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Document, Intake, Origin, Reading
 from memplan.dialects.trainer.arguments import Arguments
@@ -87,7 +88,7 @@ def read(document: Document, intake: Intake) -> Reading:
     reading = Reading(
         path=document.path,
         dialect="axolotl",
-        workload=workload,
+        workload=upcast(workload),
         origins=keys.origins,
         warnings=tuple(keys.warnings),
         document=document,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from memplan.dialects.flat import upcast
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Document, Intake, Origin, Reading
 from memplan.dialects.table import settle
@@ -93,10 +94,10 @@ def reading(
 
 
 def _under_fsdp(keys: Keys, run: Workload) -> Workload:
-    """FSDP2 computes in the dtype of its policy, and keeps what is trained in fp32 (accelerate)."""
+    """FSDP2 computes in the dtype of its policy, and both keep what is trained in fp32 (accelerate)."""
     dtype = run.precision.autocast
     if run.world.sharding != "fsdp2" or dtype is None:
-        return run
+        return upcast(run)
     note = "FSDP2 computes in the dtype of its policy, without autocast"
     keys.origins["precision.autocast"] = Origin(how="default", note=note)
     params = run.precision.params if run.adapter is not None else Dtype.FP32

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memplan.dialects.fields import Value
+from memplan.dialects.flat import flat
 from memplan.dialects.keys import Keys, truth
 from memplan.dialects.reading import Origin
 from memplan.dialects.trainer.arguments import Arguments
@@ -27,11 +28,12 @@ def world(keys: Keys, arguments: Arguments) -> World:
     keys.origins.setdefault("world.sharding", Origin(how="default", note=f"{arguments.default}: not sharded"))
     keys.note("world.data_parallel", None, "counted as one GPU: the file does not say")
     bucket = keys.get(*arguments.names("ddp_bucket_cap_mb"))
-    return World(
+    found = World(
         sharding=sharding,
         bucket_cap_mb=keys.whole(*arguments.names("ddp_bucket_cap_mb")) if bucket is not None else None,
-        reshard_after_forward=sharding != "fsdp2" or _reshards(keys, arguments),
+        reshard_after_forward=not sharding.startswith("fsdp") or _reshards(keys, arguments),
     )
+    return flat(found, lambda name: next(_inside(keys, arguments, name), None))
 
 
 def _fsdp(keys: Keys, arguments: Arguments) -> str | None:

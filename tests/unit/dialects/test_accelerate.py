@@ -137,6 +137,15 @@ def test_a_run_that_agrees_with_its_launcher_has_no_findings(tmp_path: Path) -> 
     assert (Path(place.path).name, place.line) == ("launch.yaml", 2)
 
 
+def test_fsdp1_is_set_up_as_the_launcher_says(tmp_path: Path) -> None:
+    settings = "  fsdp_backward_prefetch: BACKWARD_POST\n  fsdp_use_orig_params: false\n"
+    older = FSDP.replace("fsdp_version: 2", "fsdp_version: 1")
+    world = job(tmp_path, older + settings).workload.world
+    assert (world.backward_prefetch, world.use_orig_params) == ("post", False)
+    world = job(tmp_path, older).workload.world
+    assert (world.backward_prefetch, world.use_orig_params) == ("none", True)
+
+
 def test_gpus_of_the_command_line_win_over_the_launcher(tmp_path: Path) -> None:
     assert job(tmp_path, FSDP, overrides=["world.data_parallel=2"]).workload.world.data_parallel == 2
 

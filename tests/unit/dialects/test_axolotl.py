@@ -179,13 +179,20 @@ def test_optimizers_go_by_what_they_keep(tmp_path: Path, name: str, optimizer: O
     assert any("not modelled" in warning for warning in reading.warnings) == (name == "came_pytorch")
 
 
+FSDP1 = World(sharding="fsdp1", param_dtype=Dtype.BF16, reduce_dtype=Dtype.BF16, backward_prefetch="none")
+"""axolotl's default is bf16, which makes the policy of FSDP1 as well."""
+
+AHEAD = replace(FSDP1, backward_prefetch="pre")
+
 WORLDS = [
     ("", World()),
     ("deepspeed: zero2.json", World(sharding="zero2")),
     ("deepspeed: deepspeed_configs/zero3_bf16.json", World(sharding="zero3")),
     ("deepspeed:\n  zero_optimization:\n    stage: 1", World(sharding="zero1")),
-    ("fsdp:\n  - full_shard\n  - auto_wrap", World(sharding="fsdp1")),
-    ("fsdp: shard_grad_op auto_wrap", World(sharding="fsdp1")),
+    ("fsdp:\n  - full_shard\n  - auto_wrap", FSDP1),
+    ("fsdp: shard_grad_op auto_wrap", replace(FSDP1, reshard_after_forward=False)),
+    ("fsdp: full_shard\nfsdp_config:\n  fsdp_backward_prefetch: BACKWARD_PRE", AHEAD),
+    ("fsdp: full_shard\nfsdp_config:\n  fsdp_use_orig_params: false", replace(FSDP1, use_orig_params=False)),
     (
         "fsdp_version: 2\nfsdp_config:\n  reshard_after_forward: false",
         World(sharding="fsdp2", reshard_after_forward=False),
@@ -193,6 +200,14 @@ WORLDS = [
     ("fsdp_version: 2\nfsdp_config:\n  reshard_after_forward: true", World(sharding="fsdp2")),
     ("fsdp_version: 2\nfsdp_config: {}\ndp_shard_size: 4", World(sharding="fsdp2", data_parallel=4)),
 ]
+
+
+def test_fsdp1_keeps_what_trains_in_fp32_under_autocast(tmp_path: Path) -> None:
+    run = axolotl(tmp_path, "bf16: true\nfsdp: full_shard").workload
+    assert (run.precision.params, run.precision.autocast) == (Dtype.FP32, Dtype.BF16)
+    run = axolotl(tmp_path, "bf16: true\nadapter: lora\nlora_target_linear: true\nfsdp: full_shard").workload
+    assert run.adapter is not None
+    assert (run.precision.params, run.adapter.dtype) == (Dtype.BF16, Dtype.FP32)
 
 
 def test_fsdp2_computes_without_autocast(tmp_path: Path) -> None:

@@ -174,7 +174,13 @@ def test_fsdp_of_the_trainer_is_version_2_unless_its_spelling_is_older(tmp_path:
     new = trl(tmp_path, "fsdp: true\ndtype: bfloat16\n").workload
     assert (new.world.sharding, new.world.param_dtype, new.precision.autocast) == ("fsdp2", Dtype.BF16, None)
     assert new.precision.params is Dtype.FP32
-    assert trl(tmp_path, "fsdp: full_shard auto_wrap\n").workload.world.sharding == "fsdp1"
+    old = trl(tmp_path, "fsdp: full_shard\nfsdp_config: {backward_prefetch: backward_pre}\n").workload
+    assert (old.world.sharding, old.world.backward_prefetch, old.world.param_dtype) == (
+        "fsdp1",
+        "pre",
+        Dtype.BF16,
+    )
+    assert (old.precision.params, old.precision.autocast) == (Dtype.FP32, Dtype.BF16)
     partly = trl(tmp_path, "fsdp: shard_grad_op\nfsdp_config: {version: 2}\n").workload.world
     assert (partly.sharding, partly.reshard_after_forward) == ("fsdp2", False)
 
