@@ -26,11 +26,20 @@ _SIMULATED: dict[str, tuple[str, ...]] = {
     "mixtral": (RMS_NORM, ROPE),
     "qwen3_moe": (RMS_NORM, ROPE),
 }
-_OTHERS = ("deepseek_v3", "gemma3", "gpt_oss")
+_OTHERS = (
+    *("deepseek_v2", "deepseek_v3", "deepseek_v4", "exaone4", "falcon_h1", "gemma3", "gemma4", "gemma4_text"),
+    *("glm4", "glm4v", "glm4v_moe", "gpt_oss", "hunyuan_v1_dense", "hunyuan_v1_moe", "internvl", "llama4"),
+    *("llama4_text", "llava", "ministral", "mllama", "mllama_text_model", "muse_glimmer", "nemotron"),
+    *("olmo3", "paligemma", "pixtral", "qwen2_5_vl", "qwen2_5_vl_text", "qwen2_vl", "qwen2_vl_text"),
+    *("qwen3_5", "qwen3_5_moe", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_next", "qwen3_vl"),
+    *("qwen3_vl_moe", "qwen3_vl_moe_text", "qwen3_vl_text", "smolvlm"),
+)
 """Patched too, of which nothing is simulated."""
 
 _OUT_OF_PLACE = ("gemma2", "gemma3_text")
 _WHOLE_LOGITS = ("granite",)
+_OLDER_LOSS = ("mistral",)
+"""Their patch replaces a name that transformers no longer has, so the cross-entropy stays PyTorch's."""
 
 
 def patches(shape: Architecture, workload: Workload) -> Patches:
@@ -49,17 +58,24 @@ def patches(shape: Architecture, workload: Workload) -> Patches:
 
 def left_out(shape: Architecture, workload: Workload) -> tuple[str, ...]:
     """The kernels a run asks for that Liger has for the model type, but that are not simulated."""
-    if shape.model_type not in (*_SIMULATED, *_OTHERS) or workload.framework.code != "transformers":
+    if not patched(shape.model_type) or workload.framework.code != "transformers":
         return ()
     simulated = _SIMULATED.get(shape.model_type, ())
     return tuple(name for name in workload.kernels.liger if name not in simulated)
 
 
-def loss(model_type: str) -> Loss:
-    """The loss Liger brings: none of its own where it has no kernels for the model type.
+def patched(model_type: str) -> bool:
+    """Whether Liger has kernels for a model type."""
+    return model_type in _SIMULATED or model_type in _OTHERS
 
-    Granite scales its logits, so it gets the cross-entropy of whole logits.
-    """
-    if model_type not in (*_SIMULATED, *_OTHERS):
+
+def loss(model_type: str) -> Loss:
+    """The loss that is on by default: Granite's logits are scaled, so its cross-entropy is of whole ones."""
+    return in_place(model_type) if model_type in _WHOLE_LOGITS else Loss(kind="fused_linear")
+
+
+def in_place(model_type: str) -> Loss:
+    """What Liger's cross-entropy of whole logits comes to."""
+    if model_type in _OLDER_LOSS or not patched(model_type):
         return Loss()
-    return Loss(kind="liger_cross_entropy" if model_type in _WHOLE_LOGITS else "fused_linear")
+    return Loss(kind="liger_cross_entropy")

@@ -6,6 +6,7 @@ from memplan.dialects import models
 from memplan.dialects.axolotl.adapters import adapter, quantization
 from memplan.dialects.axolotl.checkpointing import activation_offload, checkpointing, held_back
 from memplan.dialects.axolotl.keys import open_keys
+from memplan.dialects.axolotl.losses import kernels, loss
 from memplan.dialects.axolotl.machine import host, saving
 from memplan.dialects.axolotl.numbers import autocast, optimizer, params
 from memplan.dialects.axolotl.unmodelled import unmodelled
@@ -23,7 +24,6 @@ from memplan.domain.workload import (
     Attention,
     Batch,
     Evaluation,
-    Loss,
     Precision,
     Sequence,
     Workload,
@@ -39,15 +39,10 @@ LEGACY = {
 }
 """Boolean flags of older files."""
 
-CHUNKS = 8
-"""``chunked_cross_entropy_num_chunks`` when the file does not say."""
-
 ALLOCATOR = "expandable_segments:True,roundup_power2_divisions:16"
 """What axolotl puts into the environment unless something is there (``set_pytorch_cuda_alloc_conf``)."""
 
 BINS = "sequences are packed into bins of micro-batch x length, and fall into other bins"
-_LIGER = "axolotl.integrations.liger"
-_CCE = "axolotl.integrations.cut_cross_entropy"
 
 
 def read(document: Document, intake: Intake) -> Reading:
@@ -75,7 +70,8 @@ def read(document: Document, intake: Intake) -> Reading:
         attention=(attention := _attention(keys)),
         checkpointing=checkpointing(keys),
         activation_offload=activation_offload(keys),
-        loss=_loss(keys),
+        loss=loss(keys, architecture),
+        kernels=kernels(keys),
         world=spread,
         allocator=AllocatorOptions.parse(ALLOCATOR),
         causal_mask=_packed(keys) and attention is not Attention.FLASH_ATTENTION_2,
@@ -170,25 +166,3 @@ def _attention(keys: Keys) -> Attention:
             return kind
     keys.note("attention", None, "transformers' default: sdpa")
     return Attention.SDPA
-
-
-def _loss(keys: Keys) -> Loss:
-    """Fused losses need their plugin in the list as well as their flag."""
-    plugins = keys.get("plugins")
-    names = [item.word() for item in plugins.items()] if plugins is not None else []
-    liger, cut = any(name.startswith(_LIGER) for name in names), any(name.startswith(_CCE) for name in names)
-    keys.note("loss", None, "full logits and cross entropy")
-    if keys.flag("liger_fused_linear_cross_entropy"):
-        if liger:
-            keys.note("loss", "liger_fused_linear_cross_entropy", "")
-            return Loss(kind="fused_linear")
-        keys.warnings.append(
-            f"liger_fused_linear_cross_entropy has no effect without plugins: [{_LIGER}.LigerPlugin]"
-        )
-    if cut and keys.flag("cut_cross_entropy") is not False:
-        keys.note("loss", "plugins", "")
-        return Loss(kind="cut_cross_entropy")
-    if keys.flag("chunked_cross_entropy"):
-        keys.note("loss", "chunked_cross_entropy", "")
-        return Loss(kind="chunked", chunks=keys.whole("chunked_cross_entropy_num_chunks") or CHUNKS)
-    return Loss()

@@ -100,6 +100,8 @@ LOSSES = [
     (LIGER, Loss()),
     (LIGER + "liger_fused_linear_cross_entropy: true", Loss(kind="fused_linear")),
     ("liger_fused_linear_cross_entropy: true", Loss()),
+    (LIGER + "liger_cross_entropy: true", Loss(kind="liger_cross_entropy")),
+    ("liger_cross_entropy: true", Loss()),
     (CCE, Loss(kind="cut_cross_entropy")),
     (CCE + "cut_cross_entropy: false", Loss()),
     ("chunked_cross_entropy: true", Loss(kind="chunked", chunks=8)),
@@ -110,6 +112,28 @@ LOSSES = [
 @pytest.mark.parametrize(("text", "loss"), LOSSES)
 def test_a_fused_loss_needs_its_plugin_as_well(tmp_path: Path, text: str, loss: Loss) -> None:
     assert axolotl(tmp_path, text).workload.loss == loss
+
+
+@pytest.mark.parametrize(
+    ("text", "kernels"),
+    [
+        ("", ()),
+        (LIGER, ()),
+        (LIGER + "liger_rms_norm: true\nliger_rope: true", ("rms_norm", "rope")),
+        (LIGER + "liger_glu_activation: true\nliger_rope: false", ("glu",)),
+        (LIGER + "liger_swiglu: true", ("glu",)),
+        ("liger_rms_norm: true", ()),
+    ],
+)
+def test_ligers_kernels_need_their_plugin_as_well(
+    tmp_path: Path, text: str, kernels: tuple[str, ...]
+) -> None:
+    assert axolotl(tmp_path, text).workload.kernels.liger == kernels
+
+
+def test_a_kernel_without_its_plugin_is_warned_about(tmp_path: Path) -> None:
+    (warning,) = axolotl(tmp_path, "liger_rope: true").warnings
+    assert "liger_rope has no effect without plugins" in warning
 
 
 def test_a_loss_flag_without_its_plugin_is_warned_about(tmp_path: Path) -> None:
