@@ -12,7 +12,7 @@ from memplan.dialects.trainer.arguments import Arguments
 from memplan.dialects.trainer.attention import attention
 from memplan.dialects.trainer.checkpointing import checkpointing
 from memplan.dialects.trainer.evaluation import evaluation
-from memplan.dialects.trainer.losses import loss
+from memplan.dialects.trainer.losses import kernels
 from memplan.dialects.trainer.machine import host, saving
 from memplan.dialects.trainer.optimizers import optimizer
 from memplan.dialects.trainer.precision import mixed
@@ -46,6 +46,7 @@ def workload(keys: Keys, arguments: Arguments, model: Model) -> Workload:
     """
     sizes = settle(keys, settings(arguments))
     spread = world(keys, arguments)
+    loss, fused = kernels(keys, arguments, model.shape)
     found = Workload(
         model=model.shape,
         precision=Precision(params=model.params, autocast=mixed(keys, arguments)),
@@ -56,7 +57,8 @@ def workload(keys: Keys, arguments: Arguments, model: Model) -> Workload:
         quantization=model.quantization,
         attention=attention(keys, arguments),
         checkpointing=checkpointing(keys, arguments),
-        loss=loss(keys, arguments),
+        loss=loss,
+        kernels=fused,
         evaluation=evaluation(keys, arguments),
         world=spread,
         host=host(keys, arguments, model.shape, model.loading),

@@ -49,6 +49,7 @@ def writers(arguments: Arguments, lora: adapters.LoraKeys | None = None) -> dict
         "checkpointing": partial(checkpointing.write, arguments),
         "attention": partial(attention.write, arguments),
         "loss": partial(losses.write, arguments),
+        "kernels": partial(losses.along, arguments),
     }
     if lora is not None:
         found["adapter"] = partial(adapters.write, lora)
