@@ -21,7 +21,15 @@ DIALECTS: dict[str, tuple[str, ...]] = {
     "manifest": ("memplan", "memplan.yaml", "memplan.yml"),
     "axolotl": ("base_model",),
     "llamafactory": ("finetuning_type", "template", "peft_config", "kernel_config", "dist_config"),
-    "ms_swift": ("tuner_type", "train_type", "rlhf_type", "attn_impl", "quant_method"),
+    "ms_swift": (
+        "tuner_type",
+        "train_type",
+        "rlhf_type",
+        "attn_impl",
+        "quant_method",
+        "load_data_args",
+        "stream",
+    ),
     "oumi": (
         "training",
         "engine",

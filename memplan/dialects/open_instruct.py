@@ -14,8 +14,7 @@ from memplan.dialects import models, table, trainer
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Document, FieldChange, Intake, Origin, Reading
-from memplan.dialects.trainer import Arguments, LoraKeys, Model
-from memplan.dialects.trainer.losses import at
+from memplan.dialects.trainer import Arguments, LoraKeys, Model, pairs
 from memplan.documents.tree import MappingNode
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
@@ -65,12 +64,12 @@ def read(document: Document, intake: Intake) -> Reading:
     keys = Keys(root=root, lenient=True)
     shape = trainer.named(keys, ("model_name_or_path",), document.path.parent, intake)
     run = trainer.workload(keys, ARGUMENTS, _model(keys, shape))
-    pairs = keys.get(*_PREFERENCE)
+    sign = keys.get(*_PREFERENCE)
     run = _assumed(keys, replace(run, optimizer=_optimizer(keys, run), saving=_saving(keys)))
-    run = _pairs(keys, run, pairs) if pairs is not None else run
+    run = _pairs(keys, run, sign) if sign is not None else run
     balanced = bool(keys.flag("load_balancing_loss"))
     reading = trainer.reading(document, keys, NAME, run, intake, balanced=balanced)
-    if pairs is not None or reading.batch_harm is not None:
+    if sign is not None or reading.batch_harm is not None:
         return reading
     return replace(reading, batch_harm=Harm.NUMERIC, batch_reason=AVERAGED)
 
@@ -142,9 +141,7 @@ def _assumed(keys: Keys, run: Workload) -> Workload:
 def _pairs(keys: Keys, run: Workload, sign: Value) -> Workload:
     """Chosen and rejected completions pass through the model together."""
     keys.note("task", sign, how=f"{sign.key} is a key of DPO")
-    reason = "log-probabilities are counted like cross-entropy of all tokens"
-    gap = at(sign, reason, shrinks=("logits_and_loss",), grows=("logits_and_loss",))
-    run = replace(run, unmodelled=(*run.unmodelled, gap))
+    run = replace(run, unmodelled=(*run.unmodelled, *pairs.gaps(sign, reference=False)))
     return run.changed("batch.micro", 2 * run.batch.micro)
 
 

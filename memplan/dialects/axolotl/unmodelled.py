@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from memplan.dialects.keys import Keys
+from memplan.dialects.unmodelled import STATES, STEP, in_use
 from memplan.domain.workload import Unmodelled
-
-_STATES = ("embeddings", "decoder_matrix", "blocks", "adapter", "gradients", "optimizer_state")
-_STEP = ("activations", "logits_and_loss", "temporaries")
 
 SETTINGS = {
     "chunked_cross_entropy": Unmodelled(
@@ -20,16 +16,16 @@ SETTINGS = {
         shrinks=("gradients", "optimizer_state", "activations"),
     ),
     "model_quantization_config": Unmodelled(
-        reason="the weights are counted unquantized", shrinks=("blocks",), grows=_STEP
+        reason="the weights are counted unquantized", shrinks=("blocks",), grows=STEP
     ),
     "qat": Unmodelled(
-        reason="the copies of quantization-aware training are not counted", grows=("blocks", *_STEP)
+        reason="the copies of quantization-aware training are not counted", grows=("blocks", *STEP)
     ),
     "tensor_parallel_size": Unmodelled(
-        reason="the model is counted whole on each GPU", shrinks=(*_STATES, *_STEP)
+        reason="the model is counted whole on each GPU", shrinks=(*STATES, *STEP)
     ),
     "context_parallel_size": Unmodelled(
-        reason="sequences are counted whole on each GPU", shrinks=_STEP, grows=("temporaries",)
+        reason="sequences are counted whole on each GPU", shrinks=STEP, grows=("temporaries",)
     ),
     "rl": Unmodelled(
         reason="counted as supervised fine-tuning, without the models and batches that come on top",
@@ -44,18 +40,13 @@ SETTINGS = {
         reason="counted with a vocabulary instead of scores", shrinks=("decoder_matrix", "logits_and_loss")
     ),
     "gptq": Unmodelled(
-        reason="the weights are counted unquantized", shrinks=("blocks",), grows=("blocks", *_STEP)
+        reason="the weights are counted unquantized", shrinks=("blocks",), grows=("blocks", *STEP)
     ),
-    "torch_compile": Unmodelled(reason="compiled kernels keep other activations than counted", shrinks=_STEP),
+    "torch_compile": Unmodelled(reason="compiled kernels keep other activations than counted", shrinks=STEP),
 }
+_OFF = ("false", "no", "off", "1")
 
 
 def unmodelled(keys: Keys) -> tuple[Unmodelled, ...]:
     """The settings in use, each with its place."""
-    found = []
-    for key, setting in SETTINGS.items():
-        value = keys.get(key)
-        if value is not None and value.written().lower() not in ("false", "no", "off", "1"):
-            place = f"{value.source.path}:{value.location.line}"
-            found.append(replace(setting, reason=f"{place}: {key}: {setting.reason}"))
-    return tuple(found)
+    return tuple(in_use(keys, SETTINGS, _OFF))

@@ -11,6 +11,7 @@ from memplan.dialects.gpt_neox.names import underscored
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Document, Intake, Origin, Reading
 from memplan.dialects.table import Setting
+from memplan.dialects.unmodelled import STATES, STEP, placed
 from memplan.dialects.zero import batch
 from memplan.dialects.zero.engine import engine
 from memplan.documents.tree import MappingNode
@@ -29,8 +30,6 @@ _REFUSED = {
     "moe_num_experts": "its mixture of experts is not simulated",
     "train_impl": "every step runs further models or pairs of sequences",
 }
-_STATES = ("embeddings", "decoder_matrix", "blocks", "gradients", "optimizer_state")
-_STEP = ("activations", "logits_and_loss", "temporaries")
 _PRECISIONS = {"fp16": Dtype.FP16, "bfloat16": Dtype.BF16, "fp32": Dtype.FP32}
 
 LENGTH = Setting(
@@ -147,7 +146,7 @@ def _chunks(keys: Keys) -> tuple[Unmodelled, ...]:
     if value is None or value.whole() == 1 or not keys.flag("checkpoint_activations"):
         return ()
     reason = "blocks are counted as checkpointed one by one, and are in chunks"
-    return (_placed(value, Unmodelled(reason=reason, shrinks=("activations",), grows=("activations",))),)
+    return (placed(value, Unmodelled(reason=reason, shrinks=("activations",), grows=("activations",))),)
 
 
 def _degrees(keys: Keys) -> tuple[Unmodelled, ...]:
@@ -156,8 +155,8 @@ def _degrees(keys: Keys) -> tuple[Unmodelled, ...]:
         value = keys.get(name)
         if value is not None and value.whole(0) > 1:
             reason = "the model is counted whole on each GPU"
-            gap = Unmodelled(reason=reason, shrinks=(*_STATES, *_STEP), grows=("temporaries",))
-            found.append(_placed(value, gap))
+            gap = Unmodelled(reason=reason, shrinks=(*STATES, *STEP), grows=("temporaries",))
+            found.append(placed(value, gap))
     return tuple(found)
 
 
@@ -166,12 +165,8 @@ def _gradients(keys: Keys) -> tuple[Unmodelled, ...]:
     if value is None:
         return ()
     return (
-        _placed(value, Unmodelled(reason="gradients are counted in the model's dtype", grows=("gradients",))),
+        placed(value, Unmodelled(reason="gradients are counted in the model's dtype", grows=("gradients",))),
     )
-
-
-def _placed(value: Value, gap: Unmodelled) -> Unmodelled:
-    return replace(gap, reason=f"{value.source.path}:{value.location.line}: {value.key}: {gap.reason}")
 
 
 def _saving(keys: Keys) -> Saving:

@@ -7,7 +7,7 @@ core/model_engine.py, core/base_trainer.py, plugins/trainer_plugins/distributed/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from memplan.dialects import table, trainer
@@ -18,7 +18,7 @@ from memplan.dialects.reading import Document, FieldChange, Intake, Origin, Read
 from memplan.dialects.table import Setting, Writer, whole, writer
 from memplan.dialects.trainer import adapters, attention
 from memplan.dialects.trainer.arguments import Arguments
-from memplan.dialects.trainer.losses import at
+from memplan.dialects.unmodelled import QUANTIZED, STATES, placed
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.edit import Advice, Edit
@@ -62,9 +62,18 @@ LENGTH = Setting(
 )
 GLOBAL = "global_batch_size"
 SWITCH = "enable_activation_checkpointing"
-COPIED = Unmodelled(
-    reason="LLaMA-Factory's version 1 copies logits to fp32 once more than counted",
-    grows=("logits_and_loss",),
+COPIED = Unmodelled(reason="LLaMA-Factory's version 1 copies logits to fp32 once more than counted", logits=1)
+KERNELS = Unmodelled(reason="Liger's kernels keep less than counted", shrinks=("activations",))
+FROZEN = Unmodelled(
+    reason="only some layers are trained; all are counted",
+    shrinks=("gradients", "optimizer_state", "activations"),
+)
+FILLED = Unmodelled(reason="batches are filled by tokens", shrinks=("activations", "logits_and_loss"))
+SPLIT = Unmodelled(reason="sequences are counted whole on each GPU", shrinks=("activations",))
+DEEPSPEED = Unmodelled(
+    reason="counted as one GPU without DeepSpeed, whose states and buffers are others",
+    shrinks=STATES,
+    unbounded=True,
 )
 BINS = "batches are filled up to micro_batch_size x cutoff_len tokens, so other sequences meet in one"
 
@@ -132,7 +141,7 @@ def _adapter(keys: Keys, shape: Architecture, kind: str | None) -> Adapter | Non
     if kind is None:
         return None
     if keys.get("peft_config.name") is not None and kind not in ("lora", "freeze"):
-        raise not_modelled(keys.get("peft_config.name") or keys.root, "of adapters LoRA is simulated")
+        raise (keys.get("peft_config.name") or keys.root).fail("is no adapter", expected="lora or freeze")
     return trainer.lora(keys, LORA, shape) if kind == "lora" else None
 
 
@@ -155,7 +164,7 @@ def _quantization(keys: Keys) -> Quantization | None:
         return None
     name, bits = keys.get("quant_config.name"), keys.get("quant_config.quantization_bit")
     if name is not None and name.word() not in ("bnb", "auto"):
-        raise not_modelled(name, "of quantizers bitsandbytes is simulated")
+        return None
     width = keys.whole("quant_config.quantization_bit") or 4
     if bits is not None and width not in (4, 8):
         raise bits.fail(f"{width} bits are nothing bitsandbytes has", expected="4 or 8")
@@ -196,8 +205,8 @@ def _world(keys: Keys) -> World:
     keys.note("world.data_parallel", None, "counted as one GPU: the file does not say")
     if section is None or name is None:
         return World()
-    if name.word() != "fsdp2":
-        raise not_modelled(name, "of version 1's ways to shard FSDP2 is simulated")
+    if name.choice(("fsdp2", "deepspeed")) != "fsdp2":
+        return World()
     if keys.flag("dist_config.offload_params"):
         keys.warn(section, "dist_config: parameters on the host are not modelled; counted on the GPU")
     keys.note("world.param_dtype", keys.get("bf16"), f"{SAYS}: bf16")
@@ -209,20 +218,28 @@ def _world(keys: Keys) -> World:
     )
 
 
-def _unmodelled(keys: Keys, kind: str | None) -> tuple[Unmodelled, ...]:
-    found = []
-    kernels, frozen, split = keys.get("kernel_config.name"), keys.get("peft_config"), _dynamic(keys)
+def _unmodelled(keys: Keys, kind: str | None) -> Iterator[Unmodelled]:
+    kernels, split, section = (
+        keys.get("kernel_config.name"),
+        keys.get("dist_config.cp_size"),
+        keys.get("peft_config"),
+    )
     if kernels is not None and kernels.word() == "liger_kernel" and keys.flag(SWITCH) is False:
-        found.append(at(kernels, "Liger's kernels keep less than counted", shrinks=("activations",)))
-    if kind == "freeze" and frozen is not None:
-        trained = ("gradients", "optimizer_state", "activations")
-        found.append(at(frozen, "only some layers are trained; all are counted", shrinks=trained))
+        yield placed(kernels, KERNELS)
+    if kind == "freeze" and section is not None:
+        yield placed(section, FROZEN)
+    dynamic = _dynamic(keys)
+    if dynamic is not None:
+        yield placed(dynamic, FILLED)
     if split is not None:
-        found.append(at(split, "batches are filled by tokens", shrinks=("activations", "logits_and_loss")))
-    if keys.get("dist_config.cp_size") is not None:
-        value = keys.get("dist_config.cp_size") or keys.root
-        found.append(at(value, "sequences are counted whole on each GPU", shrinks=("activations",)))
-    return tuple(found)
+        yield placed(split, SPLIT)
+    for name, usual, setting in (
+        ("dist_config.name", ("fsdp2",), DEEPSPEED),
+        ("quant_config.name", ("bnb", "auto"), QUANTIZED),
+    ):
+        value = keys.get(name)
+        if value is not None and value.word() not in usual:
+            yield placed(value, setting)
 
 
 def _dynamic(keys: Keys) -> Value | None:

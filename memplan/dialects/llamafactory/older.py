@@ -10,7 +10,7 @@ from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.llamafactory import gaps, write
 from memplan.dialects.llamafactory.generation import generation
-from memplan.dialects.llamafactory.vocabulary import ARGUMENTS, LORA
+from memplan.dialects.llamafactory.vocabulary import ARGUMENTS, LORA, OFT, OFT_BLOCK
 from memplan.dialects.reading import Document, FieldChange, Intake, Reading
 from memplan.dialects.trainer import pairs
 from memplan.dialects.trainer.precision import published
@@ -41,7 +41,7 @@ def read(document: Document, root: Value, intake: Intake) -> Reading:
     exported = keys.get("export_dir")
     if exported is not None:
         raise gaps.not_modelled(exported, "an export trains nothing and loads the model in host memory")
-    gaps.refuse(keys)
+    gaps.check(keys)
     shape = trainer.named(keys, ("model_name_or_path",), document.path.parent, intake)
     generates = keys.get("infer_backend") is not None
     run = generation(keys, shape) if generates else _training(keys, shape)
@@ -51,7 +51,10 @@ def read(document: Document, root: Value, intake: Intake) -> Reading:
 
 def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:
     """The changes as edits."""
-    writers = write.IN_PAIRS if _in_pairs(reading.document.root) else write.WRITERS
+    stage = _stage(reading.document.root)
+    writers = write.IN_PAIRS if stage in gaps.PAIRED else write.WRITERS
+    if stage not in (None, "pt", "sft"):
+        writers = {name: found for name, found in writers.items() if name != "loss"}
     return table.edits(reading, changes, writers, "LLaMA-Factory")
 
 
@@ -74,28 +77,23 @@ def _training(keys: Keys, shape: Architecture) -> Workload:
         checkpointing=_checkpointing(keys, run.checkpointing),
         optimizer=_optimizer(keys, run.optimizer),
         causal_mask=neat and run.attention is not Attention.FLASH_ATTENTION_2,
-        unmodelled=(*run.unmodelled, *gaps.unmodelled(keys)),
+        unmodelled=(*run.unmodelled, *gaps.unmodelled(keys, run)),
     )
-    return _compared(keys, run) if keys.word("stage") == "dpo" else run
+    return _staged(run, keys.word("stage"))
 
 
-def _compared(keys: Keys, run: Workload) -> Workload:
-    """Pairs, from whole logits; the reference is the model without its adapter, or a second one.
+def _staged(run: Workload, stage: str | None) -> Workload:
+    """Pairs are two sequences; losses of log-probabilities and rewards take whole logits.
 
-    Source: ``use_ref_model`` in hparams/finetuning_args.py, ``concatenated_forward`` and
-    ``compute_reference_log_probs`` in train/dpo/trainer.py. Liger's loss is left out (``require_logits``).
+    Source: ``concatenated_forward`` in train/dpo/trainer.py. Liger's loss is left out (``require_logits``).
     """
-    stage, other = keys.get("stage") or keys.root, keys.get("ref_model")
-    if other is not None:
-        raise gaps.not_modelled(other, "a reference that is another model")
-    compared = keys.word("pref_loss") not in ("orpo", "simpo")
-    added = pairs.gaps(stage, reference=compared and run.adapter is None)
-    return replace(pairs.doubled(run), loss=Loss(), unmodelled=(*run.unmodelled, *added))
+    run = run if stage in (None, "pt", "sft") else replace(run, loss=Loss())
+    return pairs.doubled(run) if stage in gaps.PAIRED else run
 
 
-def _in_pairs(root: Node) -> bool:
+def _stage(root: Node) -> object:
     stage = root.get("stage") if isinstance(root, MappingNode) else None
-    return isinstance(stage, ScalarNode) and stage.value == "dpo"
+    return stage.value if isinstance(stage, ScalarNode) else None
 
 
 def _params(keys: Keys, shape: Architecture, kind: str) -> Dtype:
@@ -106,7 +104,7 @@ def _params(keys: Keys, shape: Architecture, kind: str) -> Dtype:
     """
     files = trainer.weights(keys, (), shape, None, "LLaMA-Factory's default")
     pure = keys.get("pure_bf16")
-    if kind == "lora" or keys.flag("pure_bf16") or keys.flag("use_badam"):
+    if kind in ("lora", "oft") or keys.flag("pure_bf16") or keys.flag("use_badam"):
         return files
     keys.note("precision.params", pure, "LLaMA-Factory makes trained parameters fp32")
     return Dtype.FP32
@@ -115,12 +113,27 @@ def _params(keys: Keys, shape: Architecture, kind: str) -> Dtype:
 def _adapter(keys: Keys, shape: Architecture, kind: str) -> Adapter | None:
     """LoRA unless asked for otherwise; its weights are fp32, also with ``pure_bf16`` (PEFT casts them)."""
     keys.note("adapter", keys.get("finetuning_type"), "LLaMA-Factory's default: lora")
+    if kind == "oft":
+        return _rotating(keys, shape)
     if kind != "lora":
         return None
     resumed = keys.get("adapter_name_or_path")
     if resumed is not None and not keys.flag("create_new_adapter"):
         keys.warn(resumed, "training goes on with this adapter: counted are this file's rank and targets")
     return trainer.lora(keys, LORA, shape)
+
+
+def _rotating(keys: Keys, shape: Architecture) -> Adapter:
+    """OFT as LoRA with no fewer parameters: its rotations have half a block's rows for each input of a layer.
+
+    Source: ``OFTRotationModule`` in peft/tuners/oft/layer.py (0.21); ``oft_rank`` counts the blocks instead.
+    """
+    blocks = keys.whole("oft_rank", low=0) or 0
+    width = max(shape.hidden_size, shape.intermediate_size)
+    rows = -(-width // blocks) if blocks else keys.whole("oft_block_size") or OFT_BLOCK
+    keys.note("adapter.rank", keys.get("oft_rank", "oft_block_size"), f"LLaMA-Factory's default: {OFT_BLOCK}")
+    found = trainer.lora(keys, OFT, shape)
+    return replace(found, kind="oft", rank=max(1, rows // 2), dropout=0.0, dora=False)
 
 
 def _quantization(keys: Keys, shape: Architecture) -> Quantization | None:
@@ -134,8 +147,8 @@ def _quantization(keys: Keys, shape: Architecture) -> Quantization | None:
     if bits is None:
         return None
     method = keys.get("quantization_method")
-    if method is not None and method.written().lower() not in ("bnb", "bitsandbytes"):
-        raise gaps.not_modelled(method, "of quantizers bitsandbytes is simulated")
+    if method is not None and not gaps.is_bitsandbytes(method):
+        return None
     width = keys.whole("quantization_bit")
     if width not in (4, 8):
         raise bits.fail(f"{width} bits are nothing bitsandbytes has", expected="4 or 8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from memplan.dialects.trainer.adapters import LoraKeys
 from memplan.dialects.trainer.arguments import Arguments
 from memplan.domain.workload import Attention
@@ -40,3 +42,7 @@ LORA = LoraKeys(
     says="LLaMA-Factory's default",
 )
 """``LoraArguments`` in src/llamafactory/hparams/finetuning_args.py."""
+
+OFT = replace(LORA, rank=(), dropout=(), targets=("oft_target",), dora=())
+OFT_BLOCK = 32
+"""``OFTArguments``: inputs of a layer that are rotated together."""

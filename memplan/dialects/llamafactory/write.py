@@ -71,6 +71,8 @@ def adapter(reading: Reading, after: Workload) -> list[Edit]:
         raise EditRefusedError(
             "write finetuning_type: lora; frozen weights then keep the dtype of their files"
         )
+    if before.kind != "lora":
+        raise EditRefusedError("of adapters LoRA is written")
     if replace(wanted, rank=before.rank, targets=before.targets, dropout=before.dropout) != before:
         raise EditRefusedError("of an adapter its rank, targets and dropout are written")
     written: list[Edit] = []
@@ -116,6 +118,5 @@ _OWN: dict[str, Writer] = {"checkpointing": checkpointing, "adapter": adapter, "
 _ALL = writers(ARGUMENTS) | _OWN
 WRITERS = {name: write if name == "attention" else _in_training(write) for name, write in _ALL.items()}
 
-_PREFERENCE = pairs.in_pairs(WRITERS)
-IN_PAIRS = {name: write for name, write in _PREFERENCE.items() if name != "loss"}
-"""The writers of preference training, whose batches are counted in pairs and whose loss is its own."""
+IN_PAIRS = pairs.in_pairs(WRITERS)
+"""The writers of stages whose batches are counted in pairs."""

@@ -8,10 +8,10 @@ from memplan.dialects import trainer
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.models import required_mapping
-from memplan.dialects.ms_swift import gaps, worlds
+from memplan.dialects.ms_swift import gaps, generation, worlds
 from memplan.dialects.ms_swift.vocabulary import ARGUMENTS, GLOBAL, LORA, TUNER
-from memplan.dialects.reading import Document, Intake, Origin, Reading
-from memplan.dialects.trainer import pairs
+from memplan.dialects.reading import Document, Intake, Reading
+from memplan.dialects.trainer import pairs, rollouts
 from memplan.dialects.trainer.arguments import Arguments
 from memplan.dialects.trainer.read import BALANCED
 from memplan.dialects.trainer.uncut import whole_context
@@ -20,6 +20,10 @@ from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.harm import Harm
 from memplan.domain.workload import Adapter, Batch, Evaluation, Quantization, Sequence, Workload
+
+CONTRASTED = "the loss compares the texts of each micro-batch with one another"
+COMPLETION = 512
+"""``max_completion_length`` of ``RLHFArguments``."""
 
 _ALLOCATOR = ("ENV.PYTORCH_CUDA_ALLOC_CONF", "ENV.PYTORCH_ALLOC_CONF")
 
@@ -34,7 +38,9 @@ def read(document: Document, intake: Intake) -> Reading:
     """
     root = required_mapping(Value(source=document.source, key="", node=document.root))
     keys = Keys(root=root, lenient=True)
-    gaps.refuse(keys)
+    gaps.check(keys)
+    if generation.generates(keys):
+        return generation.read(document, keys, intake)
     shape = trainer.named(keys, ("model",), document.path.parent, intake)
     params = trainer.weights(keys, ("torch_dtype",), shape, None, "ms-swift's default")
     adapter = _adapter(keys, shape)
@@ -53,9 +59,10 @@ def read(document: Document, intake: Intake) -> Reading:
         sequence=_sequence(keys, shape, run.sequence),
         evaluation=_evaluation(keys),
         allocator=_allocator(keys),
-        unmodelled=(*run.unmodelled, *gaps.unmodelled(keys)),
     )
-    return _reading(document, keys, _compared(keys, worlds.under_fsdp(keys, run)), intake)
+    run = replace(run, unmodelled=(*run.unmodelled, *gaps.unmodelled(keys, run)))
+    run = pairs.doubled(run) if keys.word("rlhf_type") in gaps.PAIRED else run
+    return _compared(keys, _reading(document, keys, worlds.under_fsdp(keys, run), intake))
 
 
 def arguments(keys: Keys, gpus: int | None) -> Arguments:
@@ -86,14 +93,16 @@ def _reading(document: Document, keys: Keys, run: Workload, intake: Intake) -> R
 
 
 def _adapter(keys: Keys, shape: Architecture) -> Adapter | None:
-    """LoRA unless ``tuner_type`` is full; fp32 as PEFT casts it, or the dtype asked for."""
+    """LoRA unless ``tuner_type`` is full; fp32 as PEFT casts it, or the dtype asked for.
+
+    Other tuners are counted as LoRA (``gaps``).
+    """
     kind, dtype = keys.get(*TUNER), keys.get("lora_dtype")
-    keys.note("adapter", kind, "ms-swift's default: lora")
-    word = "lora" if kind is None else kind.word()
+    usual = "lora" if keys.get(*gaps.MEGATRON) is None else "full"
+    keys.note("adapter", kind, f"ms-swift's default: {usual}")
+    word = usual if kind is None else kind.word()
     if word == "full":
         return None
-    if kind is not None and word != "lora":
-        raise gaps.not_modelled(kind, "of adapters LoRA is simulated")
     return trainer.lora(keys, LORA, shape, Dtype.FP32 if dtype is None else dtype.dtype())
 
 
@@ -101,10 +110,8 @@ def _quantization(keys: Keys, params: Dtype) -> Quantization | None:
     """bitsandbytes, computing in bf16 for weights in bf16 and in fp32 for others (``QuantizeArguments``)."""
     method, bits = keys.get("quant_method"), keys.get("quant_bits")
     keys.note("quantization", method or bits, "ms-swift's default: none")
-    if method is None:
+    if method is None or method.word() != "bnb":
         return None
-    if method.word() != "bnb":
-        raise gaps.not_modelled(method, "of quantizers bitsandbytes is simulated")
     width = keys.whole("quant_bits")
     if width not in (4, 8):
         raise (bits or method).fail("bitsandbytes has 4 or 8 bits", expected="quant_bits: 4 or 8")
@@ -135,17 +142,19 @@ def _batch(keys: Keys, found: Batch, gpus: int | None) -> Batch:
     """Without ``gradient_accumulation_steps`` as many as make 16 sequences a step on all GPUs."""
     if keys.get(*ARGUMENTS.accumulation) is not None:
         return found
-    once = found.micro * (gpus or 1)
+    once, total = found.micro * (gpus or 1), keys.get("global_batch_size")
     note = f"ms-swift's default: {GLOBAL} sequences a step, rounded up"
-    keys.origins["batch.accumulation"] = Origin(how="default", note=note)
-    return replace(found, accumulation=max(1, -(-GLOBAL // once)))
+    keys.note("batch.accumulation", total, note, how="global_batch_size over micro_batch_size and GPUs")
+    return replace(found, accumulation=max(1, -(-(keys.whole("global_batch_size") or GLOBAL) // once)))
 
 
 def _sequence(keys: Keys, shape: Architecture, found: Sequence) -> Sequence:
-    """Without ``max_length`` the model's context is the limit."""
-    if keys.get(*ARGUMENTS.length) is not None:
+    """Without ``max_length`` the model's context is the limit; GRPO's completions come after a prompt."""
+    length = keys.get(*ARGUMENTS.length)
+    found = found if length is not None else whole_context(keys, shape, "max_length", found)
+    if keys.word("rlhf_type") != "grpo" or length is None:
         return found
-    return whole_context(keys, shape, "max_length", found)
+    return Sequence(length=found.length + (keys.whole("max_completion_length") or COMPLETION))
 
 
 def _evaluation(keys: Keys) -> Evaluation | None:
@@ -173,10 +182,13 @@ def _allocator(keys: Keys) -> AllocatorOptions:
         ) from None
 
 
-def _compared(keys: Keys, run: Workload) -> Workload:
-    """Preference training on pairs; the reference of DPO is the model without its adapter, or a copy."""
-    method = keys.get("rlhf_type")
-    if method is None:
-        return run
-    added = pairs.gaps(method, reference=method.word() == "dpo" and run.adapter is None)
-    return replace(pairs.doubled(run), unmodelled=(*run.unmodelled, *added))
+def _compared(keys: Keys, reading: Reading) -> Reading:
+    """The reading with what another micro-batch does to losses that compare answers of one."""
+    task = keys.word("task_type")
+    if keys.word("rlhf_type") == "grpo":
+        worse, why = rollouts.harm(keys.word("loss_type") or "grpo")
+    elif task in ("embedding", "reranker", "generative_reranker"):
+        worse, why = Harm.BEHAVIOUR, CONTRASTED
+    else:
+        return reading
+    return reading if reading.batch_harm is not None else replace(reading, batch_harm=worse, batch_reason=why)

@@ -10,11 +10,12 @@ from memplan.dialects.trainer.adapters import LoraKeys
 from memplan.dialects.trainer.arguments import ATTENTION, Arguments
 from memplan.domain.workload import Attention
 
-TUNER = ("tuner_type", "train_type")
-"""Since version 4, and before."""
+TUNER = ("tuner_type", "train_type", "train.tuner_type")
+"""Since version 4, before, and in the section of a run under Ray."""
 
 ARGUMENTS = Arguments(
     framework="ms-swift",
+    micro=("per_device_train_batch_size", "micro_batch_size"),
     micro_default=1,
     evaluated_default=1,
     length=("max_length",),
@@ -30,7 +31,7 @@ DeepSpeed or FSDP on several."""
 
 LORA = LoraKeys(
     switch=TUNER,
-    rank=("lora_rank",),
+    rank=("lora_rank", "train.lora_rank"),
     dropout_default=0.05,
     targets=("target_modules",),
     targets_default=("all-linear",),

@@ -8,9 +8,9 @@ from functools import partial
 from memplan.dialects import table
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
-from memplan.dialects.ms_swift import worlds
+from memplan.dialects.ms_swift import gaps, generation, worlds
 from memplan.dialects.ms_swift.read import arguments
-from memplan.dialects.ms_swift.vocabulary import ARGUMENTS, LORA
+from memplan.dialects.ms_swift.vocabulary import ARGUMENTS, LORA, TUNER
 from memplan.dialects.reading import FieldChange, Reading
 from memplan.dialects.table import put
 from memplan.dialects.trainer import adapters, pairs, writers
@@ -21,16 +21,28 @@ from memplan.domain.workload import Workload
 
 def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:
     """The changes as edits, all that share a first name together or not at all."""
-    document = reading.document
-    keys = Keys(root=Value(source=document.source, key="", node=document.root), lenient=True)
+    keys = _keys(reading)
+    if generation.generates(keys):
+        return table.edits(reading, changes, generation.WRITERS, "ms-swift")
     found = writers(arguments(keys, reading.given.gpus))
     found |= {"batch": _batch, "adapter": _adapter}
-    if keys.get("rlhf_type") is not None:
+    method = keys.word("rlhf_type")
+    if method in gaps.PAIRED:
         found = pairs.in_pairs(found)
+    if method is not None:
         del found["loss"]
+    if method == "grpo":
+        del found["sequence"]
     if worlds.by_fsdp(keys):
         found["checkpointing"] = partial(_refused, "ms-swift's fsdp2.json decides what is checkpointed")
+    if keys.get(*gaps.MEGATRON) is not None:
+        found = {}
     return table.edits(reading, changes, found, "ms-swift")
+
+
+def _keys(reading: Reading) -> Keys:
+    document = reading.document
+    return Keys(root=Value(source=document.source, key="", node=document.root), lenient=True)
 
 
 def _batch(reading: Reading, after: Workload) -> list[Edit]:
@@ -58,6 +70,8 @@ def _adapter(reading: Reading, after: Workload) -> list[Edit]:
         EditRefusedError: the adapter is given up or newly made, or differs in what has no key.
     """
     wanted, before = after.adapter, reading.workload.adapter
+    if _keys(reading).word(*TUNER) not in (None, "lora", "full"):
+        raise EditRefusedError("of tuners LoRA is written")
     if wanted is not None and before is None:
         raise EditRefusedError("an adapter replaces full training: set tuner_type by hand")
     return adapters.write(LORA, reading, after)

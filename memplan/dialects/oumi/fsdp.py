@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from memplan.dialects.keys import Keys
-from memplan.dialects.trainer.losses import at
+from memplan.dialects.unmodelled import placed
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Checkpointing, Unmodelled, Workload
@@ -87,4 +87,4 @@ def _wrapped(keys: Keys, run: Workload) -> tuple[Unmodelled, ...]:
     place = value or keys.get(ON) or keys.root
     size = run.model.parameters if isinstance(run.model, Architecture) else 0
     reason = f"not {BY_BLOCK}: blocks are counted as gathered one by one, and may be gathered all at once"
-    return (replace(at(place, reason), adds=size * run.compute.itemsize),)
+    return (placed(place, Unmodelled(reason=reason, adds=size * run.compute.itemsize)),)

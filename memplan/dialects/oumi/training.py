@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from memplan.dialects import trainer
 from memplan.dialects.keys import Keys
-from memplan.dialects.oumi import gaps
-from memplan.dialects.oumi.vocabulary import ARGUMENTS, LORA, PAST
+from memplan.dialects.oumi import gaps, rollouts
+from memplan.dialects.oumi.vocabulary import ARGUMENTS, LORA, PAST, arguments
 from memplan.dialects.oumi.worlds import spread
 from memplan.dialects.reading import Document, Intake, Reading
 from memplan.dialects.trainer import pairs
+from memplan.dialects.trainer import rollouts as grpo
 from memplan.dialects.trainer.read import BALANCED
 from memplan.dialects.trainer.uncut import whole_context
 from memplan.domain.architecture import Architecture
@@ -47,33 +48,29 @@ def read(document: Document, keys: Keys, intake: Intake) -> Reading:
         quantization=quantized,
         loading="mapped" if keys.flag("fsdp.enable_fsdp") else "direct",
     )
-    run = trainer.workload(keys, ARGUMENTS, model)
+    run = trainer.workload(keys, arguments(kind), model)
     run = _mixed(
         keys, replace(run, sequence=_sequence(keys, shape, run.sequence, kind), saving=_saving(keys, run))
     )
     run = replace(run, optimizer=_optimizer(keys, run.optimizer, kind), checkpointing=_recomputed(keys, run))
     run = spread(keys, run, kind)
-    run = replace(run, unmodelled=(*run.unmodelled, *gaps.unmodelled(keys, kind)))
+    run = replace(run, unmodelled=(*run.unmodelled, *gaps.unmodelled(keys, kind, run)))
     if kind == "oumi":
         run = replace(run, outputs=Outputs.KEPT)
     if kind == "trl_dpo":
-        place = keys.get("training.trainer_type") or keys.root
-        added = pairs.gaps(place, reference=run.adapter is None)
-        run = replace(pairs.doubled(run), unmodelled=(*run.unmodelled, *added))
-    return _reading(document, keys, run)
+        run = pairs.doubled(run)
+    return _reading(document, keys, run, kind)
 
 
 def trainer_type(keys: Keys) -> str:
     """The loop that trains, in small letters; ``HF`` unless said otherwise.
 
     Raises:
-        FieldError: one whose further models or passes are not planned.
+        FieldError: oumi has no such trainer.
     """
     value = keys.get("training.trainer_type")
     keys.note("task", value, "oumi's default: the Trainer of transformers")
     word = "hf" if value is None else value.written().lower()
-    if value is not None and word in gaps.REFUSED_TRAINERS:
-        raise gaps.not_modelled(value, gaps.REFUSED_TRAINERS[word])
     if value is not None and word not in gaps.TRAINERS:
         raise value.fail(
             f"{value.described()} is no trainer of oumi", expected=", ".join(gaps.TRAINERS).upper()
@@ -81,10 +78,13 @@ def trainer_type(keys: Keys) -> str:
     return word
 
 
-def _reading(document: Document, keys: Keys, run: Workload) -> Reading:
+def _reading(document: Document, keys: Keys, run: Workload, kind: str) -> Reading:
     shape = run.model
     balanced = isinstance(shape, Architecture) and shape.mixture is not None
     balanced = balanced and bool(getattr(shape, "config", {}).get("output_router_logits"))
+    worse, why = (Harm.BEHAVIOUR, BALANCED) if balanced else (None, "")
+    if kind in rollouts.KINDS and not balanced:
+        worse, why = grpo.harm(keys.word(f"{PAST}.loss_type") or "dapo")
     return Reading(
         path=document.path,
         dialect="oumi",
@@ -92,8 +92,8 @@ def _reading(document: Document, keys: Keys, run: Workload) -> Reading:
         origins=keys.origins,
         warnings=tuple(keys.warnings),
         document=document,
-        batch_harm=Harm.BEHAVIOUR if balanced else None,
-        batch_reason=BALANCED if balanced else "",
+        batch_harm=worse,
+        batch_reason=why,
     )
 
 
@@ -159,7 +159,9 @@ def _mixed(keys: Keys, run: Workload) -> Workload:
 
 def _sequence(keys: Keys, shape: Architecture, found: Sequence, kind: str) -> Sequence:
     """Without ``model_max_length`` sequences are cut at the model's context, if at all, and pairs by TRL."""
-    if keys.get(*ARGUMENTS.length) is not None or kind == "trl_dpo":
+    if kind in rollouts.KINDS:
+        return rollouts.sequence(keys, kind)
+    if keys.get(*ARGUMENTS.length) is not None or kind in ("trl_dpo", "trl_kto"):
         return found
     return whole_context(keys, shape, "model.model_max_length", found)
 

@@ -5,11 +5,16 @@ Source: ``ModelParams``, ``TrainingParams`` and ``PeftParams`` in src/oumi/core/
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from memplan.dialects.trainer.adapters import LoraKeys
 from memplan.dialects.trainer.arguments import Arguments
 
 PAST = "training.trainer_kwargs"
 """Arguments that oumi hands to the trainer as they are."""
+
+VERL = "training.verl_config_overrides"
+"""Values of verl's own config."""
 
 ARGUMENTS = Arguments(
     framework="oumi",
@@ -29,6 +34,18 @@ ARGUMENTS = Arguments(
     liger=("model.enable_liger_kernel", f"{PAST}.use_liger_kernel"),
     compiled=("training.compile",),
 )
+
+
+def arguments(kind: str) -> Arguments:
+    """The vocabulary of one trainer: verl gets no batch size of ``training``, KTO no length of ``model``.
+
+    Source: ``_create_config`` in src/oumi/core/trainers/verl_grpo_trainer.py, and ``__post_init__`` of
+    ``TrainingConfig`` in src/oumi/core/configs/training_config.py.
+    """
+    if kind == "verl_grpo":
+        return replace(ARGUMENTS, micro=(f"{VERL}.actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu",))
+    return replace(ARGUMENTS, length=(f"{PAST}.max_length",)) if kind == "trl_kto" else ARGUMENTS
+
 
 LORA = LoraKeys(
     switch=("training.use_peft",),

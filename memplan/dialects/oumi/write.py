@@ -10,7 +10,7 @@ from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.oumi.generation import BATCH
 from memplan.dialects.oumi.training import trainer_type
-from memplan.dialects.oumi.vocabulary import ARGUMENTS, LORA
+from memplan.dialects.oumi.vocabulary import ARGUMENTS, LORA, arguments
 from memplan.dialects.reading import FieldChange, Reading
 from memplan.dialects.table import Writer, put, writer
 from memplan.dialects.trainer import checkpointing, optimizers, pairs, writers
@@ -29,8 +29,14 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
     found = pairs.in_pairs(_TRAINING) if kind == "trl_dpo" else dict(_TRAINING)
     if kind == "oumi":
         del found["optimizer"]
-    if kind == "trl_dpo":
+    if kind not in ("hf", "oumi", "trl_sft"):
         del found["loss"]
+    if kind == "trl_kto":
+        found["sequence"] = writers(arguments(kind))["sequence"]
+    if kind == "trl_grpo":
+        del found["sequence"]
+    if kind == "verl_grpo":
+        found = {}
     return table.edits(reading, changes, found, "oumi")
 
 

@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
+from memplan.dialects.unmodelled import STATES, STEP, placed
 from memplan.documents.tree import ScalarNode, SequenceNode
 from memplan.domain.workload import Unmodelled
 
-_STATES = ("embeddings", "decoder_matrix", "blocks", "gradients", "optimizer_state")
-_STEP = ("activations", "logits_and_loss", "temporaries")
-
 _DEGREES = {
     "tensor": Unmodelled(
-        reason="layers are counted whole on each GPU", shrinks=(*_STATES, *_STEP), grows=("temporaries",)
+        reason="layers are counted whole on each GPU", shrinks=(*STATES, *STEP), grows=("temporaries",)
     ),
     "pipeline": Unmodelled(
         reason="all blocks are counted on each GPU, for one micro-batch at a time",
-        shrinks=_STATES,
+        shrinks=STATES,
         grows=("activations",),
     ),
     "context": Unmodelled(
-        reason="sequences are counted whole on each GPU", shrinks=_STEP, grows=("temporaries",)
+        reason="sequences are counted whole on each GPU", shrinks=STEP, grows=("temporaries",)
     ),
     "expert": Unmodelled(
-        reason="all experts are counted on each GPU", shrinks=_STATES, grows=("temporaries",)
+        reason="all experts are counted on each GPU", shrinks=STATES, grows=("temporaries",)
     ),
 }
 _SWITCHES = {
     "training.enable_cpu_offload": Unmodelled(
-        reason="parameters, gradients and optimizer states are counted on the GPU", shrinks=_STATES
+        reason="parameters, gradients and optimizer states are counted on the GPU", shrinks=STATES
     ),
     "optimizer.early_step_in_backward": Unmodelled(
         reason="gradients are counted to the end of backward", shrinks=("gradients",)
@@ -72,20 +68,20 @@ def _degrees(keys: Keys) -> Iterator[Unmodelled]:
     for name, setting in _DEGREES.items():
         value = keys.get(f"parallelism.{name}_parallel_degree")
         if value is not None and value.whole() > 1:
-            yield _placed(value, setting)
+            yield placed(value, setting)
 
 
 def _switches(keys: Keys) -> Iterator[Unmodelled]:
     for name, setting in _SWITCHES.items():
         value = keys.get(name)
         if value is not None and value.flag():
-            yield _placed(value, setting)
+            yield placed(value, setting)
 
 
 def _converters(keys: Keys) -> Iterator[Unmodelled]:
     value = keys.get("model.converters")
     if value is not None and isinstance(value.node, SequenceNode) and value.node.items:
-        yield _placed(value, _FLOAT8)
+        yield placed(value, _FLOAT8)
 
 
 def _compiled(keys: Keys) -> Iterator[Unmodelled]:
@@ -96,7 +92,7 @@ def _compiled(keys: Keys) -> Iterator[Unmodelled]:
     assert enabled is not None
     names = tuple(_COMPILED) if listed is None else tuple(item.choice(_COMPILED) for item in listed.items())
     for name in names:
-        yield _placed(listed or enabled, _COMPILED[name])
+        yield placed(listed or enabled, _COMPILED[name])
 
 
 def _chosen(keys: Keys) -> Iterator[Unmodelled]:
@@ -109,9 +105,4 @@ def _chosen(keys: Keys) -> Iterator[Unmodelled]:
     by_operator = selective and option is not None and option.written() == "op"
     found = mode if budget else option if by_operator else None
     if found is not None and isinstance(found.node, ScalarNode):
-        yield _placed(found, _OPERATORS)
-
-
-def _placed(value: Value, setting: Unmodelled) -> Unmodelled:
-    place = f"{value.source.path}:{value.location.line}"
-    return replace(setting, reason=f"{place}: {value.key}: {setting.reason}")
+        yield placed(found, _OPERATORS)

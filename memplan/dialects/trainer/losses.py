@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Reading
 from memplan.dialects.table import put
@@ -11,7 +10,7 @@ from memplan.domain.architecture import Architecture
 from memplan.domain.edit import Edit
 from memplan.domain.errors import EditRefusedError
 from memplan.domain.kernels import GLU, LIGER, RMS_NORM, ROPE, Kernels
-from memplan.domain.workload import Loss, Unmodelled, Workload
+from memplan.domain.workload import Loss, Workload
 from memplan.families import liger
 
 FUSED = Loss(kind="fused_linear")
@@ -47,14 +46,6 @@ def _loss(keys: Keys, config: str, model: Architecture) -> Loss:
     if keys.flag(f"{config}.{'fused_linear_' if default == FUSED else ''}cross_entropy") is False:
         return Loss()
     return default
-
-
-def at(
-    value: Value, reason: str, *, shrinks: tuple[str, ...] = (), grows: tuple[str, ...] = ()
-) -> Unmodelled:
-    """A setting that isn't simulated, with its place and key."""
-    place = f"{value.source.path}:{value.location.line}"
-    return Unmodelled(reason=f"{place}: {value.key}: {reason}", shrinks=shrinks, grows=grows)
 
 
 def write(arguments: Arguments, reading: Reading, after: Workload) -> list[Edit]:

@@ -11,13 +11,24 @@ from functools import partial
 from memplan.dialects.fields import Value
 from memplan.dialects.reading import Reading
 from memplan.dialects.table import Writer
-from memplan.dialects.trainer.losses import at
+from memplan.dialects.unmodelled import placed
 from memplan.domain.edit import Edit
 from memplan.domain.errors import EditRefusedError
 from memplan.domain.workload import Unmodelled, Workload
 
 _SEQUENCES = 2
-_WEIGHTS = ("embeddings", "decoder_matrix", "blocks")
+WEIGHTS = ("embeddings", "decoder_matrix", "blocks")
+
+SCORES = Unmodelled(
+    reason="log-probabilities are counted like cross-entropy of all tokens",
+    shrinks=("logits_and_loss",),
+    logits=1,
+)
+REFERENCE = Unmodelled(
+    reason="a copy of the model is the reference; its weights and its pass are not in the point estimate",
+    grows=(*WEIGHTS, "temporaries"),
+    logits=1,
+)
 
 
 def doubled(run: Workload) -> Workload:
@@ -34,16 +45,8 @@ def in_pairs(writers: dict[str, Writer]) -> dict[str, Writer]:
 
 def gaps(value: Value, *, reference: bool) -> tuple[Unmodelled, ...]:
     """What comparing log-probabilities adds: the loss itself, and a reference model's weights and pass."""
-    scores = at(
-        value,
-        "log-probabilities are counted like cross-entropy of all tokens",
-        shrinks=("logits_and_loss",),
-        grows=("logits_and_loss",),
-    )
-    if not reference:
-        return (scores,)
-    reason = "a copy of the model is the reference; its weights and its pass are not in the point estimate"
-    return (scores, at(value, reason, grows=(*_WEIGHTS, "logits_and_loss", "temporaries")))
+    scores = placed(value, SCORES)
+    return (scores, placed(value, REFERENCE)) if reference else (scores,)
 
 
 def _halving(write: Writer, reading: Reading, after: Workload) -> list[Edit]:

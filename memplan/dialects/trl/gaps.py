@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
-from memplan.dialects.trainer.losses import at
+from memplan.dialects.trainer import rollouts
+from memplan.dialects.trainer.pairs import SCORES, WEIGHTS
 from memplan.dialects.trl.methods import GRPO, GRPO_KEYS, PREFERENCE, PREFERENCE_KEYS, Method
 from memplan.dialects.trl.releases import DROPPED, Release
-from memplan.domain.architecture import Architecture
+from memplan.dialects.unmodelled import placed
 from memplan.domain.workload import Unmodelled, Workload
 
-WEIGHTS = ("embeddings", "decoder_matrix", "blocks")
 _BEYOND = {
     "desirable_weight": "KTO passes mismatched completions through a reference model too",
     "undesirable_weight": "KTO passes mismatched completions through a reference model too",
@@ -33,7 +31,7 @@ def beyond(keys: Keys) -> tuple[Unmodelled, ...]:
     if task is not None and task.written() == _CLASSIFIES:
         found.append((task, _BEYOND["center_rewards_coefficient"]))
     return tuple(
-        replace(at(value, f"counted as SFT: {why}"), unbounded=True)
+        placed(value, Unmodelled(reason=f"counted as SFT: {why}", unbounded=True))
         for value, why in found
         if value is not None
     )
@@ -66,16 +64,13 @@ def _reference(
     if run.adapter is not None or keys.flag("precompute_ref_log_probs"):
         return ()
     reason = f"{which}; its weights and its pass are not in the point estimate"
-    whole = 0 if release.fused else 1
-    return (replace(at(place, reason, grows=(*WEIGHTS, "temporaries")), logits=whole),)
+    copy = Unmodelled(reason=reason, grows=(*WEIGHTS, "temporaries"), logits=0 if release.fused else 1)
+    return (placed(place, copy),)
 
 
 def _scores(place: Value, release: Release) -> tuple[Unmodelled, ...]:
     """Older trainers take log-probabilities from whole logits in code of their own."""
-    if release.fused:
-        return ()
-    reason = "log-probabilities are counted like cross-entropy of all tokens"
-    return (replace(at(place, reason, shrinks=("logits_and_loss",)), logits=1),)
+    return () if release.fused else (placed(place, SCORES),)
 
 
 def _generation(keys: Keys, place: Value, release: Release, run: Workload) -> tuple[Unmodelled, ...]:
@@ -84,10 +79,8 @@ def _generation(keys: Keys, place: Value, release: Release, run: Workload) -> tu
     if use is not None and keys.flag("use_vllm"):
         if mode.written() == "server" if mode is not None else not release.colocated:
             return ()
-        reason = "vLLM takes vllm_gpu_memory_utilization of the same GPU, which is not counted"
-        return (replace(at(mode or use, reason), unbounded=True),)
-    reason = "keys and values of the completions being generated come on top at most"
-    return (replace(at(place, reason), adds=_cache(run)),)
+        return (placed(mode or use, rollouts.SHARED),)
+    return (placed(place, rollouts.cached(run)),)
 
 
 def _accuracy(keys: Keys, release: Release) -> tuple[Unmodelled, ...]:
@@ -95,14 +88,4 @@ def _accuracy(keys: Keys, release: Release) -> tuple[Unmodelled, ...]:
     if release.fused or keys.flag("use_liger_kernel", "use_liger"):
         return ()
     reason = "TRL before 1.10 copies the logits to count how many tokens were right"
-    return (replace(at(keys.get(*DROPPED) or keys.root, reason), logits=1),)
-
-
-def _cache(run: Workload) -> int:
-    """Bytes of the keys and values of everything that one optimizer step generates."""
-    shape = run.model
-    if not isinstance(shape, Architecture):
-        return 0
-    tokens = run.batch.micro * run.batch.accumulation * run.sequence.length
-    token = 2 * shape.num_hidden_layers * shape.num_key_value_heads * shape.head_dim
-    return token * tokens * run.compute.itemsize
+    return (placed(keys.get(*DROPPED) or keys.root, Unmodelled(reason=reason, logits=1)),)

@@ -10,23 +10,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memplan.dialects.keys import Keys
+from memplan.dialects.trainer import rollouts
+from memplan.dialects.trainer.rollouts import PROMPT
 from memplan.dialects.trl.releases import Release
 from memplan.domain.harm import Harm
-
-PROMPT = 512
-"""Tokens of a prompt where nothing bounds them: what older releases cut them to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """One way of training: ``sequences`` of a row of data that pass through the model together."""
+    """One way of training: ``paired`` says that a row of data is two sequences, passed on together."""
 
     name: str
-    sequences: int = 1
+    paired: bool = False
 
 
 SFT = Method(name="SFT")
-PREFERENCE = Method(name="preference training", sequences=2)
+PREFERENCE = Method(name="preference training", paired=True)
 GRPO = Method(name="GRPO")
 
 GRPO_KEYS = ("num_generations", "reward_funcs", "max_completion_length", "num_iterations", "epsilon")
@@ -67,6 +66,4 @@ def harm(keys: Keys, found: Method, release: Release) -> tuple[Harm | None, str]
     if found is not GRPO:
         return None, ""
     kind = keys.word("loss_type") or ("dapo" if release.fused else "bnpo")
-    if kind == "bnpo":
-        return Harm.BEHAVIOUR, "this loss of GRPO is an average over the tokens of each micro-batch"
-    return Harm.NUMERIC, "GRPO shuffles what it generated and cuts it into other micro-batches"
+    return rollouts.harm(kind)

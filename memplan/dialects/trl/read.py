@@ -9,6 +9,7 @@ from memplan.dialects import trainer
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Document, Intake, Origin, Reading
+from memplan.dialects.trainer import pairs
 from memplan.dialects.trainer.arguments import Arguments
 from memplan.dialects.trl.gaps import beyond, gaps
 from memplan.dialects.trl.methods import GRPO, SFT, Method, harm, length, method
@@ -48,9 +49,7 @@ def read(document: Document, intake: Intake) -> Reading:
 
 def _sized(keys: Keys, spoken: Release, trained: Method, run: Workload) -> Workload:
     """Sequences of a micro-batch, and their length."""
-    run = run.changed("batch.micro", run.batch.micro * trained.sequences)
-    if run.evaluation is not None:
-        run = run.changed("evaluation.batch", run.evaluation.batch * trained.sequences)
+    run = pairs.doubled(run) if trained.paired else run
     if trained is GRPO:
         return replace(run, sequence=Sequence(length=length(keys, spoken)))
     arguments: Arguments = spoken.arguments

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 from memplan.dialects import table
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import FieldChange, Reading
-from memplan.dialects.trainer import writers
-from memplan.dialects.trl.methods import GRPO, Method, method
+from memplan.dialects.trainer import pairs, writers
+from memplan.dialects.trl.methods import GRPO, method
 from memplan.dialects.trl.models import LORA
 from memplan.dialects.trl.releases import release
 from memplan.domain.edit import Advice, Edit
@@ -31,18 +30,9 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
         del found["sequence"]
     if keys.flag("padding_free") or keys.flag("packing"):
         found["attention"] = partial(_kept_mask, found["attention"])
-    if trained.sequences > 1:
-        found |= {name: partial(_rows, trained, found[name]) for name in ("batch", "evaluation")}
+    if trained.paired:
+        found = pairs.in_pairs(found)
     return table.edits(reading, changes, found, "TRL")
-
-
-def _rows(trained: Method, write: table.Writer, reading: Reading, after: Workload) -> list[Edit]:
-    """Sizes in rows of data, of which each is several sequences.
-
-    Raises:
-        EditRefusedError: a row would have to be divided.
-    """
-    return write(replace(reading, workload=_divided(trained, reading.workload)), _divided(trained, after))
 
 
 def _kept_mask(write: table.Writer, reading: Reading, after: Workload) -> list[Edit]:
@@ -55,11 +45,3 @@ def _kept_mask(write: table.Writer, reading: Reading, after: Workload) -> list[E
     if (after.attention is flash) is not (reading.workload.attention is flash):
         raise EditRefusedError("without padding, flash attention and a mask exclude each other")
     return write(reading, after)
-
-
-def _divided(trained: Method, run: Workload) -> Workload:
-    held = run.evaluation
-    if run.batch.micro % trained.sequences or (held is not None and held.batch % trained.sequences):
-        raise EditRefusedError("a pair of completions cannot be divided between two micro-batches")
-    run = run.changed("batch.micro", run.batch.micro // trained.sequences)
-    return run if held is None else run.changed("evaluation.batch", held.batch // trained.sequences)

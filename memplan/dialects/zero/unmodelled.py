@@ -6,26 +6,23 @@ Source: the sections that deepspeed/runtime/config.py (0.19.8) knows, and those 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from memplan.dialects.keys import Keys
+from memplan.dialects.unmodelled import STATES, STEP, in_use
 from memplan.domain.workload import Unmodelled
-
-_STATES = ("embeddings", "decoder_matrix", "blocks", "adapter", "gradients", "optimizer_state")
-_STEP = ("activations", "logits_and_loss", "temporaries")
 
 SECTIONS = {
     "tensor_parallel.autotp_size": Unmodelled(
-        reason="the model is counted whole on each GPU", shrinks=(*_STATES, *_STEP)
+        reason="the model is counted whole on each GPU", shrinks=(*STATES, *STEP)
     ),
     "sequence_parallel_size": Unmodelled(
-        reason="sequences are counted whole on each GPU", shrinks=_STEP, grows=("temporaries",)
+        reason="sequences are counted whole on each GPU", shrinks=STEP, grows=("temporaries",)
     ),
     "data_efficiency.enabled": Unmodelled(
         reason="tokens that layers leave out are counted", shrinks=("activations",)
     ),
     "compile.deepcompile": Unmodelled(
-        reason="compiled kernels keep other activations than counted", shrinks=_STEP
+        reason="compiled kernels keep other activations than counted", shrinks=STEP
     ),
     "compression_training": Unmodelled(
         reason="compression is not counted, and gone from newer releases", grows=("blocks",)
@@ -50,8 +47,4 @@ _OFF = ("false", "0", "1", "null")
 
 def unmodelled(keys: Keys) -> Iterator[Unmodelled]:
     """The sections in use, each with its place."""
-    for name, section in SECTIONS.items():
-        value = keys.get(name)
-        if value is not None and value.written().lower() not in _OFF:
-            place = f"{value.source.path}:{value.location.line}"
-            yield replace(section, reason=f"{place}: {name}: {section.reason}")
+    return in_use(keys, SECTIONS, _OFF)

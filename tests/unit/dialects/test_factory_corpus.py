@@ -19,7 +19,7 @@ OF_OTHERS = {
 }
 """accelerate's config, and files of answers' settings that name no model."""
 
-READ = {"llamafactory": 27, "oumi": 113, "ms_swift": 0}
+READ = {"llamafactory": 36, "oumi": 121, "ms_swift": 1}
 """Training and generation; the rest is refused, mostly servers, judges, evaluations and exports."""
 
 AS_USUAL = Checkpointing(every=1, reentrant=True)

@@ -13,7 +13,7 @@ from memplan.documents import edits as documents
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import DocumentError, FieldError, MemplanError
 from memplan.domain.harm import Harm
-from memplan.domain.workload import Attention, Checkpointing, Outputs, Quantization, Task
+from memplan.domain.workload import Attention, Checkpointing, Loss, Outputs, Quantization, Task
 from memplan.read import read
 
 MODEL = "model_name_or_path: Qwen/Qwen2.5-0.5B\n"
@@ -79,16 +79,11 @@ def test_keys_mean_what_llamafactory_makes_of_them(
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("use_kt: true\n", 5),
-        ("tensor_model_parallel_size: 2\n", 5),
-        ("finetuning_type: oft\n", 5),
-        ("mixture_of_depths: convert\n", 5),
-        ("use_asft_loss: true\n", 5),
         ("quantization_bit: 3\n", 5),
-        ("quantization_bit: 4\nquantization_method: hqq\n", 6),
-        ("flash_attn: fa3\n", 5),
+        ("flash_attn: fa4\n", 5),
+        ("finetuning_type: vera\n", 5),
+        ("stage: grpo\n", 5),
         ("export_dir: out\n", 5),
-        ("ref_model: Qwen/Qwen2.5-1.5B\nstage: dpo\n", 5),
         ("infer_backend: vllm\n", 5),
     ],
 )
@@ -100,10 +95,62 @@ def test_what_is_not_planned_is_refused_at_its_line(tmp_path: Path, text: str, l
     assert caught.value.location.line == line
 
 
-@pytest.mark.parametrize("stage", ["rm", "ppo", "kto"])
-def test_stages_with_further_models_are_refused_with_the_reason(tmp_path: Path, stage: str) -> None:
-    with pytest.raises(FieldError, match=f"stage: {stage} is not modelled: "):
-        understood(tmp_path, SFT.replace("sft", stage))
+BEYOND = [
+    ("use_kt: true\n", "use_kt: KTransformers", True),
+    ("pipeline_model_parallel_size: 1\n", "Megatron's layers", True),
+    ("mixture_of_depths: convert\n", "that no token skips", True),
+    ("stage: ppo\n", "the policy shares the GPU", True),
+    ("ref_model: Qwen/Qwen2.5-1.5B\nstage: dpo\n", "the reference is another model", True),
+    ("stage: kto\n", "mismatched answers", False),
+    ("stage: rm\n", "a reward model keeps hidden states", False),
+    ("finetuning_type: oft\n", "inputs rotated in fp32", False),
+    ("finetuning_type: freeze\n", "only some layers are trained", False),
+    ("use_asft_loss: true\n", "its loss keeps the reference's logits", False),
+    ("quantization_bit: 4\nquantization_method: hqq\n", "counted unquantized", False),
+]
+
+
+@pytest.mark.parametrize(("text", "reason", "unbounded"), BEYOND)
+def test_training_that_is_not_simulated_is_read_with_what_it_adds(
+    tmp_path: Path, text: str, reason: str, unbounded: bool
+) -> None:
+    base = SFT.replace("stage: sft\n", "") if "stage" in text else SFT
+    run = understood(tmp_path, base + text).workload
+    assert run.task is Task.TRAIN
+    assert [gap.unbounded for gap in run.unmodelled if reason in gap.reason] == [unbounded]
+
+
+@pytest.mark.parametrize(("stage", "sequences"), [("kto", 2), ("ppo", 2), ("rm", 4), ("dpo", 4)])
+def test_stages_that_compare_two_answers_take_two_sequences_a_row(
+    tmp_path: Path, stage: str, sequences: int
+) -> None:
+    text = SFT.replace("sft", stage) + "per_device_train_batch_size: 2\nenable_liger_kernel: true\n"
+    found = understood(tmp_path, text)
+    assert (found.workload.batch.micro, found.workload.loss.kind) == (sequences, "cross_entropy")
+    _, advice = edits(found, [("loss", found.workload.loss, Loss(kind="fused_linear"))])
+    assert len(advice) == 1
+
+
+@pytest.mark.parametrize(("tuning", "copies"), [("lora", 0), ("oft", 1), ("full", 1)])
+@pytest.mark.parametrize("method", ["stage: kto\n", "stage: dpo\n", "use_asft_loss: true\n"])
+def test_only_lora_can_be_switched_off_for_the_reference(
+    tmp_path: Path, method: str, tuning: str, copies: int
+) -> None:
+    base = SFT.replace("stage: sft\n", "") if "stage" in method else SFT
+    run = understood(tmp_path, f"{base}finetuning_type: {tuning}\n{method}").workload
+    assert sum("a copy of the model is the reference" in gap.reason for gap in run.unmodelled) == copies
+
+
+@pytest.mark.parametrize(("text", "rank"), [("", 16), ("oft_block_size: 64\n", 32), ("oft_rank: 4\n", 608)])
+def test_oft_is_counted_as_lora_with_no_fewer_parameters(tmp_path: Path, text: str, rank: int) -> None:
+    found = understood(tmp_path, f"{SFT}finetuning_type: oft\noft_target: q_proj,v_proj\n{text}")
+    adapter = found.workload.adapter
+    assert adapter is not None
+    assert (adapter.kind, adapter.rank, adapter.targets) == ("oft", rank, ("q_proj", "v_proj"))
+    assert at(found, "precision.params") is Dtype.BF16
+    written, advice = edits(found, [("adapter.rank", rank, 8)])
+    assert not written
+    assert "LoRA is written" in advice[0].message
 
 
 def test_a_repeated_key_is_an_error_as_it_is_to_omegaconf(tmp_path: Path) -> None:
@@ -174,6 +221,7 @@ NEWER_FACTS: list[tuple[str, dict[str, Any]]] = [
         {"quantization": Quantization(kind="nf4", double=True, compute=Dtype.FP16)},
     ),
     ("enable_activation_checkpointing: false\n", {"checkpointing": Checkpointing()}),
+    ("dist_config: {name: deepspeed}\n", {"world.sharding": "none"}),
 ]
 
 

@@ -12,7 +12,8 @@ from memplan.dialects.reading import Reading
 from memplan.documents import edits as documents
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import FieldError
-from memplan.domain.workload import Attention, Checkpointing, Evaluation, Quantization
+from memplan.domain.harm import Harm
+from memplan.domain.workload import Attention, Checkpointing, Evaluation, Quantization, Task
 from memplan.domain.zero import Place
 from memplan.read import read
 
@@ -91,13 +92,8 @@ def test_keys_mean_what_ms_swift_makes_of_them(tmp_path: Path, text: str, expect
 @pytest.mark.parametrize(
     "text",
     [
-        "rlhf_type: grpo\n",
-        "rlhf_type: kto\n",
-        "micro_batch_size: 1\n",
-        "task_type: reranker\n",
-        "tuner_backend: unsloth\n",
-        "quant_method: hqq\n",
-        "ref_model: Qwen/Qwen2.5-1.5B\n",
+        "rlhf_type: raft\n",
+        "infer_backend: vllm\n",
         "ENV: {PYTORCH_CUDA_ALLOC_CONF: 'max_split_size_mb:no'}\n",
     ],
 )
@@ -108,9 +104,70 @@ def test_what_is_not_planned_is_refused_at_its_line(tmp_path: Path, text: str) -
     assert caught.value.location.line == 4
 
 
-def test_other_tuners_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FieldError, match="LoRA is simulated"):
-        understood(tmp_path, SFT.replace("tuner_type: lora", "train_type: adalora"))
+BEYOND = [
+    ("rlhf_type: grpo\n", "keys and values of the completions", False),
+    ("rlhf_type: grpo\nuse_vllm: true\n", "vllm_gpu_memory_utilization", True),
+    ("rlhf_type: kto\n", "mismatched answers", False),
+    ("rlhf_type: rm\n", "instead of a score", False),
+    ("rlhf_type: ppo\n", "reward and value models", True),
+    ("rlhf_type: gkd\n", "a teacher model", True),
+    ("micro_batch_size: 1\n", "Megatron's layers", True),
+    ("task_type: seq_cls\n", "instead of a score", False),
+    ("task_type: reranker\n", "there are several", True),
+    ("tuner_backend: unsloth\n", "Unsloth's kernels", False),
+    ("quant_method: hqq\nquant_bits: 4\n", "counted unquantized", False),
+    ("ref_model: Qwen/Qwen2.5-1.5B\nrlhf_type: dpo\n", "the reference is another model", True),
+    ("deepspeed_autotp_size: 2\n", "whole on each GPU", False),
+]
+
+
+@pytest.mark.parametrize(("text", "reason", "unbounded"), BEYOND)
+def test_training_that_is_not_simulated_is_read_with_what_it_adds(
+    tmp_path: Path, text: str, reason: str, unbounded: bool
+) -> None:
+    run = understood(tmp_path, SFT + text).workload
+    assert [gap.unbounded for gap in run.unmodelled if reason in gap.reason] == [unbounded]
+
+
+def test_other_tuners_are_counted_as_lora_and_not_written(tmp_path: Path) -> None:
+    found = understood(tmp_path, SFT.replace("tuner_type: lora", "train_type: adalora"))
+    assert [gap.unbounded for gap in found.workload.unmodelled] == [True]
+    written, advice = edits(found, [("adapter.rank", 8, 4)])
+    assert not written
+    assert "LoRA is written" in advice[0].message
+
+
+def test_grpo_trains_on_prompts_and_completions(tmp_path: Path) -> None:
+    found = understood(tmp_path, SFT + "rlhf_type: grpo\nmax_completion_length: 100\n")
+    assert found.workload.sequence.length == 612
+    assert found.batch_harm is Harm.NUMERIC
+
+
+def test_a_loss_over_the_texts_of_a_micro_batch_makes_another_one_another_experiment(tmp_path: Path) -> None:
+    assert understood(tmp_path, SFT + "task_type: embedding\n").batch_harm is Harm.BEHAVIOUR
+
+
+def test_megatron_counts_a_global_batch_and_is_not_written(tmp_path: Path) -> None:
+    found = understood(tmp_path, SFT + "micro_batch_size: 2\nglobal_batch_size: 64\n")
+    assert (found.workload.batch.micro, found.workload.batch.accumulation) == (2, 32)
+    _, advice = edits(found, [("batch.micro", 2, 1), ("batch.accumulation", 32, 64)])
+    assert len(advice) == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["load_data_args: true\nmax_new_tokens: 64\n", "stream: true\nmax_new_tokens: 64\n"]
+)
+def test_what_swift_infer_is_told_is_a_generation_of_a_model_given_beside(tmp_path: Path, text: str) -> None:
+    found = understood(tmp_path, text + "max_batch_size: 4\n", model="Qwen/Qwen2.5-0.5B")
+    assert (found.dialect, found.workload.task) == ("ms_swift", Task.GENERATE)
+    assert (found.workload.batch.micro, found.workload.generate.new_tokens) == (4, 64)
+    written, advice = edits(found, [("batch.micro", 4, 2), ("attention", Attention.SDPA, Attention.EAGER)])
+    assert not advice
+    after = documents.apply(found.document.source, written)
+    assert "max_batch_size: 2\n" in after
+    assert "attn_impl: eager" in after
+    with pytest.raises(FieldError, match="model is missing"):
+        understood(tmp_path, text)
 
 
 def test_accumulation_that_follows_from_gpus_is_written_only_if_they_are_known(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from memplan.dialects.reading import Reading
 from memplan.documents import edits as documents
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import FieldError
+from memplan.domain.harm import Harm
 from memplan.domain.workload import Attention, Checkpointing, Outputs, Quantization, Task
 from memplan.domain.zero import Place
 from memplan.read import read
@@ -43,6 +44,10 @@ FACTS: list[tuple[str, dict[str, Any]]] = [
     (
         "training: {trainer_type: TRL_DPO, per_device_train_batch_size: 2}\n",
         {"batch.micro": 4},
+    ),
+    (
+        "training: {trainer_type: TRL_KTO, trainer_kwargs: {max_length: 300}}\n",
+        {"batch.micro": 8, "sequence.length": 300},
     ),
     (
         "training: {trainer_type: OUMI, max_grad_norm: null}\n",
@@ -121,9 +126,6 @@ def test_keys_mean_what_oumi_makes_of_them(tmp_path: Path, text: str, expected: 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("training: {trainer_type: TRL_GRPO}\n", "generated between steps"),
-        ("training: {trainer_type: VERL_GRPO}\n", "share the GPU"),
-        ("training: {trainer_type: TRL_GKD}\n", "teacher"),
         ("training: {trainer_type: SOMETHING}\n", "no trainer of oumi"),
         ("engine: VLLM\n", "vLLM takes the share"),
         ("engine: TOGETHER\n", "runs elsewhere"),
@@ -138,6 +140,52 @@ def test_what_is_not_planned_is_refused_with_the_reason(tmp_path: Path, text: st
         understood(tmp_path, MODEL + text)
     assert caught.value.location is not None
     assert caught.value.location.line >= 2
+
+
+COLOCATED = "grpo: {use_vllm: true}, trainer_kwargs: {vllm_mode: colocate}"
+BEYOND = [
+    ("trainer_type: TRL_KTO", "mismatched answers", False),
+    ("trainer_type: TRL_GKD", "a teacher model", True),
+    ("trainer_type: TRL_GOLD", "a teacher model", True),
+    ("trainer_type: VERL_GRPO", "verl's actor", True),
+    ("trainer_type: TRL_GRPO", "keys and values of the completions", False),
+    (f"trainer_type: TRL_GRPO, {COLOCATED}", "vllm_gpu_memory_utilization", True),
+    ("trainer_type: TRL_GRPO, trainer_kwargs: {beta: 0.04}", "a copy of the model", False),
+]
+
+
+@pytest.mark.parametrize(("text", "reason", "unbounded"), BEYOND)
+def test_training_that_is_not_simulated_is_read_with_what_it_adds(
+    tmp_path: Path, text: str, reason: str, unbounded: bool
+) -> None:
+    run = understood(tmp_path, f"{MODEL}training: {{{text}}}\n").workload
+    assert [gap.unbounded for gap in run.unmodelled if reason in gap.reason] == [unbounded]
+
+
+def test_an_engine_on_another_machine_takes_nothing_of_this_gpu(tmp_path: Path) -> None:
+    text = "training: {trainer_type: TRL_GRPO, grpo: {use_vllm: true, vllm_mode: server}}\n"
+    assert len(understood(tmp_path, MODEL + text).workload.unmodelled) == 1
+
+
+def test_grpo_trains_on_prompts_and_completions_of_their_greatest_lengths(tmp_path: Path) -> None:
+    text = "training: {trainer_type: TRL_GRPO, grpo: {max_completion_length: 1000}}\n"
+    found = understood(tmp_path, MODEL + text)
+    assert found.workload.sequence.length == 512 + 1000
+    assert found.batch_harm is Harm.NUMERIC
+    assert any("not all bounded" in warning for warning in found.warnings)
+    _, advice = edits(found, [("sequence.length", 1512, 512)])
+    assert len(advice) == 1
+
+
+def test_verl_has_sizes_of_its_own_which_are_not_written(tmp_path: Path) -> None:
+    sizes = "data: {max_prompt_length: 100, max_response_length: 28}"
+    actor = "actor_rollout_ref: {actor: {ppo_micro_batch_size_per_gpu: 3}}"
+    text = f"training: {{trainer_type: VERL_GRPO, verl_config_overrides: {{{sizes}, {actor}}}}}\n"
+    found = understood(tmp_path, MODEL + text)
+    assert (found.workload.batch.micro, found.workload.sequence.length) == (3, 128)
+    written, advice = edits(found, [("batch.micro", 3, 1), ("checkpointing", None, None)])
+    assert not written
+    assert len(advice) == 2
 
 
 @pytest.mark.parametrize(("policy", "gaps"), [("TRANSFORMER_BASED_WRAP", 0), ("NO_WRAP", 1)])
