@@ -22,10 +22,11 @@ def flat(world: World, get: Callable[[str], Value | None]) -> World:
     """FSDP1's settings among those that ``get`` finds by name; any other world as it is."""
     if world.sharding != "fsdp1":
         return world
-    ahead, original = get("backward_prefetch"), get("use_orig_params")
+    ahead, next_one, original = get("backward_prefetch"), get("forward_prefetch"), get("use_orig_params")
     return replace(
         world,
         backward_prefetch=PREFETCHES.get(ahead.written().lower(), "none") if ahead is not None else "none",
+        forward_prefetch=next_one is not None and truth(next_one),
         use_orig_params=original is None or truth(original),
     )
 

@@ -181,9 +181,9 @@ class World:
     ``gradient_as_bucket_view``. Of FSDP, both kinds: whether blocks let go of their parameters after the
     forward pass, and the dtypes of its mixed precision policy (``None``: the parameters' own). Of FSDP1:
     when backward starts to gather the block before (``backward_prefetch``: ``pre``, ``post`` or ``none``),
-    and whether the optimizer gets the original parameters (``use_orig_params``). ``no_sync`` says
-    that with accumulation gradients are reduced in the last micro-batch only. ``zero`` holds DeepSpeed's
-    settings.
+    whether forward starts on the next one (``forward_prefetch``), and whether the optimizer gets the
+    original parameters (``use_orig_params``). ``no_sync`` says that with accumulation gradients are reduced
+    in the last micro-batch only. ``zero`` holds DeepSpeed's settings.
     """
 
     data_parallel: int = 1
@@ -195,6 +195,7 @@ class World:
     param_dtype: Dtype | None = None
     reduce_dtype: Dtype | None = None
     backward_prefetch: str = "pre"
+    forward_prefetch: bool = False
     use_orig_params: bool = True
     zero: Zero = field(default_factory=Zero)
 

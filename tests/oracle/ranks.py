@@ -77,6 +77,7 @@ def _fsdp1(found: Any, workload: Workload) -> Any:
             param_dtype=cpu_step.DTYPES[world.param_dtype] if world.param_dtype else None,
             reduce_dtype=cpu_step.DTYPES[world.reduce_dtype] if world.reduce_dtype else None,
         ),
+        forward_prefetch=world.forward_prefetch,
         backward_prefetch=prefetches[world.backward_prefetch],
         use_orig_params=world.use_orig_params,
         device_id=torch.device("cpu"),

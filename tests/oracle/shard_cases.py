@@ -85,6 +85,8 @@ FLAT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {},
         ATTENTION_ONLY | CHECKPOINTED | AMP | _fsdp1(param_dtype=Dtype.BF16),
     ),
+    "fsdp1 gathered ahead": ({}, FP32 | CHECKPOINTED | _fsdp1(forward_prefetch=True)),
+    "fsdp1 lora gathered ahead": ({}, FP32 | ATTENTION_ONLY | TWICE | _fsdp1(forward_prefetch=True)),
     "fsdp1 clipped": ({}, FP32 | {"optimizer": Optimizer(clipping=True)} | _fsdp1()),
 }
 """Cases of FSDP1 on a rank whose collectives exchange nothing: gloo would copy what they do."""

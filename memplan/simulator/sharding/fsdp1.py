@@ -23,7 +23,8 @@ from memplan.simulator.adapters import LoraLinear
 from memplan.simulator.matmul import linear
 from memplan.simulator.optimizer import Stepper
 from memplan.simulator.quantization import Matrix
-from memplan.simulator.sharding.fsdp1_flat import Flat, Packed, Shared, State
+from memplan.simulator.sharding.fsdp1_flat import Flat, Packed, State
+from memplan.simulator.sharding.fsdp1_shared import Shared
 from memplan.simulator.sharding.parameters import Blocks, by_module, parameters_of
 from memplan.simulator.sharding.whole import Whole
 from memplan.simulator.tensor import Parameter, Tape, Tensor
@@ -87,6 +88,7 @@ class Fsdp1(Whole):
         """Loss and logits of a batch."""
         for flat in self.flats:
             flat.drop()
+            flat.awaited, flat.prefetched = True, False
         root = Unit(self.shared, self.root)
         root.before()
         loss, logits = self.model.loss(tokens, labels)
@@ -132,10 +134,7 @@ class Unit:
     def before(self, *inputs: Tensor | None) -> None:
         """``_pre_forward``: gather; what is frozen is let go of when the inputs' gradients are there."""
         flat = self.flat
-        flat.state = State.FORWARD
-        if not flat.prefetched:
-            flat.unshard()
-        flat.use_views()
+        flat.begin()
         if flat.leaf is None and self.shared.tape.grad_enabled and not flat.watched:
             flat.watched = [x.node for x in inputs if x is not None and watch(x, self._let_go)]
 

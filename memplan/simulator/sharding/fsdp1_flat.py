@@ -13,17 +13,16 @@ from enum import StrEnum
 from math import prod
 
 from memplan.domain.dtype import Dtype
-from memplan.domain.workload import World
 from memplan.simulator import layout, shapes
 from memplan.simulator.autograd import Leaf, Node
+from memplan.simulator.sharding.fsdp1_shared import (
+    POST_BACKWARD_STREAM,
+    PRE_UNSHARD_STREAM,
+    UNSHARD_STREAM,
+    Shared,
+)
 from memplan.simulator.splits import split
-from memplan.simulator.tensor import Parameter, Resizable, Storage, Tape, Tensor
-
-UNSHARD_STREAM, POST_BACKWARD_STREAM, PRE_UNSHARD_STREAM = 1, 2, 3
-"""CUDA streams for what is gathered, for gradients being reduced, and for casts before gathering.
-
-The stream that computes is 0 (``_init_streams``).
-"""
+from memplan.simulator.tensor import Parameter, Resizable, Storage, Tensor
 
 ALIGNMENT = 16
 """Bytes at which each original parameter begins if those are kept (``_get_aligned_numel``)."""
@@ -36,30 +35,6 @@ class State(StrEnum):
     FORWARD = "forward"
     BACKWARD_PRE = "backward_pre"
     BACKWARD_POST = "backward_post"
-
-
-class Shared:
-    """What the flat parameters of a model have in common.
-
-    ``order`` is the order in which their modules ran; ``reduces`` says that this backward pass reduces
-    gradients.
-    """
-
-    __slots__ = ("order", "reduces", "tape", "world")
-
-    def __init__(self, tape: Tape, world: World) -> None:
-        self.tape = tape
-        self.world = world
-        self.order: list[Flat] = []
-        self.reduces = True
-
-    def allocate(self, name: str, count: int, dtype: Dtype, component: str, stream: int = 0) -> Storage:
-        """A flat buffer of ``count`` elements on a CUDA stream."""
-        trace = self.tape.trace
-        found = Storage(trace, count * dtype.itemsize, (component, "fsdp1", name, (count,), dtype))
-        if stream:
-            trace.streams[found.block] = stream
-        return found
 
 
 class Packed(Tensor):
@@ -107,6 +82,8 @@ class Flat:
         self._cut(name)
         self.state = State.IDLE
         self.index: int | None = None
+        self.place: int | None = None
+        self.awaited = False
         self.prefetched = self.needed = self.ran = self.called = self.exposed = False
         self.watched: list[Node | None] = []
         self.gradient: Storage | None = None
@@ -280,6 +257,24 @@ class Flat:
         if target.needed and not target.prefetched:
             target.unshard()
             target.prefetched = True
+
+    def begin(self) -> None:
+        """``_pre_forward``: gather, unless that was done ahead, and start on what runs next."""
+        first = self.shared.first
+        if self.place is None:
+            self.place = len(first)
+            first.append(self)
+        self.state = State.FORWARD
+        if not self.prefetched:
+            self.unshard()
+            self.use_views()
+        self.awaited = False
+        if self.shared.world.forward_prefetch and self.place + 1 < len(first):
+            target = first[self.place + 1]
+            if target.awaited and not target.prefetched:
+                target.unshard()
+                target.use_views()
+                target.prefetched = True
 
     def finish(self) -> None:
         """Backward is over (``_post_backward_final_callback``): hand the optimizer its gradients."""

@@ -139,11 +139,12 @@ def test_a_run_that_agrees_with_its_launcher_has_no_findings(tmp_path: Path) -> 
 
 def test_fsdp1_is_set_up_as_the_launcher_says(tmp_path: Path) -> None:
     settings = "  fsdp_backward_prefetch: BACKWARD_POST\n  fsdp_use_orig_params: false\n"
+    settings += "  fsdp_forward_prefetch: true\n"
     older = FSDP.replace("fsdp_version: 2", "fsdp_version: 1")
     world = job(tmp_path, older + settings).workload.world
-    assert (world.backward_prefetch, world.use_orig_params) == ("post", False)
+    assert (world.backward_prefetch, world.forward_prefetch, world.use_orig_params) == ("post", True, False)
     world = job(tmp_path, older).workload.world
-    assert (world.backward_prefetch, world.use_orig_params) == ("none", True)
+    assert (world.backward_prefetch, world.forward_prefetch, world.use_orig_params) == ("none", False, True)
 
 
 def test_gpus_of_the_command_line_win_over_the_launcher(tmp_path: Path) -> None:
