@@ -20,6 +20,7 @@ from memplan.simulator.sharding.fsdp1_shared import (
     PRE_UNSHARD_STREAM,
     UNSHARD_STREAM,
     Shared,
+    named,
 )
 from memplan.simulator.splits import split
 from memplan.simulator.tensor import Parameter, Resizable, Storage, Tensor
@@ -74,7 +75,7 @@ class Flat:
         self.widths = self._widths()
         self.count = sum(width for _, width in self.widths)
         self.piece = -(-self.count // world.data_parallel)
-        name = parameters[0].name
+        name = named(parameters)
         tag = ("flat_parameters", name, "gathered", (self.count,), self.computes)
         size = self.piece * world.data_parallel * self.computes.itemsize
         self.gathered = Resizable(tape.trace, size, tag)
@@ -131,7 +132,7 @@ class Flat:
     def _pieces(self, leaves: Sequence[object]) -> Iterator[tuple[int, Leaf]]:
         """What the optimizer gets, with the identity of the leaf each stands for (0: of none alone)."""
         if not self.shared.world.use_orig_params:
-            yield 0, Leaf(self.shard, self.parameters[0].name)
+            yield 0, Leaf(self.shard, named(self.parameters))
             return
         for place, size in self._shares():
             if self.trained[place]:

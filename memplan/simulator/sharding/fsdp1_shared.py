@@ -5,7 +5,9 @@ Source: ``_init_streams`` in torch/distributed/fsdp/_runtime_utils.py and its _e
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING, Protocol
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import World
@@ -19,6 +21,19 @@ UNSHARD_STREAM, POST_BACKWARD_STREAM, PRE_UNSHARD_STREAM = 1, 2, 3
 
 The stream that computes is 0.
 """
+
+
+class Named(Protocol):
+    """What has a dotted name."""
+
+    name: str
+
+
+def named(parameters: Sequence[Named]) -> str:
+    """A flat parameter's name: PyTorch's own, behind the path that its parameters have in common."""
+    paths = [parameter.name.split(".") for parameter in parameters]
+    common = [level[0] for level in takewhile(lambda level: len(set(level)) == 1, zip(*paths, strict=False))]
+    return ".".join([*common, "_flat_param"])
 
 
 class Shared:

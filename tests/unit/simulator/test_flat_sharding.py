@@ -140,3 +140,13 @@ def test_what_other_streams_still_use_is_a_bound_above() -> None:
 
     (full,), (adapted,) = bounds(), bounds(adapter=LORA)
     assert full > adapted > 0
+
+
+def test_flat_parameters_are_named_by_the_path_of_what_is_in_them() -> None:
+    trace = run(workload(adapter=Adapter(rank=4, targets=("q_proj",)), world=FSDP1))
+    assert {tag[1] for tag in trace.tags if tag[2] == "shard"} == {
+        "_flat_param",
+        "layers.*._flat_param",
+        "layers.*.self_attn.q_proj.lora_A.weight._flat_param",
+        "layers.*.self_attn.q_proj.lora_B.weight._flat_param",
+    }
