@@ -7,7 +7,7 @@ defaults (``DEFAULTS``: what transformers assumes for an absent key) and the lin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
@@ -83,18 +83,23 @@ def architecture(config: Mapping[str, object], where: Where) -> Architecture:
             location=where("num_hidden_layers"),
             expected=f"at most {MOST_LAYERS:,}",
         )
+    groups = _groups(shape)
     return replace(
         shape,
-        groups=_groups(shape),
-        linears=_linears(shape),
+        groups=groups,
+        linears=_linears(shape, groups),
         expert_layers=tuple(NAMES.get(shape.model_type, ())),
         config=dict(config),
     )
 
 
-def _linears(shape: Architecture) -> tuple[str, ...]:
-    """Those of the model type; where all MLPs are mixtures, only what is no name of an expert's layer."""
-    names = linear_names(shape.model_type)
+def _linears(shape: Architecture, groups: Sequence[ParameterGroup]) -> tuple[str, ...]:
+    """Those of the model type that this model has, which may have either of two ways to make queries.
+
+    Where all MLPs are mixtures, what is a name of an expert's layer is none.
+    """
+    there = {group.name.removesuffix(".weight").rpartition(".")[2] for group in groups}
+    names = tuple(name for name in linear_names(shape.model_type) if name in there)
     mixture = shape.mixture
     if mixture is None or mixture.dense or mixture.shared:
         return names

@@ -31,9 +31,9 @@ _TRAINING = ("dataset", "tuner_type", "train_type", "rlhf_type", "output_dir", "
 
 def generates(keys: Keys) -> bool:
     """Whether a file is for ``swift infer``: an engine, or a bound of answers without data to train on."""
-    if keys.get("infer_backend", "load_data_args", "max_batch_size") is not None:
+    if keys.get("infer_backend", "max_batch_size") is not None:
         return True
-    return keys.get("max_new_tokens") is not None and keys.get(*_TRAINING) is None
+    return keys.get("max_new_tokens", "load_data_args") is not None and keys.get(*_TRAINING) is None
 
 
 def read(document: Document, keys: Keys, intake: Intake) -> Reading:
