@@ -154,7 +154,7 @@ def loss(value: Value) -> Loss:
 
 
 def evaluation(value: Value) -> Evaluation | None:
-    """``none``, or ``{batch: 8, kept: 0}``."""
+    """``none``, or ``{batch: 8, kept: 0, skip_logits: true}``."""
     if value.is_null or value.written() == "none":
         return None
     entries = value.entries(tuple(EVALUATION))
@@ -162,8 +162,9 @@ def evaluation(value: Value) -> Evaluation | None:
 
 
 EVALUATION: Mapping[str, Callable[[Value], Any]] = {
-    "batch": _whole,
+    "batch": lambda value: value.whole(0),
     "kept": lambda value: value.whole(0),
+    "skip_logits": Value.flag,
 }
 ADAPTER: Mapping[str, Callable[[Value], Any]] = {
     "kind": _one_of("lora"),

@@ -166,11 +166,19 @@ class Generate:
 class Evaluation:
     """Sequences per batch of an evaluation between steps, and for how many batches logits stay on the GPU.
 
-    Logits stay (``kept``) only to compute metrics from; ``eval_accumulation_steps`` bounds how many.
+    A ``batch`` of 0 is as large as those of training.
+
+    Logits stay (``kept``) only to compute metrics from; ``eval_accumulation_steps`` bounds how many. Liger's
+    fused loss makes whole logits in evaluation, unless the loop asks it to ``skip_logits`` and keeps none.
     """
 
     batch: int = 8
     kept: int = 0
+    skip_logits: bool = True
+
+    def makes_logits(self, loss: Loss) -> bool:
+        """Whether a loss that trains without logits evaluates with them."""
+        return loss.kind == "fused_linear" and (self.kept > 0 or not self.skip_logits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

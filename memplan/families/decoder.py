@@ -209,8 +209,9 @@ class Decoder:
         tape = tokens.tape
         hidden_states = self.hidden(tokens)
         tape.component, tape.scope = "logits_and_loss", "lm_head"
-        kind = self.workload.loss
-        if kind.kind in FUSED:
+        kind, evaluation = self.workload.loss, self.workload.evaluation
+        whole = not tape.training and evaluation is not None and evaluation.makes_logits(kind)
+        if kind.kind in FUSED and not whole:
             tape.trace.enter(Phase.LOSS)
             loss = FUSED[kind.kind](hidden_states, self.head, labels)
             tape.component = "activations"

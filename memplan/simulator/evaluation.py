@@ -30,10 +30,13 @@ class Model(Protocol):
 def matters(workload: Workload) -> bool:
     """Whether evaluation can hold more than training.
 
-    A batch that is no larger than a training batch makes no tensor that training does not make as well.
+    A batch that is no larger than a training batch makes no tensor that training does not make as well, but
+    for logits where training has none.
     """
     asked = workload.evaluation
-    return asked is not None and (asked.batch > workload.batch.micro or asked.kept > 0)
+    if asked is None:
+        return False
+    return asked.batch > workload.batch.micro or asked.kept > 0 or asked.makes_logits(workload.loss)
 
 
 def evaluate(tape: Tape, workload: Workload, model: Model) -> None:
@@ -45,15 +48,16 @@ def evaluate(tape: Tape, workload: Workload, model: Model) -> None:
     assert asked is not None
     tape.trace.enter(Phase.FORWARD)
     tape.grad_enabled = tape.training = False
-    held = _kept(tape, workload, model, asked.batch * (asked.kept - 1)) if asked.kept > 1 else None
+    batch = asked.batch or workload.batch.micro
+    held = _kept(tape, workload, model, batch * (asked.kept - 1)) if asked.kept > 1 else None
     tape.component, tape.scope = "activations", "inputs"
-    tokens, labels = model.inputs(tape, asked.batch)
+    tokens, labels = model.inputs(tape, batch)
     tape.autocast = workload.precision.autocast
     loss, logits = model.loss(tokens, labels)
     tape.autocast = None
     tape.casts.clear()
     if held is not None:
-        held = _kept(tape, workload, model, asked.batch * asked.kept)
+        held = _kept(tape, workload, model, batch * asked.kept)
     del loss, logits, held
     tape.grad_enabled = tape.training = True
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from memplan.dialects import models
 from memplan.dialects.axolotl.adapters import adapter, quantization
 from memplan.dialects.axolotl.checkpointing import activation_offload, checkpointing, held_back
@@ -24,6 +26,7 @@ from memplan.domain.workload import (
     Attention,
     Batch,
     Evaluation,
+    Loss,
     Precision,
     Sequence,
     Workload,
@@ -57,12 +60,12 @@ def read(document: Document, intake: Intake) -> Reading:
     keys = open_keys(root)
     architecture = named(keys, ("base_model",), document.path.parent, intake)
     weights = params(keys)
-    spread = world(keys)
+    spread, lost = world(keys), loss(keys, architecture)
     workload = Workload(
         model=architecture,
         precision=Precision(params=weights, autocast=autocast(keys, spread.sharding)),
         batch=_batch(keys),
-        evaluation=_evaluation(keys),
+        evaluation=_evaluation(keys, lost),
         sequence=_sequence(keys),
         optimizer=optimizer(keys, spread.sharding),
         adapter=adapter(keys, architecture),
@@ -70,7 +73,7 @@ def read(document: Document, intake: Intake) -> Reading:
         attention=(attention := _attention(keys)),
         checkpointing=checkpointing(keys),
         activation_offload=activation_offload(keys),
-        loss=loss(keys, architecture),
+        loss=lost,
         kernels=kernels(keys),
         world=spread,
         allocator=AllocatorOptions.parse(ALLOCATOR),
@@ -114,17 +117,19 @@ def _batch(keys: Keys) -> Batch:
     return Batch(micro=micro or 1, accumulation=accumulation or 1)
 
 
-def _evaluation(keys: Keys) -> Evaluation | None:
+def _evaluation(keys: Keys, loss: Loss) -> Evaluation | None:
     """Batches of ``eval_batch_size``, by default those of training, if anything is held out."""
     held_out = keys.get("val_set_size")
     evaluates = keys.get("test_datasets") is not None or (
         held_out is not None and held_out.written().strip("0.") != ""
     )
     batch = keys.whole("eval_batch_size")
-    if not evaluates or batch is None:
+    # The plugin patches the model itself, so the Trainer does not know that it could skip logits.
+    found = Evaluation(skip_logits=loss.kind != "fused_linear")
+    if not evaluates or (batch is None and not found.makes_logits(loss)):
         return None
-    keys.note("evaluation", "eval_batch_size", "")
-    return Evaluation(batch=batch)
+    keys.note("evaluation", "eval_batch_size", "axolotl's default: micro_batch_size")
+    return replace(found, batch=batch or 0)
 
 
 def _sequence(keys: Keys) -> Sequence:

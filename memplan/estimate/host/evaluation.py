@@ -18,6 +18,6 @@ def evaluation(workload: Workload, shape: Architecture) -> Iterator[Share]:
     """
     asked = workload.evaluation
     assert asked is not None
-    rows = asked.batch * asked.kept * workload.sequence.length
+    rows = (asked.batch or workload.batch.micro) * asked.kept * workload.sequence.length
     logits = rows * shape.vocab_size * Dtype.FP32.itemsize
     yield assumed("evaluation_logits", logits, logits, 2 * logits)

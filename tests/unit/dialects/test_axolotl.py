@@ -131,6 +131,16 @@ def test_ligers_kernels_need_their_plugin_as_well(
     assert axolotl(tmp_path, text).workload.kernels.liger == kernels
 
 
+def test_ligers_loss_evaluates_with_whole_logits(tmp_path: Path) -> None:
+    """The Trainer asks to skip them only where it patched the model itself."""
+    flag, held_out = LIGER + "liger_fused_linear_cross_entropy: true\n", "val_set_size: 0.1\n"
+    assert axolotl(tmp_path, flag).workload.evaluation is None
+    assert axolotl(tmp_path, held_out).workload.evaluation is None
+    found = axolotl(tmp_path, flag + held_out).workload
+    assert found.evaluation == Evaluation(batch=0, skip_logits=False)
+    assert found.evaluation.makes_logits(found.loss)
+
+
 def test_a_kernel_without_its_plugin_is_warned_about(tmp_path: Path) -> None:
     (warning,) = axolotl(tmp_path, "liger_rope: true").warnings
     assert "liger_rope has no effect without plugins" in warning

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memplan.domain.trace import Phase
-from memplan.domain.workload import Adapter, Batch, Checkpointing, Evaluation
+from memplan.domain.workload import Adapter, Batch, Checkpointing, Evaluation, Loss
 from tests.unit.simulator.runs import at_end, peak, run, shape, workload
 
 RUN = workload(batch=Batch(micro=1), checkpointing=Checkpointing(every=1))
@@ -16,6 +16,16 @@ def evaluated(batch: int, kept: int = 0) -> int:
 
 def test_a_batch_no_larger_than_those_of_training_changes_nothing() -> None:
     assert run(RUN.changed("evaluation", Evaluation(batch=1))).events == run(RUN).events
+
+
+def test_a_loss_that_trains_without_logits_may_evaluate_with_them() -> None:
+    """Liger's forward pass makes them outside of training, unless it is told to skip them."""
+    fused = RUN.changed("loss", Loss(kind="fused_linear"))
+    assert run(fused.changed("evaluation", Evaluation(batch=1))).events == run(fused).events
+    for asked in (Evaluation(batch=0, skip_logits=False), Evaluation(batch=1, kept=1)):
+        trace = run(fused.changed("evaluation", asked))
+        assert [tag for tag in trace.tags if tag[2] == "log_softmax"]
+    assert not [tag for tag in run(fused).tags if tag[2] == "log_softmax"]
 
 
 def test_a_large_batch_holds_its_logits_beside_parameters_and_states() -> None:
