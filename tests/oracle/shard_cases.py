@@ -69,11 +69,13 @@ FLAT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "fsdp1 bf16 tied": (TIED, _fsdp1()),
     "fsdp1 one parameter each, padded": ({"vocab_size": 501}, FP32 | _fsdp1(4, use_orig_params=False)),
     "fsdp1 mixed": ({}, FP32 | _fsdp1(**MIXED)),
-    "fsdp1 not resharded": ({}, FP32 | _fsdp1(reshard_after_forward=False)),
+    "fsdp1 not resharded, clipped": (
+        {},
+        FP32 | {"optimizer": Optimizer(clipping=True)} | _fsdp1(reshard_after_forward=False),
+    ),
     "fsdp1 checkpointed": ({}, FP32 | CHECKPOINTED | _fsdp1()),
     "fsdp1 checkpointed, gathered late": ({}, FP32 | CHECKPOINTED | _fsdp1(backward_prefetch="post")),
     "fsdp1 checkpointed, gathered when needed": ({}, FP32 | CHECKPOINTED | _fsdp1(backward_prefetch="none")),
-    "fsdp1 reentrant": ({}, FP32 | REENTRANT | _fsdp1()),
     "fsdp1 lora reentrant": ({}, FP32 | ALL_LINEAR | REENTRANT | _fsdp1()),
     "fsdp1 reentrant outside": ({}, FP32 | REENTRANT | OLDER | _fsdp1()),
     "fsdp1 lora reentrant outside": ({}, FP32 | ATTENTION_ONLY | REENTRANT | OLDER | _fsdp1()),
@@ -87,7 +89,6 @@ FLAT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "fsdp1 gathered ahead": ({}, FP32 | CHECKPOINTED | _fsdp1(forward_prefetch=True)),
     "fsdp1 lora gathered ahead": ({}, FP32 | ATTENTION_ONLY | TWICE | _fsdp1(forward_prefetch=True)),
-    "fsdp1 clipped": ({}, FP32 | {"optimizer": Optimizer(clipping=True)} | _fsdp1()),
 }
 """Cases of FSDP1 on a rank whose collectives exchange nothing: gloo would copy what they do."""
 
