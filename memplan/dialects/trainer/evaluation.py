@@ -23,7 +23,10 @@ def evaluation(keys: Keys, arguments: Arguments) -> Evaluation | None:
     value = keys.get(*arguments.evaluated)
     default = arguments.evaluated_default
     keys.note("evaluation", value, f"{arguments.default}: {default} sequences")
-    return Evaluation(batch=default if value is None else keys.whole(*arguments.evaluated) or default)
+    # A framework that patches models itself leaves the Trainer unaware that it could skip logits.
+    patches = not set(arguments.liger).intersection(arguments.names("use_liger_kernel"))
+    batch = default if value is None else keys.whole(*arguments.evaluated) or default
+    return Evaluation(batch=batch, skip_logits=not patches)
 
 
 def setting(arguments: Arguments) -> Setting:

@@ -22,11 +22,11 @@ FUSED, IN_PLACE = Loss(kind="fused_linear"), Loss(kind="liger_cross_entropy")
 ON = "use_liger_kernel: true\n"
 
 
-def trained(folder: Path, model: str, text: str) -> Reading:
+def trained(folder: Path, model: str, text: str, dialect: str | None = None) -> Reading:
     path = folder / "args.yaml"
     more = "train_file: corpus.txt\nper_device_train_batch_size: 2\noutput_dir: out\n"
     path.write_text(f"model_name_or_path: {model}\n{more}{text}", encoding="utf-8")
-    return read(path)
+    return read(path, dialect=dialect)
 
 
 def config(*lines: str) -> str:
@@ -75,3 +75,19 @@ def test_one_without_the_other_is_refused(tmp_path: Path, field: str, value: obj
     written, advice = edits(reading, [(field, reading.workload.at(field), value)])
     assert not written
     assert "together" in advice[0].message
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        (ON + "do_eval: true\n", False),
+        ("stage: sft\nfinetuning_type: full\nenable_liger_kernel: true\neval_strategy: steps\n", True),
+    ],
+)
+def test_only_the_trainers_own_switch_has_it_skip_logits_in_evaluation(
+    tmp_path: Path, text: str, whole: bool
+) -> None:
+    run = trained(tmp_path, LLAMA, text, "llamafactory" if whole else None).workload
+    assert run.evaluation is not None
+    assert run.loss == FUSED
+    assert run.evaluation.makes_logits(run.loss) is whole
