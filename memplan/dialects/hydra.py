@@ -64,15 +64,12 @@ def read(document: Document, intake: Intake) -> Reading:
         outputs=run.outputs,
         unmodelled=(_CODE,),
     )
-    return Reading(
-        path=document.path,
-        dialect=NAME,
-        workload=workload,
-        origins=keys.origins,
-        warnings=tuple(keys.warnings),
-        document=document,
-        batch_harm=Harm.NUMERIC,
-        batch_reason="the program is not known: its loss may be averaged by micro-batch",
+    return keys.reading(
+        document,
+        NAME,
+        workload,
+        Harm.NUMERIC,
+        "the program is not known: its loss may be averaged by micro-batch",
     )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from memplan.dialects.fields import Value
-from memplan.dialects.reading import Origin
+from memplan.dialects.reading import Document, Origin, Reading
 from memplan.documents.tree import MappingNode, ScalarNode
+from memplan.domain.harm import Harm
+from memplan.domain.workload import Workload
 
 _TRUE = ("true", "yes", "on", "1", "y", "t")
 _FALSE = ("false", "no", "off", "0", "n", "f")
@@ -68,6 +70,21 @@ class Keys:
     def warn(self, value: Value, message: str) -> None:
         """Say something about a value, with its place."""
         self.warnings.append(f"{value.source.path}:{value.location.line}: {message}")
+
+    def reading(
+        self, document: Document, dialect: str, run: Workload, harm: Harm | None = None, reason: str = ""
+    ) -> Reading:
+        """The reading of a run, with what was learned; ``harm`` is what another micro-batch does, and why."""
+        return Reading(
+            path=document.path,
+            dialect=dialect,
+            workload=run,
+            origins=self.origins,
+            warnings=tuple(self.warnings),
+            document=document,
+            batch_harm=harm,
+            batch_reason=reason if harm is not None else "",
+        )
 
     def _at(self, name: str) -> Value | None:
         node = self.root.node

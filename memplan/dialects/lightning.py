@@ -67,15 +67,12 @@ def read(document: Document, intake: Intake) -> Reading:
     keys.origins["task"] = Origin(how="default", note="Lightning trains")
     limit = keys.get(f"trainer.{_LIMIT}")
     counted = limit is not None and isinstance(limit.node, ScalarNode) and isinstance(limit.node.value, int)
-    return Reading(
-        path=document.path,
-        dialect=NAME,
-        workload=workload,
-        origins=keys.origins,
-        warnings=tuple(keys.warnings),
-        document=document,
-        batch_harm=Harm.BEHAVIOUR if counted else Harm.NUMERIC,
-        batch_reason=f"{_LIMIT} {_COUNTED}" if counted else _REASON,
+    return keys.reading(
+        document,
+        NAME,
+        workload,
+        Harm.BEHAVIOUR if counted else Harm.NUMERIC,
+        f"{_LIMIT} {_COUNTED}" if counted else _REASON,
     )
 
 

@@ -143,14 +143,7 @@ def read(document: Document, intake: Intake) -> Reading:
     )
     for field, note in _ALWAYS.items():
         keys.origins[field] = Origin(how="default", note=note)
-    return Reading(
-        path=document.path,
-        dialect=NAME,
-        workload=table.changed(workload, values),
-        origins=keys.origins,
-        warnings=tuple(keys.warnings),
-        document=document,
-    )
+    return keys.reading(document, NAME, table.changed(workload, values))
 
 
 _ALWAYS = {

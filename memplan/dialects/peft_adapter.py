@@ -73,14 +73,7 @@ def read(document: Document, intake: Intake) -> Reading:
         f"{params}, micro-batch 1, {run.sequence.length} tokens, AdamW (foreach), no checkpointing; "
         "change it with --set"
     )
-    return Reading(
-        path=document.path,
-        dialect=NAME,
-        workload=run,
-        origins=keys.origins,
-        warnings=tuple(keys.warnings),
-        document=document,
-    )
+    return keys.reading(document, NAME, run)
 
 
 def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:

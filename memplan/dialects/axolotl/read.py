@@ -84,16 +84,7 @@ def read(document: Document, intake: Intake) -> Reading:
     )
     keys.origins["task"] = Origin(how="default", note="axolotl trains")
     keys.origins["allocator"] = Origin(how="default", note=f"axolotl sets {ALLOCATOR}")
-    reading = Reading(
-        path=document.path,
-        dialect="axolotl",
-        workload=upcast(workload),
-        origins=keys.origins,
-        warnings=tuple(keys.warnings),
-        document=document,
-        batch_harm=(harm := _harm(keys, attention)),
-        batch_reason=BINS if harm is not None else "",
-    )
+    reading = keys.reading(document, "axolotl", upcast(workload), _harm(keys, attention), BINS)
     config = keys.get("deepspeed")
     if config is None:
         return reading

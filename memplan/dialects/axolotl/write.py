@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from memplan.dialects import writing
+from memplan.dialects import table, writing
 from memplan.dialects.axolotl.read import LEGACY
 from memplan.dialects.reading import FieldChange, Reading
 from memplan.dialects.trainer.arguments import ATTENTION
@@ -22,21 +22,7 @@ FSDP_KEYS = ("activation_checkpointing", "fsdp_activation_checkpointing")
 
 def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:
     """The changes as edits, unit by unit: batch sizes go together or not at all, as do an adapter's keys."""
-    after = writing.planned(reading.workload, changes)
-    written: list[Edit] = []
-    advice: list[Advice] = []
-    units: dict[str, list[FieldChange]] = {}
-    for change in changes:
-        units.setdefault(change[0].partition(".")[0], []).append(change)
-    for unit, together in units.items():
-        writer = _WRITERS.get(unit)
-        try:
-            if writer is None:
-                raise EditRefusedError("axolotl has no key for it that memplan writes")
-            written += writer(reading, after)
-        except EditRefusedError as error:
-            advice += [writing.refused(change, error) for change in together]
-    return tuple(written), tuple(advice)
+    return table.edits(reading, changes, _WRITERS, "axolotl")
 
 
 def _put(reading: Reading, key: str, value: Any, after: str | None = None) -> list[Edit]:
@@ -159,7 +145,7 @@ def _targets(reading: Reading, adapter: Adapter, before: Adapter | None) -> list
     return written
 
 
-_WRITERS: dict[str, Callable[[Reading, Workload], list[Edit]]] = {
+_WRITERS: dict[str, table.Writer] = {
     "batch": _batch,
     "sequence": _sequence,
     "checkpointing": _checkpointing,

@@ -38,14 +38,7 @@ def read(document: Document, intake: Intake) -> Reading:
         f"{document.source.path} describes no whole run: assumed full training, "
         f"{run.sequence.length} tokens, no checkpointing; change it with --set"
     )
-    return Reading(
-        path=document.path,
-        dialect="deepspeed",
-        workload=run,
-        origins=keys.origins,
-        warnings=tuple(keys.warnings),
-        document=document,
-    )
+    return keys.reading(document, "deepspeed", run)
 
 
 def _dtype(keys: Keys, architecture: Architecture) -> Dtype:

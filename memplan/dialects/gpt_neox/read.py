@@ -74,14 +74,7 @@ def read(document: Document, intake: Intake) -> Reading:
     workload = engine(keys, table.changed(workload, values), gpus)
     keys.origins["precision.params"] = origin
     keys.origins["task"] = Origin(how="default", note="GPT-NeoX trains")
-    return Reading(
-        path=document.path,
-        dialect="gpt_neox",
-        workload=_eight_bit(keys, workload),
-        origins=keys.origins,
-        warnings=tuple(keys.warnings),
-        document=document,
-    )
+    return keys.reading(document, "gpt_neox", _eight_bit(keys, workload))
 
 
 def _refuse(keys: Keys) -> None:

@@ -52,14 +52,7 @@ def read(document: Document, intake: Intake) -> Reading:
         unmodelled=settings.unmodelled(keys, what),
     )
     keys.origins["framework"] = Origin(how="assumed", note=f"litgpt {what}, as of 0.5.13")
-    return Reading(
-        path=document.path,
-        dialect="litgpt",
-        workload=workload,
-        origins=keys.origins,
-        warnings=tuple(keys.warnings),
-        document=document,
-    )
+    return keys.reading(document, "litgpt", workload)
 
 
 def _checkpointing(keys: Keys, what: Command, size: int) -> Checkpointing:

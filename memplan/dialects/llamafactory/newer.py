@@ -91,16 +91,7 @@ def read(document: Document, root: Value, intake: Intake) -> Reading:
     shape = trainer.named(keys, ("model",), document.path.parent, intake)
     found = _workload(keys, shape, intake.given.gpus)
     dynamic = _dynamic(keys)
-    return Reading(
-        path=document.path,
-        dialect="llamafactory",
-        workload=found,
-        origins=keys.origins,
-        warnings=tuple(keys.warnings),
-        document=document,
-        batch_harm=Harm.BEHAVIOUR if dynamic else None,
-        batch_reason=BINS if dynamic else "",
-    )
+    return keys.reading(document, "llamafactory", found, Harm.BEHAVIOUR if dynamic else None, BINS)
 
 
 def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:

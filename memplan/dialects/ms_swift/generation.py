@@ -54,14 +54,7 @@ def read(document: Document, keys: Keys, intake: Intake) -> Reading:
     params = trainer.weights(keys, ("torch_dtype",), shape, None, "ms-swift's default")
     rows = keys.whole(*_ROWS.keys) or 1
     keys.note(_ROWS.field, keys.get(*_ROWS.keys), _ROWS.says)
-    return Reading(
-        path=document.path,
-        dialect="ms_swift",
-        workload=generation(keys, ARGUMENTS, shape, params, _NEW, rows),
-        origins=keys.origins,
-        warnings=tuple(keys.warnings),
-        document=document,
-    )
+    return keys.reading(document, "ms_swift", generation(keys, ARGUMENTS, shape, params, _NEW, rows))
 
 
 WRITERS: dict[str, Writer] = {

@@ -80,16 +80,7 @@ def _reading(document: Document, keys: Keys, run: Workload, intake: Intake) -> R
         return trainer.reading(document, keys, "ms_swift", run, intake, balanced=asked)
     balanced = asked and isinstance(run.model, Architecture) and run.model.mixture is not None
     run = worlds.under_deepspeed(keys, run, value)
-    return Reading(
-        path=document.path,
-        dialect="ms_swift",
-        workload=run,
-        origins=keys.origins,
-        warnings=tuple(keys.warnings),
-        document=document,
-        batch_harm=Harm.BEHAVIOUR if balanced else None,
-        batch_reason=BALANCED if balanced else "",
-    )
+    return keys.reading(document, "ms_swift", run, Harm.BEHAVIOUR if balanced else None, BALANCED)
 
 
 def _adapter(keys: Keys, shape: Architecture) -> Adapter | None:

@@ -60,14 +60,7 @@ def read(document: Document, keys: Keys, intake: Intake) -> Reading:
         generate=_generate(keys, sizes["generate.new_tokens"]),
         host=HostUse(loading="direct"),
     )
-    return Reading(
-        path=document.path,
-        dialect="oumi",
-        workload=run,
-        origins=keys.origins,
-        warnings=tuple(keys.warnings),
-        document=document,
-    )
+    return keys.reading(document, "oumi", run)
 
 
 def _generate(keys: Keys, new: int) -> Generate:

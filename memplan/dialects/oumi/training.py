@@ -85,16 +85,7 @@ def _reading(document: Document, keys: Keys, run: Workload, kind: str) -> Readin
     worse, why = (Harm.BEHAVIOUR, BALANCED) if balanced else (None, "")
     if kind in rollouts.KINDS and not balanced:
         worse, why = grpo.harm(keys.word(f"{PAST}.loss_type") or "dapo")
-    return Reading(
-        path=document.path,
-        dialect="oumi",
-        workload=run,
-        origins=keys.origins,
-        warnings=tuple(keys.warnings),
-        document=document,
-        batch_harm=worse,
-        batch_reason=why,
-    )
+    return keys.reading(document, "oumi", run, worse, why)
 
 
 def _adapter(

@@ -115,14 +115,7 @@ def read(document: Document, intake: Intake) -> Reading:
     keys.origins["task"] = Origin(how="default", note="torchtitan trains")
     keys.origins["loss"] = Origin(how="default", note="torchtitan's cross-entropy of logits in fp32")
     keys.origins["outputs"] = Origin(how="default", note="torchtitan deletes the logits before backward")
-    return Reading(
-        path=document.path,
-        dialect="torchtitan",
-        workload=table.changed(workload, values),
-        origins=keys.origins,
-        warnings=tuple(keys.warnings),
-        document=document,
-    )
+    return keys.reading(document, "torchtitan", table.changed(workload, values))
 
 
 def _model(keys: Keys, intake: Intake) -> tuple[Architecture, Attention]:

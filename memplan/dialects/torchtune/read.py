@@ -68,16 +68,7 @@ def read(document: Document, intake: Intake) -> Reading:
     several = distributed(keys)
     workload = _trained(keys, workload, several) if what.trains else _asked(keys, workload, what)
     why = _batch_reason(keys, what)
-    return Reading(
-        path=document.path,
-        dialect="torchtune",
-        workload=workload,
-        origins=keys.origins,
-        warnings=tuple(keys.warnings),
-        document=document,
-        batch_harm=Harm.BEHAVIOUR if why else None,
-        batch_reason=why,
-    )
+    return keys.reading(document, "torchtune", workload, Harm.BEHAVIOUR if why else None, why)
 
 
 def _shape(keys: Keys, name: Value, built: Builder, intake: Intake) -> Architecture:

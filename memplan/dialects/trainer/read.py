@@ -77,16 +77,7 @@ def reading(
     ``balanced`` says that experts, if the model has some, are kept in balance by an auxiliary loss.
     """
     mixture = isinstance(run.model, Architecture) and run.model.mixture is not None
-    found = Reading(
-        path=document.path,
-        dialect=dialect,
-        workload=run,
-        origins=keys.origins,
-        warnings=tuple(keys.warnings),
-        document=document,
-        batch_harm=Harm.BEHAVIOUR if mixture and balanced else None,
-        batch_reason=BALANCED if mixture and balanced else "",
-    )
+    found = keys.reading(document, dialect, run, Harm.BEHAVIOUR if mixture and balanced else None, BALANCED)
     config = keys.get("deepspeed")
     if config is None:
         return found
