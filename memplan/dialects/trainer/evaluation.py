@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from memplan.dialects.keys import Keys
-from memplan.dialects.table import Setting, whole
+from memplan.dialects.reading import Reading
+from memplan.dialects.table import Setting, whole, writer
 from memplan.dialects.trainer.arguments import Arguments
-from memplan.domain.workload import Evaluation
+from memplan.domain.edit import Edit
+from memplan.domain.errors import EditRefusedError
+from memplan.domain.workload import Evaluation, Workload
 
 _NEVER = ("no", "false", "none", "0", "0.0")
 WHEN = ("eval_strategy", "evaluation_strategy", "do_eval", "eval_on_start")
@@ -38,3 +43,15 @@ def setting(arguments: Arguments) -> Setting:
         default=arguments.evaluated_default,
         says=f"{arguments.default}: {arguments.evaluated_default}",
     )
+
+
+def write(arguments: Arguments, beside: tuple[str, ...], reading: Reading, after: Workload) -> list[Edit]:
+    """The size of its batches; the rest is not the file's to say.
+
+    Raises:
+        EditRefusedError: there is none, or more of it changes than the size.
+    """
+    before, wanted = reading.workload.evaluation, after.evaluation
+    if before is not None and wanted is not None and replace(before, batch=wanted.batch) != wanted:
+        raise EditRefusedError("which logits an evaluation makes or keeps is not written in the file")
+    return writer(setting(arguments), beside=beside)(reading, after)

@@ -44,7 +44,7 @@ def writers(arguments: Arguments, lora: adapters.LoraKeys | None = None) -> dict
     found: dict[str, Writer] = {
         "batch": writer(micro, accumulation, beside=beside),
         "sequence": writer(length, beside=beside),
-        "evaluation": writer(evaluation.setting(arguments), beside=beside),
+        "evaluation": partial(evaluation.write, arguments, beside),
         "optimizer": partial(optimizers.write, arguments),
         "checkpointing": partial(checkpointing.write, arguments),
         "attention": partial(attention.write, arguments),
