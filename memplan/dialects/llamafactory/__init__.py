@@ -45,7 +45,7 @@ def read(document: Document, intake: Intake) -> Reading:
     Raises:
         UnknownNameError: the model is neither known offline nor a local directory.
         FieldError: a value that decides memory has the wrong type or range, or asks for something
-            that is not modelled and would make the answer wrong (reward models, other adapters, Megatron).
+            that is not modelled and would make the answer wrong (exports, other engines).
         DocumentError: a key is written twice.
     """
     document = loaded(document)

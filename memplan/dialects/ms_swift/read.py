@@ -29,12 +29,11 @@ _ALLOCATOR = ("ENV.PYTORCH_CUDA_ALLOC_CONF", "ENV.PYTORCH_ALLOC_CONF")
 
 
 def read(document: Document, intake: Intake) -> Reading:
-    """The training run an ms-swift file describes.
+    """The training run, or the generation, that an ms-swift file describes.
 
     Raises:
         UnknownNameError: the model is neither known nor a local directory.
-        FieldError: a value that decides memory has the wrong type or range, or asks for something
-            that is not modelled and would make the answer wrong.
+        FieldError: a value that decides memory has the wrong type or range, or another engine answers.
     """
     root = required_mapping(Value(source=document.source, key="", node=document.root))
     keys = Keys(root=root, lenient=True)

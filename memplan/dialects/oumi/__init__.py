@@ -46,7 +46,7 @@ def read(document: Document, intake: Intake) -> Reading:
     Raises:
         UnknownNameError: the model is neither known nor a local directory.
         FieldError: a value that decides memory has the wrong type or range, or asks for something
-            that is not modelled and would make the answer wrong (teachers, rollouts, other engines).
+            that is not modelled and would make the answer wrong (servers, judges, evaluations).
         DocumentError: a key is written twice.
     """
     document = loaded(document, interpolates=False)
