@@ -22,7 +22,7 @@ _SIMULATED: dict[str, tuple[str, ...]] = {
     "gemma": LIGER,
     "gemma2": LIGER,
     "gemma3_text": LIGER,
-    "olmo2": (GLU, ROPE),
+    "olmo2": LIGER,
     "mixtral": (RMS_NORM, ROPE),
     "qwen3_moe": (RMS_NORM, ROPE),
 }

@@ -15,7 +15,7 @@ from memplan.families.attention_block import PROJECTIONS
 from memplan.families.config import Config, Where
 from memplan.families.decoder import Decoder, Module
 from memplan.families.decoder_shape import decoder_shape
-from memplan.simulator import cache, ops, shapes
+from memplan.simulator import cache, liger, ops, shapes
 from memplan.simulator.blocks import Rotary, Store, rotate
 from memplan.simulator.norms import WideRMSNorm
 from memplan.simulator.tensor import Tape, Tensor
@@ -61,19 +61,31 @@ class WideRotary(Rotary):
         return table
 
 
+class Norm(WideRMSNorm):
+    """``Olmo2RMSNorm`` of hidden states, which Liger replaces: within blocks not in place, unlike the last."""
+
+    __slots__ = ()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if not x.tape.liger.rms_norm:
+            return super().__call__(x)
+        x.tape.scope = self.name
+        return liger.rms_norm(x, self.weight, in_place=self.name == "norm")
+
+
 class Block(attention_block.Block):
     """``Olmo2DecoderLayer``."""
 
     __slots__ = ("normed",)
 
-    Norm = WideRMSNorm
+    Norm = Norm
 
     def load_attention(self, store: Store) -> None:
         """The norms come after the projections, and are as wide as they are."""
         super().load_attention(store)
         heads = {"q": self.shape.num_attention_heads, "k": self.shape.num_key_value_heads}
         self.normed = {
-            f"{name}_proj": self.norm(store, f"self_attn.{name}_norm", count * self.shape.head_dim)
+            f"{name}_proj": WideRMSNorm(store, f"layers.*.self_attn.{name}_norm", count * self.shape.head_dim)
             for name, count in heads.items()
         }
 
@@ -122,7 +134,7 @@ class Olmo2(Decoder):
 
     def make_norm(self, store: Store) -> Module:
         """Like those of the blocks."""
-        return WideRMSNorm(store, "norm", self.shape.hidden_size)
+        return Norm(store, "norm", self.shape.hidden_size)
 
     def make_buffers(self, store: Store) -> None:
         """Tables in fp32."""

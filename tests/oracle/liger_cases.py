@@ -66,6 +66,7 @@ CASES = {
     "gemma3 lora checkpointed": Case(config=MODELS["gemma3"], settings=_LORA),
     "smollm3": Case(config=MODELS["smollm3"]),
     "phi3": Case(config=MODELS["phi3 partly rotating"]),
-    "olmo2": Case(config=_OLMO2, kernels=(GLU, ROPE)),
+    "olmo2": Case(config=_OLMO2),
+    "olmo2 lora checkpointed": Case(config=_OLMO2, settings=_LORA),
     "mixtral": Case(config=_MIXTRAL, kernels=(RMS_NORM, ROPE), loss="cross_entropy"),
 }
