@@ -62,7 +62,7 @@ class WideRotary(Rotary):
 
 
 class Norm(WideRMSNorm):
-    """``Olmo2RMSNorm`` of hidden states, which Liger replaces: within blocks not in place, unlike the last."""
+    """``Olmo2RMSNorm`` of hidden states, which Liger replaces: not in place, but for the last one."""
 
     __slots__ = ()
 
