@@ -13,7 +13,7 @@ from pathlib import Path
 
 from memplan.dialects import detect
 from memplan.dialects.reading import Intake, Reading
-from memplan.domain.errors import FieldError, FileAccessError, Location, MemplanError, UnknownNameError
+from memplan.domain.errors import FileAccessError, Location, MemplanError, UnknownNameError
 from memplan.read import Known, _document, read
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +39,8 @@ class Outcome:
     """One file: its ``format``, the reading or the refusal, and the CPU time it took.
 
     ``claimed`` is the dialect that takes the file for its own, ``unknown`` says that its model is neither
-    known nor here, ``given`` that it names no model and was read with one given on the command line.
+    known nor here, ``given`` that it was read with a model given on the command line, for one that is
+    unknown or not named.
     """
 
     name: str
@@ -111,7 +112,7 @@ def _outcome(name: str, kind: str) -> Outcome:
             break
     claimed = reading.dialect if reading is not None else _claimed(path)
     given = False
-    if claimed is not None and isinstance(error, FieldError):
+    if claimed is not None and error is not None:
         reading, _ = _attempt(path, MODEL)
         given = reading is not None
     return Outcome(
