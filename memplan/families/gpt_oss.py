@@ -22,7 +22,7 @@ from memplan.families.decoder import Module
 from memplan.families.decoder_shape import decoder_shape
 from memplan.families.expert_adapters import AdaptsExperts
 from memplan.families.layer_types import FULL, SLIDING, ByLayerType, layer_types
-from memplan.simulator import attention, indexing, ops, shapes, sinks
+from memplan.simulator import attention, indexing, liger, ops, shapes, sinks
 from memplan.simulator.activations import sigmoid
 from memplan.simulator.blocks import Rotary, Store
 from memplan.simulator.clamp import clamp
@@ -94,6 +94,12 @@ class Norm(WideRMSNorm):
         self.name = name
         kept = Dtype.FP32 if store.dtype is Dtype.FP16 else None
         self.weight = store.parameter(f"{name}.weight", (width,), dtype=kept)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if not x.tape.liger.rms_norm:
+            return super().__call__(x)
+        x.tape.scope = self.name
+        return liger.rms_norm(x, self.weight, in_place=True)
 
 
 class HalfRotary(Rotary):
@@ -179,6 +185,8 @@ class Block(attention_block.Block):
 
     def turn(self, query: Tensor, key: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
         """``apply_rotary_pos_emb`` of ``modeling_gpt_oss.py``."""
+        if query.tape.liger.rope:
+            return liger.rotate(query, key, cosine, sine)
         cosine, sine = shapes.unsqueeze(cosine, 1), shapes.unsqueeze(sine, 1)
         query_rotated = rotate_halves(query, cosine, sine)
         key_rotated = rotate_halves(key, cosine, sine)

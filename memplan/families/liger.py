@@ -23,12 +23,14 @@ _SIMULATED: dict[str, tuple[str, ...]] = {
     "gemma2": LIGER,
     "gemma3_text": LIGER,
     "olmo2": LIGER,
+    # Its experts are clamped, and have no kernel.
+    "gpt_oss": LIGER,
     "mixtral": (RMS_NORM, ROPE),
     "qwen3_moe": (RMS_NORM, ROPE),
 }
 _OTHERS = (
     *("deepseek_v2", "deepseek_v3", "deepseek_v4", "exaone4", "falcon_h1", "gemma3", "gemma4", "gemma4_text"),
-    *("glm4", "glm4v", "glm4v_moe", "gpt_oss", "hunyuan_v1_dense", "hunyuan_v1_moe", "internvl", "llama4"),
+    *("glm4", "glm4v", "glm4v_moe", "hunyuan_v1_dense", "hunyuan_v1_moe", "internvl", "llama4"),
     *("llama4_text", "llava", "ministral", "mllama", "mllama_text_model", "muse_glimmer", "nemotron"),
     *("olmo3", "paligemma", "pixtral", "qwen2_5_vl", "qwen2_5_vl_text", "qwen2_vl", "qwen2_vl_text"),
     *("qwen3_5", "qwen3_5_moe", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_next", "qwen3_vl"),

@@ -47,6 +47,15 @@ _MIXTRAL = {
     "num_local_experts": 8,
 }
 
+_GPT_OSS = {
+    "model_type": "gpt_oss",
+    "num_experts_per_tok": 4,
+    "head_dim": 20,
+    "intermediate_size": 40,
+    "num_local_experts": 8,
+    "sliding_window": 16,
+}
+
 CASES = {
     "llama": Case(),
     "llama lora checkpointed": Case(settings=ALL_LINEAR | CHECKPOINTED),
@@ -68,5 +77,6 @@ CASES = {
     "phi3": Case(config=MODELS["phi3 partly rotating"]),
     "olmo2": Case(config=_OLMO2),
     "olmo2 lora checkpointed": Case(config=_OLMO2, settings=_LORA),
+    "gpt_oss": Case(config=_GPT_OSS, loss="cross_entropy"),
     "mixtral": Case(config=_MIXTRAL, kernels=(RMS_NORM, ROPE), loss="cross_entropy"),
 }
