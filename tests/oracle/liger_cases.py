@@ -56,6 +56,14 @@ _GPT_OSS = {
     "sliding_window": 16,
 }
 
+_QWEN3_MOE = {
+    "model_type": "qwen3_moe",
+    "num_experts_per_tok": 4,
+    "head_dim": 20,
+    "moe_intermediate_size": 40,
+    "num_experts": 8,
+}
+
 CASES = {
     "llama": Case(),
     "llama lora checkpointed": Case(settings=ALL_LINEAR | CHECKPOINTED),
@@ -78,5 +86,6 @@ CASES = {
     "olmo2": Case(config=_OLMO2),
     "olmo2 lora checkpointed": Case(config=_OLMO2, settings=_LORA),
     "gpt_oss": Case(config=_GPT_OSS, loss="cross_entropy"),
+    "qwen3_moe": Case(config=_QWEN3_MOE, kernels=(RMS_NORM, ROPE), loss="cross_entropy"),
     "mixtral": Case(config=_MIXTRAL, kernels=(RMS_NORM, ROPE), loss="cross_entropy"),
 }
