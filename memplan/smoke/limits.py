@@ -36,6 +36,8 @@ def _reasons(workload: Workload) -> Iterator[str]:
         yield f"its adapters are {workload.adapter.kind}"
     if workload.loss.kind != "cross_entropy":
         yield f"its loss is {workload.loss.kind}"
+    if workload.kernels.liger:
+        yield "its kernels are Liger's"
     if workload.evaluation is not None:
         yield "it evaluates between steps"
     if workload.world.data_parallel > 1 or workload.world.sharding != "none":

@@ -45,6 +45,8 @@ def test_what_cannot_be_traced_is_refused_by_name(tmp_path: Path, capsys: pytest
     assert "its optimizer is lion" in capsys.readouterr().err
     assert main(["smoke", written(tmp_path, task="generate")]) == 2
     assert "its task is generate" in capsys.readouterr().err
+    assert main(["smoke", written(tmp_path), "--set", "kernels.liger=[rope]"]) == 2
+    assert "its kernels are Liger's" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(
