@@ -160,9 +160,9 @@ def _kernels(workload: Workload, shape: Architecture, sizes: dict[str, int]) -> 
     if workload.kernels.liger:
         from memplan.families.liger import left_out
 
-        names = " and ".join(left_out(shape, workload))
+        names = ", ".join(left_out(shape, workload))
         if names:
-            reason = f"Liger's {names} for {shape.model_type} is not simulated: it keeps less than counted"
+            reason = f"Liger's kernels of {shape.model_type} ({names}) keep less than is counted"
             yield Gap(reason=reason, low=Bytes(sizes["activations"]))
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 
 import pytest
 
+from memplan.domain.kernels import LIGER, Kernels
 from memplan.domain.target import ASSUMED_CAPABILITY
 from memplan.estimate import estimate, trace_of
 from tests.oracle import artefacts, expert_artefacts
@@ -58,6 +60,13 @@ def test_the_events_are_those_liger_itself_makes(name: str) -> None:
 @pytest.mark.parametrize("name", ["llama", "gemma3", "olmo2", "mixtral"])
 def test_no_gap_is_named_for_what_is_recorded(name: str) -> None:
     assert not [gap for gap in estimate(CASES[name].workload).device.gaps if "Liger" in gap.reason]
+
+
+def test_a_gap_is_named_for_the_kernel_of_experts() -> None:
+    asked = replace(CASES["mixtral"].workload, kernels=Kernels(liger=LIGER))
+    (gap,) = [gap for gap in estimate(asked).device.gaps if "Liger" in gap.reason]
+    assert "of mixtral (glu)" in gap.reason
+    assert gap.low > 0 == gap.high
 
 
 def test_every_case_is_recorded() -> None:
