@@ -49,7 +49,8 @@ def chunks(flat: Tensor, head: Parameter, of_head: Tensor | None) -> None:
 def _older(flat: Tensor, head: Parameter, of_head: Tensor | None) -> None:
     """Before 0.8.3 each chunk had logits of its own, made while the last chunk's were still there.
 
-    Before 0.5 they were upcast for the kernel, and until 0.5.3 their gradients scaled into a copy.
+    Before 0.5 they were upcast for the kernel, and until 0.5.3 their gradients scaled into a copy. Since
+    0.8.1 a transposed view holds them even longer, if the head trains.
     """
     tape, framework = flat.tape, flat.tape.framework
     tokens, width = flat.shape
@@ -58,6 +59,7 @@ def _older(flat: Tensor, head: Parameter, of_head: Tensor | None) -> None:
     tape.take_workspace()
     gradients: Tensor | None = None
     share: Tensor | None = None
+    turned: Tensor | None = None
     for start in range(0, tokens, rows):
         taken = min(rows, tokens - start)
         logits = _projected(tape, taken, flat, head, dtype)
@@ -72,8 +74,9 @@ def _older(flat: Tensor, head: Parameter, of_head: Tensor | None) -> None:
         product = tape.empty((taken, width), gradients.dtype, "mm")
         del weight, product
         if of_head is not None:
+            turned = None if framework.liger_before(0, 8, 1) else logits
             _accumulate(tape, logits, (taken, width), flat.dtype, of_head)
-    del gradients, share
+    del gradients, share, turned
 
 
 def _projected(tape: Tape, rows: int, flat: Tensor, head: Parameter, dtype: Dtype) -> Tensor:

@@ -6,10 +6,16 @@ from typing import Any
 
 import pytest
 
+from memplan.domain.dtype import Dtype
+from memplan.domain.framework import Framework
 from memplan.domain.trace import Phase, Tag
 from memplan.domain.workload import Adapter, Loss, Workload
 from memplan.estimate import estimate
+from memplan.simulator.autograd import Leaf, run_graph
+from memplan.simulator.blocks import Store
+from memplan.simulator.fused_loss import fused_linear
 from memplan.simulator.linear_chunks import chunk_rows
+from memplan.simulator.tensor import Tape
 from tests.unit.simulator.runs import AMP, FP32, at_start, model_of, peak, run, shape, workload
 
 TOKENS, WIDTH, VOCABULARY = 32, 32, 512
@@ -89,3 +95,43 @@ def test_the_logits_are_gone(kind: str) -> None:
 def test_no_gap_is_named_for_a_simulated_loss(kind: str) -> None:
     assert not [gap for gap in estimate(case(kind)).device.gaps if "loss" in gap.reason]
     assert model_of(case(kind)).vocab_size == VOCABULARY
+
+
+@pytest.mark.parametrize(
+    ("release", "dtype", "trains", "peak_of_liger"),
+    [
+        ("0.4.2", Dtype.BF16, True, 359600),
+        ("0.4.2", Dtype.BF16, False, 295600),
+        ("0.4.2", Dtype.FP32, True, 590000),
+        ("0.5.2", Dtype.BF16, True, 295600),
+        ("0.5.2", Dtype.FP32, False, 462000),
+        ("0.5.10", Dtype.BF16, True, 231600),
+        ("0.5.10", Dtype.FP32, True, 462000),
+        ("0.6.5", Dtype.BF16, False, 167600),
+        ("0.6.5", Dtype.FP32, True, 462000),
+        ("0.8.0", Dtype.FP32, False, 334000),
+        ("0.8.2", Dtype.FP32, True, 478384),
+        ("0.8.5", Dtype.BF16, True, 167600),
+        ("0.8.5", Dtype.BF16, False, 103600),
+        ("0.8.5", Dtype.FP32, True, 462000),
+    ],
+)
+def test_releases_of_liger_peak_where_they_do(
+    release: str, dtype: Dtype, trains: bool, peak_of_liger: int
+) -> None:
+    """Of allocations of at least 1 KiB; recorded on the CPU with kernels that do nothing, as steps are."""
+    tape = Tape((8, 0), Framework(liger=release))
+    head = Store(tape, dtype, trainable=trains).parameter("head", (500, 64))
+    x = tape.empty((300, 64), dtype, "x")
+    x.node = Leaf(x, "x")
+    start = len(tape.trace.events)
+    loss = fused_linear(x, head)
+    assert loss.node is not None
+    run_graph(loss.node, tape.empty(loss.shape, loss.dtype, "ones_like"))
+    used = highest = 0
+    for event in tape.trace.events[start:]:
+        block = max(event, ~event)
+        if tape.trace.sizes[block] >= 1024 and tape.trace.tags[block][0] != "workspace":
+            used += tape.trace.sizes[block] if event >= 0 else -tape.trace.sizes[block]
+            highest = max(highest, used)
+    assert highest == peak_of_liger
