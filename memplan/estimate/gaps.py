@@ -158,7 +158,7 @@ def _loss(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
 def _kernels(workload: Workload, shape: Architecture, sizes: dict[str, int]) -> Iterator[Gap]:
     """Kernels keep less than the ops they replace."""
     if workload.kernels.liger:
-        from memplan.families.liger import left_out
+        from memplan.domain.liger import left_out
 
         names = ", ".join(left_out(shape, workload))
         if names:

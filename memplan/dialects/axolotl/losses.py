@@ -6,10 +6,10 @@ Source: axolotl src/axolotl/integrations/liger/plugin.py (``pre_model_load``) an
 from __future__ import annotations
 
 from memplan.dialects.keys import Keys
+from memplan.domain import liger
 from memplan.domain.architecture import Architecture
 from memplan.domain.kernels import GLU, RMS_NORM, ROPE, Kernels
 from memplan.domain.workload import Loss
-from memplan.families import liger
 
 CHUNKS = 8
 """``chunked_cross_entropy_num_chunks`` when the file does not say."""

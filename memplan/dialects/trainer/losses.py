@@ -6,12 +6,12 @@ from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Reading
 from memplan.dialects.table import put
 from memplan.dialects.trainer.arguments import Arguments
+from memplan.domain import liger
 from memplan.domain.architecture import Architecture
 from memplan.domain.edit import Edit
 from memplan.domain.errors import EditRefusedError
 from memplan.domain.kernels import GLU, LIGER, RMS_NORM, ROPE, Kernels
 from memplan.domain.workload import Loss, Workload
-from memplan.families import liger
 
 FUSED = Loss(kind="fused_linear")
 TOGETHER = "the switch stands for Liger's loss and its kernels together"
