@@ -69,7 +69,7 @@ class Case:
 
     @property
     def contradicts(self) -> str | None:
-        """What its memory shows that is not what it declares."""
+        """Why the releases it ran are in doubt, if they are."""
         return self.facts.get("contradicts")
 
     @property

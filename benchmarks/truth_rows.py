@@ -86,7 +86,7 @@ def workload(row: Row) -> Workload:
 
 
 def contradicts(row: Row) -> str | None:
-    """Why a row that is compared is held to no limit: it is not what it says it is."""
+    """Why a row that is compared is held to no limit: which releases it ran is in doubt."""
     if row["suite"] == "litgpt":
         return truth_litgpt.contradicts(row)
     return truth_transformers.contradicts(row)

@@ -62,7 +62,7 @@ def _errors(found: Report) -> Table:
     """Absolute errors by group or suite, and by metric."""
     table = [["absolute error of", "rows", "median", "mean", "worst"]]
     groups: dict[str, Callable[[Case], bool]] = dict(GATED)
-    groups["not what they declare"] = lambda case: case.contradicts is not None
+    groups["releases in doubt"] = lambda case: case.contradicts is not None
     groups |= {suite: of_suite(suite) for suite in found.suites()}
     for name, chosen in groups.items():
         for metric in found.metrics():

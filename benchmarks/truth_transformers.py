@@ -177,6 +177,8 @@ def contradicts(row: Row) -> str | None:
     session = str(row["source"].get("path")).rpartition("/")[2].partition(".")[0]
     if session in _CONTRADICTING and row["quantization"] in QUANTIZATIONS:
         return "the memory after loading is that of another release than the session names"
+    if not row.get("stack") and (row["suite"], row["task"]) in _UNNAMED:
+        return "no release of PyTorch is named: the one that is run is read off the memory"
     return None
 
 

@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import Any
 
 from memplan.dialects.reading import FieldChange
-from memplan.documents import edits, notation
 from memplan.documents.source import Source
 from memplan.documents.tree import Language, MappingNode, Node, ScalarNode
 from memplan.domain.edit import Advice, Edit, Span
@@ -27,6 +26,9 @@ def put(source: Source, mapping: MappingNode, key: str, value: Any, after: str |
     Raises:
         EditRefusedError: the value cannot be written without touching something else.
     """
+    # What only writes is not imported by those who read.
+    from memplan.documents import edits
+
     item = mapping.item(key)
     if item is None:
         return [edits.insert(source, mapping, key, value, after or _last(mapping))]
@@ -105,6 +107,8 @@ def _rewritten(source: Source, node: Node, key: str, value: Any) -> Edit:
     if not isinstance(node, ScalarNode) and not node.flow:
         raise EditRefusedError(f"{key} is written over several lines", location=place)
     before = source.text[node.span.start : node.span.end]
+    from memplan.documents import notation
+
     after = flow(value) if node.language is Language.YAML else notation.spell(value, node.language)
     space = " " if not before and source.text[: node.span.start].endswith(":") else ""
     return Edit(

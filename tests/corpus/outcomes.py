@@ -31,7 +31,17 @@ _NUMBER = re.compile(r"[0-9][0-9,._]*")
 _QUOTED = re.compile(r"(?<!\w)'[^']*'|\"[^\"]*\"")
 _MODEL = "the model is neither known offline nor here"
 _NO_MODEL = "names no model"
-_BEYOND = "not modelled"
+_TRAINS_NOTHING = (
+    "trains nothing",
+    "needs no model",
+    "evaluation runs in batches of other programs",
+    "answers through an engine of its own",
+    "quantizing a model",
+    "the model runs elsewhere",
+    "takes the share of the GPU it is told to",
+    "runs quantized files",
+)
+"""Reasons of configs that train nothing, and generate nothing with a model's own classes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +65,8 @@ class Outcome:
 
     @property
     def beyond(self) -> bool:
-        """Whether the file was understood and asks for something that memplan does not simulate."""
-        return self.reading is None and _BEYOND in self.message
+        """Whether the file was understood, and trains and generates nothing that could be planned."""
+        return self.reading is None and any(reason in self.message for reason in _TRAINS_NOTHING)
 
     @property
     def reason(self) -> str:

@@ -11,7 +11,7 @@ from tests.corpus.outcomes import CORPUS, SLOW, outcomes, table
 from tests.corpus.table import GOLDEN
 
 LEAST_READ = 0.97
-"""Of the files a dialect claims whose models are known, and that ask for nothing that is not simulated."""
+"""Of the files a dialect claims whose models are known, and that train or generate."""
 
 
 def test_every_file_is_read_or_refused_at_a_place_and_no_slower_than_a_blink() -> None:
