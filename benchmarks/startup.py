@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LIMIT = 1.6
+LIMIT = 1.5
 PAIRS = 15
 CONFIG = ROOT / "examples" / "llama-3.1-8b"
 GPU = "rtx3090"
