@@ -220,6 +220,7 @@ SECTIONS: Mapping[str, Mapping[str, Leaf]] = {
         "reshard_after_forward": Leaf(field="world.reshard_after_forward", read=Value.flag),
         "param_dtype": Leaf(field="world.param_dtype", read=_dtype_or_params),
         "reduce_dtype": Leaf(field="world.reduce_dtype", read=_dtype_or_params),
+        "hybrid": Leaf(field="world.hybrid", read=Value.flag),
         "backward_prefetch": Leaf(field="world.backward_prefetch", read=_one_of("pre", "post", "none")),
         "forward_prefetch": Leaf(field="world.forward_prefetch", read=Value.flag),
         "use_orig_params": Leaf(field="world.use_orig_params", read=Value.flag),

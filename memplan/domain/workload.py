@@ -191,7 +191,8 @@ class World:
     when backward starts to gather the block before (``backward_prefetch``: ``pre``, ``post`` or ``none``),
     whether forward starts on the next one (``forward_prefetch``), and whether the optimizer gets the
     original parameters (``use_orig_params``). ``no_sync`` says that with accumulation gradients are reduced
-    in the last micro-batch only. ``zero`` holds DeepSpeed's settings.
+    in the last micro-batch only. ``hybrid`` says that states are sharded over the GPUs of a node and not over
+    all of them. ``zero`` holds DeepSpeed's settings.
     """
 
     data_parallel: int = 1
@@ -202,6 +203,7 @@ class World:
     reshard_after_forward: bool = True
     param_dtype: Dtype | None = None
     reduce_dtype: Dtype | None = None
+    hybrid: bool = False
     backward_prefetch: str = "pre"
     forward_prefetch: bool = False
     use_orig_params: bool = True

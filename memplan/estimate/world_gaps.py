@@ -49,6 +49,9 @@ def world_gaps(workload: Workload, sizes: Mapping[str, int]) -> Iterator[Gap]:
     yield Gap(reason=reason, high=Bytes(CHANNELS * CONNECTIONS * CONNECTION))
     if sharding.simulated(workload):
         yield from _streams(workload)
+        if world.hybrid:
+            reason = "hybrid sharding is counted as over all GPUs: over those of a node each holds more"
+            yield Gap(reason=reason, high=Bytes(held * (world.data_parallel - 1)))
     else:
         reason = f"{world.sharding} sharding is not simulated here: one GPU is counted as holding everything"
         yield Gap(reason=reason, low=Bytes(held - held // world.data_parallel))

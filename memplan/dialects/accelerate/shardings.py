@@ -33,6 +33,7 @@ STRATEGY = "fsdp_config.fsdp_sharding_strategy"
 VERSION = "fsdp_config.fsdp_version"
 DEFAULT_STAGE = 2
 _WITHOUT_SHARDS = ("NO_SHARD", "3")
+_WITHIN_A_NODE = ("HYBRID_SHARD", "4", "HYBRID_SHARD_ZERO2", "5")
 _GRADIENTS_ONLY = ("SHARD_GRAD_OP", "2", "HYBRID_SHARD_ZERO2", "5")
 
 
@@ -152,7 +153,9 @@ def fsdp(reading: Reading, keys: Keys, *, own: bool, beside: Companion) -> Readi
         offloaded = keys.get("fsdp_config.fsdp_offload_params") or keys.root
         keys.warn(offloaded, "fsdp_offload_params is not modelled; parameters are counted on the GPU")
     run = reading.workload
-    world = replace(run.world, sharding=sharding, reshard_after_forward=reshards)
+    world = replace(
+        run.world, sharding=sharding, reshard_after_forward=reshards, hybrid=name in _WITHIN_A_NODE
+    )
     world = flat(world, lambda name: keys.get(f"fsdp_config.fsdp_{name}", f"fsdp_config.fsdp_{name}_policy"))
     run, found = replace(run, world=world), list(reading.findings)
     held = {"world"}

@@ -27,8 +27,6 @@ def under_fsdp(keys: Keys, run: Workload, kind: str) -> Workload:
     word = "FULL_SHARD" if strategy is None else strategy.written().upper()
     if word == "NO_SHARD":
         return run
-    if strategy is not None and word.startswith("HYBRID"):
-        keys.warn(strategy, "counted as sharded over all GPUs, not over those of each node")
     offload = keys.get("fsdp.cpu_offload")
     if offload is not None and keys.flag("fsdp.cpu_offload"):
         keys.warn(offload, "fsdp.cpu_offload is not modelled; parameters are counted on the GPU")
@@ -36,6 +34,7 @@ def under_fsdp(keys: Keys, run: Workload, kind: str) -> Workload:
         run.world,
         sharding="fsdp1",
         reshard_after_forward=word not in _KEPT_WHOLE,
+        hybrid=word.startswith("HYBRID"),
         backward_prefetch=_prefetch(keys),
         use_orig_params=_original(keys),
     )

@@ -32,6 +32,7 @@ def world(keys: Keys, arguments: Arguments) -> World:
         sharding=sharding,
         bucket_cap_mb=keys.whole(*arguments.names("ddp_bucket_cap_mb")) if bucket is not None else None,
         reshard_after_forward=not sharding.startswith("fsdp") or _reshards(keys, arguments),
+        hybrid=any(word.startswith("hybrid") for word in _words(keys.get(*arguments.names("fsdp")))),
     )
     return flat(found, lambda name: next(_inside(keys, arguments, name), None))
 
@@ -65,7 +66,8 @@ def _reshards(keys: Keys, arguments: Arguments) -> bool:
     """``reshard_after_forward``, which is true unless said otherwise."""
     value = next(_inside(keys, arguments, *_RESHARDS), None)
     if value is None:
-        return "shard_grad_op" not in _words(keys.get(*arguments.names("fsdp")))
+        words = _words(keys.get(*arguments.names("fsdp")))
+        return not {"shard_grad_op", "hybrid_shard_zero2"} & set(words)
     keys.origins["world.reshard_after_forward"] = Origin(location=value.location, how="written")
     return truth(value) if value.written().lower() not in ("full_shard", "hybrid_shard") else True
 
