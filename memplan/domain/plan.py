@@ -14,23 +14,26 @@ from memplan.domain.harm import Harm
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """One setting of one lever: new values by native path (or declared name), and its price.
+    """One setting of one lever: new values by native path (or declared name), and what it asks for.
 
-    ``slowdown`` is the modelled step time relative to the workload the option is applied to. ``degree``
-    says how far a change of behaviour goes (a sequence cut in half: 1, to a quarter: 2): less goes before
-    faster.
+    ``degree`` says how far a change of behaviour goes (a sequence cut in half: 1, to a quarter: 2): less goes
+    before faster. ``requires`` names packages that the changed run needs and the present one may lack.
     """
 
     changes: Mapping[str, Any]
     harm: Harm
     reason: str
-    slowdown: float = 1.0
     degree: int = 0
+    requires: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One changed field (native path or declared name): before, after, harm, reason, bytes saved."""
+    """One changed field (native path or declared name): before, after, harm, reason, bytes saved.
+
+    ``slowdown`` is the modelled step time relative to that without this change, those before it made.
+    ``requires`` names packages that the changed run needs.
+    """
 
     field: str
     before: Any
@@ -38,6 +41,8 @@ class Change:
     harm: Harm
     reason: str
     saves: Bytes
+    slowdown: float = 1.0
+    requires: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

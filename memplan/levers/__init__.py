@@ -1,8 +1,9 @@
 """What can be changed about a run: one lever per module, listed here and nowhere else.
 
 A lever has a name, a one-line summary, the worst harm of its options, and ``options(workload,
-target)``: every setting it offers for this workload, apart from leaving it alone. Two levers never
-change the same field, so that any choice of one option per lever can be combined.
+target)``: every setting it offers for this workload, apart from leaving it alone, from the one that
+saves least GPU memory to the leanest. Two levers never change the same field, so that any choice of one
+option per lever can be combined; what makes no sense together is left out by ``compatible``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Lever(Protocol):
     SUMMARY: str
     HARM: Harm
 
-    def options(self, workload: Workload, target: Target | None) -> tuple[Option, ...]:
+    def options(self, workload: Workload, target: Target | None, /) -> tuple[Option, ...]:
         """Settings this lever can give the workload on this target; empty when it does not apply."""
 
 

@@ -7,7 +7,6 @@ from memplan.domain.harm import Harm
 from memplan.domain.plan import Option
 from memplan.domain.target import Target
 from memplan.domain.workload import Adapter, Task, Workload
-from memplan.levers.cost import slowdown
 
 NAME = "adapter"
 SUMMARY = "train low-rank adapters on every linear projection instead of all weights"
@@ -17,7 +16,7 @@ RANK = 16
 """The rank of the LoRA paper's larger runs and the usual choice in published recipes."""
 
 
-def options(workload: Workload, target: Target | None) -> tuple[Option, ...]:
+def options(workload: Workload, _target: Target | None) -> tuple[Option, ...]:
     """LoRA of rank 16 on all linear projections of the blocks, for a run that trains everything."""
     if (
         not isinstance(workload.model, Architecture)
@@ -31,7 +30,6 @@ def options(workload: Workload, target: Target | None) -> tuple[Option, ...]:
             changes={"adapter": setting},
             harm=HARM,
             reason="gradients and optimizer state only for the adapters; the model learns less freely",
-            slowdown=slowdown(workload, workload.changed("adapter", setting), target),
             degree=1,
         ),
     )

@@ -7,14 +7,13 @@ from memplan.domain.harm import Harm
 from memplan.domain.plan import Option
 from memplan.domain.target import Target
 from memplan.domain.workload import Attention, Workload
-from memplan.levers.cost import slowdown
 
 NAME = "attention"
 SUMMARY = "let PyTorch pick a fused attention kernel instead of storing the scores"
 HARM = Harm.EXACT
 
 
-def options(workload: Workload, target: Target | None) -> tuple[Option, ...]:
+def options(workload: Workload, _target: Target | None) -> tuple[Option, ...]:
     """SDPA in place of eager attention, which every GPU that PyTorch supports can run.
 
     The families simulated have no attention dropout; with dropout the two would draw different masks.
@@ -22,12 +21,10 @@ def options(workload: Workload, target: Target | None) -> tuple[Option, ...]:
     """
     if not isinstance(workload.model, Architecture) or workload.attention is not Attention.EAGER:
         return ()
-    after = workload.changed("attention", Attention.SDPA)
     return (
         Option(
             changes={"attention": Attention.SDPA},
             harm=HARM,
             reason="the scores of all pairs of positions are no longer stored",
-            slowdown=slowdown(workload, after, target),
         ),
     )

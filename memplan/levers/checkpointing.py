@@ -9,27 +9,25 @@ from memplan.domain.harm import Harm
 from memplan.domain.plan import Option
 from memplan.domain.target import Target
 from memplan.domain.workload import Task, Workload
-from memplan.levers.cost import slowdown
 
 NAME = "checkpointing"
 SUMMARY = "recompute activations in backward instead of keeping them"
 HARM = Harm.EXACT
 
 
-def options(workload: Workload, target: Target | None) -> tuple[Option, ...]:
+def options(workload: Workload, _target: Target | None) -> tuple[Option, ...]:
     """Every second block, then every block; only settings that keep fewer activations than now."""
     if not isinstance(workload.model, Architecture) or workload.task is not Task.TRAIN:
         return ()
     now = workload.checkpointing.every
-    return tuple(_option(workload, every, target) for every in (2, 1) if now == 0 or every < now)
+    return tuple(_option(workload, every) for every in (2, 1) if now == 0 or every < now)
 
 
-def _option(workload: Workload, every: int, target: Target | None) -> Option:
+def _option(workload: Workload, every: int) -> Option:
     setting = replace(workload.checkpointing, every=every, reentrant=False)
     which = "every block" if every == 1 else f"every {every}nd block"
     return Option(
         changes={"checkpointing": setting},
         harm=HARM,
         reason=f"{which} keeps only its input and runs its forward pass again",
-        slowdown=slowdown(workload, workload.changed("checkpointing", setting), target),
     )

@@ -7,18 +7,17 @@ from memplan.domain.harm import Harm
 from memplan.domain.plan import Option
 from memplan.domain.target import Target
 from memplan.domain.workload import Task, Workload
-from memplan.levers.cost import slowdown
 
 NAME = "micro_batch"
 SUMMARY = "smaller micro-batch, more accumulation, the same global batch"
 HARM = Harm.EXACT
 
 
-def options(workload: Workload, target: Target | None) -> tuple[Option, ...]:
+def options(workload: Workload, _target: Target | None) -> tuple[Option, ...]:
     """Every smaller divisor of the micro-batch, largest first; accumulation rises to keep the product."""
     if not isinstance(workload.model, Architecture) or workload.task is not Task.TRAIN:
         return ()
-    return tuple(_option(workload, micro, target) for micro in _smaller_divisors(workload.batch.micro))
+    return tuple(_option(workload, micro) for micro in _smaller_divisors(workload.batch.micro))
 
 
 def _smaller_divisors(number: int) -> list[int]:
@@ -26,13 +25,11 @@ def _smaller_divisors(number: int) -> list[int]:
     return sorted({*small, *(number // divisor for divisor in small)} - {number}, reverse=True)
 
 
-def _option(workload: Workload, micro: int, target: Target | None) -> Option:
+def _option(workload: Workload, micro: int) -> Option:
     product = workload.batch.micro * workload.batch.accumulation
     accumulation = product // micro
-    after = workload.changed("batch.micro", micro).changed("batch.accumulation", accumulation)
     return Option(
         changes={"batch.micro": micro, "batch.accumulation": accumulation},
         harm=HARM,
         reason=f"the same {product} sequences per optimizer step, {micro} at a time",
-        slowdown=slowdown(workload, after, target),
     )

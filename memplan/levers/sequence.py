@@ -7,7 +7,6 @@ from memplan.domain.harm import Harm
 from memplan.domain.plan import Option
 from memplan.domain.target import Target
 from memplan.domain.workload import Task, Workload
-from memplan.levers.cost import slowdown
 
 NAME = "sequence"
 SUMMARY = "halve the sequence length, once or more"
@@ -17,7 +16,7 @@ SHORTEST = 256
 """Below this few documents keep their meaning; whoever wants less can say so."""
 
 
-def options(workload: Workload, target: Target | None) -> tuple[Option, ...]:
+def options(workload: Workload, _target: Target | None) -> tuple[Option, ...]:
     """The length halved again and again, down to 256 tokens."""
     if not isinstance(workload.model, Architecture) or workload.task is not Task.TRAIN:
         return ()
@@ -26,14 +25,13 @@ def options(workload: Workload, target: Target | None) -> tuple[Option, ...]:
     while length >= SHORTEST:
         lengths.append(length)
         length //= 2
-    return tuple(_option(workload, length, halvings, target) for halvings, length in enumerate(lengths, 1))
+    return tuple(_option(length, halvings) for halvings, length in enumerate(lengths, 1))
 
 
-def _option(workload: Workload, length: int, halvings: int, target: Target | None) -> Option:
+def _option(length: int, halvings: int) -> Option:
     return Option(
         changes={"sequence.length": length},
         harm=HARM,
         reason=f"sequences longer than {length} tokens are cut",
-        slowdown=slowdown(workload, workload.changed("sequence.length", length), target),
         degree=halvings,
     )

@@ -18,7 +18,7 @@ from memplan.levers import LEVERS, Lever, adapter, attention, checkpointing, mic
 from tests.planning import workload
 
 BUSY = workload(micro=12, accumulation=5).changed("attention", Attention.EAGER)
-NOT_A_LEVER = {"__init__", "cost"}
+NOT_A_LEVER = {"__init__", "compatible", "cost"}
 
 
 def fields(options: tuple[Option, ...]) -> set[str]:
