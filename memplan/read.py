@@ -11,24 +11,20 @@ from pathlib import Path
 
 from memplan.dialects import detect, named
 from memplan.dialects.context import beyond
-from memplan.dialects.fields import Value
+from memplan.dialects.overrides import override
 from memplan.dialects.quantized import as_published
 from memplan.dialects.reading import Dialect, Document, Given, Intake, Listed, Origin, Reading, Where
-from memplan.dialects.schema import leaves
-from memplan.documents import yaml
 from memplan.documents.source import Source
 from memplan.documents.tree import Node
-from memplan.domain.architecture import Architecture, DeclaredModel
+from memplan.domain.architecture import Architecture
 from memplan.domain.errors import (
     FieldError,
     FileAccessError,
     InputError,
     Location,
     MemplanError,
-    UnknownNameError,
 )
 from memplan.domain.published import Published
-from memplan.domain.workload import Workload
 
 MANIFESTS = ("memplan.yaml", "memplan.yml")
 CONFIG_SUFFIXES = (".yaml", ".yml", ".json", ".toml")
@@ -253,10 +249,10 @@ def _gpus(overrides: Sequence[str]) -> int | None:
 
 def _overridden(reading: Reading, overrides: tuple[str, ...]) -> Reading:
     workload, origins = reading.workload, dict(reading.origins)
-    for override in overrides:
-        field, value = _override(workload, override)
+    for text in overrides:
+        field, value = override(workload, text)
         workload = workload.changed(field, value)
-        origins[field] = Origin(how="written", note=f"given by --set {override}")
+        origins[field] = Origin(how="written", note=f"given by --set {text}")
     return replace(reading, workload=workload, origins=origins, overrides=overrides)
 
 
@@ -267,28 +263,3 @@ def _counted(reading: Reading) -> Reading:
         return reading
     warning = f"{world.sharding}: nothing says over how many GPUs; counted as 1, give --gpus N"
     return replace(reading, warnings=(*reading.warnings, warning))
-
-
-def _override(workload: Workload, override: str) -> tuple[str, object]:
-    name, equals, text = override.partition("=")
-    name = name.strip()
-    if not equals or not name or not text.strip():
-        raise FieldError(f"--set {override}: is not key=value", expected="such as batch.micro=2")
-    try:
-        source = Source.of(text.strip(), f"--set {name}")
-    except UnicodeError:
-        raise FieldError(f"--set {override!r} is not text") from None
-    value = Value(source=source, key=name, node=yaml.parse(source))
-    declared = dict(workload.model.values) if isinstance(workload.model, DeclaredModel) else {}
-    if name in declared:
-        return name, value.whole()
-    known = leaves()
-    if name not in known:
-        raise UnknownNameError.nearest("value", name, [*declared, *known], hint="such as --set batch.micro=2")
-    leaf, (section, _, part) = known[name], name.partition(".")
-    if part and getattr(workload, section, section) is None:
-        raise FieldError(
-            f"--set {name}: there is no {section} to change",
-            hint=f"give it whole, such as --set '{section}={{kind: …}}'",
-        )
-    return leaf.field, leaf.read(value)

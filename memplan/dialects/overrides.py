@@ -1,0 +1,46 @@
+"""Values that the command line puts in place of a config's: ``batch.micro=2``."""
+
+from __future__ import annotations
+
+from memplan.dialects.fields import Value
+from memplan.dialects.schema import leaves
+from memplan.documents import yaml
+from memplan.documents.source import Source
+from memplan.domain.architecture import DeclaredModel
+from memplan.domain.errors import FieldError, UnknownNameError
+from memplan.domain.workload import Workload
+
+
+def override(workload: Workload, text: str, option: str = "--set") -> tuple[str, object]:
+    """The field of a workload (or the declared name) that ``key=value`` means, and its new value.
+
+    ``option`` is what the text was given with, for messages.
+
+    Raises:
+        FieldError: it is not ``key=value``, or the value has the wrong type or range.
+        UnknownNameError: nothing has that name.
+    """
+    name, equals, given = text.partition("=")
+    name = name.strip()
+    if not equals or not name or not given.strip():
+        raise FieldError(f"{option} {text}: is not key=value", expected="such as batch.micro=2")
+    try:
+        source = Source.of(given.strip(), f"{option} {name}")
+    except UnicodeError:
+        raise FieldError(f"{option} {text!r} is not text") from None
+    value = Value(source=source, key=name, node=yaml.parse(source))
+    declared = dict(workload.model.values) if isinstance(workload.model, DeclaredModel) else {}
+    if name in declared:
+        return name, value.whole()
+    known = leaves()
+    if name not in known:
+        raise UnknownNameError.nearest(
+            "value", name, [*declared, *known], hint=f"such as {option} batch.micro=2"
+        )
+    leaf, (section, _, part) = known[name], name.partition(".")
+    if part and getattr(workload, section, section) is None:
+        raise FieldError(
+            f"{option} {name}: there is no {section} to change",
+            hint=f"give it whole, such as --set '{section}={{kind: …}}'",
+        )
+    return leaf.field, leaf.read(value)
