@@ -11,6 +11,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import cast
 
+from memplan.dialects import writing
 from memplan.dialects.reading import Dialect, Document, FieldChange, Reading
 from memplan.documents.tree import Language, MappingNode
 from memplan.domain.edit import Advice, Edit
@@ -131,7 +132,10 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
         more, refusals = load(companion.dialect).edits(beside, asked)
         written, advised = (*written, *more), (*advised, *refusals)
     shadowed = tuple(
-        Advice(field=name, message=f"set {name} to {after}: its value came from --set, not from the file")
+        Advice(
+            field=name,
+            message=f"set {name} to {writing.shown(after)}: its value came from --set, not from the file",
+        )
         for name, _, after in changes
         if name in given
     )

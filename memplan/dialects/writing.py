@@ -81,7 +81,10 @@ def planned(workload: Workload, changes: Iterable[FieldChange]) -> Workload:
 
 def shown(value: Any) -> str:
     """A value of a workload in few words."""
-    return str(getattr(value, "name", value) if hasattr(value, "every") else value)
+    # What only writes is not imported by those who read.
+    from memplan.domain.wording import worded
+
+    return worded(value)
 
 
 def flow(value: Any) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Any
 
 from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Verdict
+from memplan.domain.wording import worded
 from memplan.domain.workload import Adapter, Checkpointing, Loss, Quantization
 
 VERDICTS = {
@@ -40,21 +40,7 @@ def change(before: int, after: int) -> str:
 
 def value(found: Any) -> str:
     """A workload's value as a person would write it in a config."""
-    if found is None:
-        return "none"
-    if isinstance(found, bool):
-        return "true" if found else "false"
-    if isinstance(found, Checkpointing):
-        return found.name
-    if isinstance(found, Loss):
-        return f"{found.kind}, {found.chunks} chunks" if found.chunks > 1 else found.kind
-    if isinstance(found, Adapter):
-        return f"{found.kind} of rank {found.rank}"
-    if isinstance(found, Enum):
-        return str(found)
-    if isinstance(found, tuple):
-        return ", ".join(value(item) for item in found)
-    return str(getattr(found, "kind", found))
+    return worded(found)
 
 
 def times(factor: float) -> str:
