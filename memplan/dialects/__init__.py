@@ -11,7 +11,6 @@ from dataclasses import replace
 from importlib import import_module
 from typing import cast
 
-from memplan.dialects import writing
 from memplan.dialects.reading import Dialect, Document, FieldChange, Reading
 from memplan.documents.tree import Language, MappingNode
 from memplan.domain.edit import Advice, Edit
@@ -131,6 +130,9 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
         beside = replace(reading, document=companion.document)
         more, refusals = load(companion.dialect).edits(beside, asked)
         written, advised = (*written, *more), (*advised, *refusals)
+    # What only writes is not imported by those who read.
+    from memplan.dialects import writing
+
     shadowed = tuple(
         Advice(
             field=name,
