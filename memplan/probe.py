@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,20 @@ class Device:
     compute_capability: tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occupancy:
+    """Who holds how much of one GPU at one moment.
+
+    ``used`` is everybody's. ``processes`` are bytes by process id, None where the driver does not tell; in a
+    container the ids are those of the host.
+    """
+
+    index: int
+    name: str
+    used: Bytes
+    processes: Mapping[int, Bytes | None]
+
+
 def devices() -> tuple[Device, ...]:
     """Every NVIDIA GPU of this machine, in the driver's order.
 
@@ -38,6 +52,26 @@ def devices() -> tuple[Device, ...]:
     """
     with _nvml() as nvml:
         return tuple(_device(nvml, index) for index in range(nvml.nvmlDeviceGetCount()))
+
+
+@contextmanager
+def occupancies() -> Iterator[Callable[[], tuple[Occupancy, ...]]]:
+    """A look at every GPU of this machine, to be taken as often as wanted while the block lasts.
+
+    A look that the driver does not answer shows nothing: it may come back.
+
+    Raises:
+        InputError: there is no NVIDIA driver here.
+    """
+    with _nvml() as nvml:
+
+        def look() -> tuple[Occupancy, ...]:
+            try:
+                return tuple(_occupancy(nvml, index) for index in range(nvml.nvmlDeviceGetCount()))
+            except nvml.NVMLError:
+                return ()
+
+        yield look
 
 
 def ram() -> Bytes | None:
@@ -76,13 +110,36 @@ def _nvml() -> Iterator[Any]:
         pynvml.nvmlShutdown()
 
 
+def _name(nvml: Any, handle: Any) -> str:
+    name = nvml.nvmlDeviceGetName(handle)
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def _occupancy(nvml: Any, index: int) -> Occupancy:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    return Occupancy(
+        index=index,
+        name=_name(nvml, handle),
+        used=Bytes(nvml.nvmlDeviceGetMemoryInfo(handle).used),
+        processes=_holders(nvml, handle),
+    )
+
+
+def _holders(nvml: Any, handle: Any) -> dict[int, Bytes | None]:
+    """Bytes by process id; nothing where the driver cannot list them."""
+    try:
+        listed = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    except nvml.NVMLError:
+        return {}
+    return {item.pid: None if item.usedGpuMemory is None else Bytes(item.usedGpuMemory) for item in listed}
+
+
 def _device(nvml: Any, index: int) -> Device:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
     memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-    name = nvml.nvmlDeviceGetName(handle)
     return Device(
         index=index,
-        name=name.decode() if isinstance(name, bytes) else name,
+        name=_name(nvml, handle),
         capacity=Bytes(memory.total),
         free=Bytes(memory.free),
         compute_capability=tuple(nvml.nvmlDeviceGetCudaComputeCapability(handle)),
