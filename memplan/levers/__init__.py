@@ -14,7 +14,18 @@ from memplan.domain.harm import Harm
 from memplan.domain.plan import Option
 from memplan.domain.target import Target
 from memplan.domain.workload import Workload
-from memplan.levers import activation_offload, adapter, attention, checkpointing, micro_batch, sequence
+from memplan.levers import (
+    activation_offload,
+    adapter,
+    allocator,
+    attention,
+    checkpointing,
+    loss,
+    micro_batch,
+    optimizer,
+    sequence,
+    set_to_none,
+)
 
 
 class Lever(Protocol):
@@ -28,4 +39,15 @@ class Lever(Protocol):
         """Settings this lever can give the workload on this target; empty when it does not apply."""
 
 
-LEVERS: tuple[Lever, ...] = (activation_offload, attention, micro_batch, checkpointing, adapter, sequence)
+LEVERS: tuple[Lever, ...] = (
+    loss,
+    optimizer,
+    activation_offload,
+    attention,
+    micro_batch,
+    checkpointing,
+    adapter,
+    sequence,
+    set_to_none,
+    allocator,
+)
