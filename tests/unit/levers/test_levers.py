@@ -17,7 +17,11 @@ from memplan.families import architecture
 from memplan.levers import LEVERS, Lever, adapter, attention, checkpointing, micro_batch, sequence
 from tests.planning import workload
 
-BUSY = workload(micro=12, accumulation=5).changed("attention", Attention.EAGER)
+BUSY = (
+    workload(micro=12, accumulation=5)
+    .changed("attention", Attention.EAGER)
+    .changed("optimizer.set_to_none", False)
+)
 NOT_A_LEVER = {"__init__", "compatible", "cost"}
 
 
@@ -103,7 +107,14 @@ def test_sequences_are_halved_down_to_256_tokens() -> None:
 
 def test_only_exact_levers_are_called_exact() -> None:
     exact = {lever.NAME for lever in LEVERS if lever.HARM is Harm.EXACT}
-    assert exact == {"attention", "micro_batch", "checkpointing"}
+    assert exact == {
+        "allocator",
+        "attention",
+        "checkpointing",
+        "loss",
+        "micro_batch",
+        "set_to_none",
+    }
 
 
 def test_no_option_asks_for_what_the_gpu_lacks() -> None:
