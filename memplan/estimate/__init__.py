@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.dtype import Dtype
@@ -15,8 +17,9 @@ from memplan.estimate.disk import disk
 from memplan.estimate.host import host
 from memplan.estimate.kept import kept
 from memplan.estimate.simulation import simulate
+from memplan.simulator.replay import Replay, replay
 
-__all__ = ["estimate", "first_failure", "trace_of"]
+__all__ = ["estimate", "estimates", "first_failure", "trace_of"]
 
 
 def estimate(workload: Workload, target: Target | None = None) -> Estimate:
@@ -27,8 +30,35 @@ def estimate(workload: Workload, target: Target | None = None) -> Estimate:
     Raises:
         FieldError: the workload asks for something that has no model at all.
     """
-    trace = trace_of(workload, target.compute_capability if target else ASSUMED_CAPABILITY)
-    memory = device(workload, target, trace)
+    return _estimate(workload, target, trace_of(workload, _capability(target)))
+
+
+def estimates(workload: Workload, targets: Sequence[Target | None]) -> tuple[Estimate, ...]:
+    """Like ``estimate`` for each of several targets: GPUs of one compute capability share a simulation.
+
+    Raises:
+        FieldError: the workload asks for something that has no model at all.
+    """
+    traces: dict[tuple[int, int], tuple[Trace, Replay]] = {}
+    found = []
+    for target in targets:
+        capability = _capability(target)
+        if capability not in traces:
+            trace = trace_of(workload, capability)
+            traces[capability] = trace, replay(trace, options=workload.allocator)
+        found.append(_estimate(workload, target, *traces[capability]))
+    return tuple(found)
+
+
+def _capability(target: Target | None) -> tuple[int, int]:
+    return target.compute_capability if target else ASSUMED_CAPABILITY
+
+
+def _estimate(
+    workload: Workload, target: Target | None, trace: Trace, free: Replay | None = None
+) -> Estimate:
+    """What a trace says; ``free`` is its replay without a limit, if somebody made it."""
+    memory = device(workload, target, trace, free)
     outlasting = kept(trace)
     around, stored = host(workload, outlasting), disk(workload, outlasting)
     return Estimate(

@@ -15,13 +15,16 @@ from memplan.estimate.growth import left_behind
 from memplan.simulator.replay import Replay, replay
 
 
-def device(workload: Workload, target: Target | None, trace: Trace) -> DeviceMemory:
+def device(
+    workload: Workload, target: Target | None, trace: Trace, free: Replay | None = None
+) -> DeviceMemory:
     """Peaks, components and bounds of a trace, on a target if there is one.
 
+    ``free`` is the trace's replay without a limit, if somebody made it.
     A run that would reserve more than its target has is replayed within the limit: PyTorch then gives cached
     memory back, and the run goes on or dies.
     """
-    free = replay(trace, options=workload.allocator)
+    free = free or replay(trace, options=workload.allocator)
     context = _context(workload, target)
     others = _gaps(workload, target, trace, free)
     if target is None:
