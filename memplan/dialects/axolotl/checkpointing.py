@@ -18,6 +18,9 @@ _OLD = {"offload": "true", "offload_disk": "disk"}
 """Values of ``gradient_checkpointing`` that mean one of ``activation_offloading``."""
 
 _UNSLOTH = "unsloth"
+OFFLOADING_SWITCHES = (*_OLD, _UNSLOTH)
+"""Values of ``gradient_checkpointing`` that send activations to the host."""
+
 HIDDEN_STATES = "hidden_states"
 _STREAMS = ("disk", HIDDEN_STATES)
 _LEGACY = "legacy"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from memplan.dialects import table, writing
+from memplan.dialects.axolotl.checkpointing import OFFLOADING_SWITCHES
 from memplan.dialects.axolotl.read import LEGACY
 from memplan.dialects.reading import FieldChange, Reading
 from memplan.dialects.trainer.arguments import ATTENTION
@@ -18,6 +19,13 @@ from memplan.domain.workload import Adapter, Attention, Checkpointing, Workload
 
 FSDP_KEYS = ("activation_checkpointing", "fsdp_activation_checkpointing")
 """Keys of ``fsdp_config`` that turn checkpointing on too."""
+
+_OFFLOADING = "activation_offloading"
+_OFFLOADINGS = {
+    ActivationOffload.NONE: False,
+    ActivationOffload.STREAMS: True,
+    ActivationOffload.SINGLE_STREAM: "legacy",
+}
 
 
 def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:
@@ -145,10 +153,35 @@ def _targets(reading: Reading, adapter: Adapter, before: Adapter | None) -> list
     return written
 
 
+def _activation_offload(reading: Reading, after: Workload) -> list[Edit]:
+    """Edits of ``activation_offloading`` where blocks are checkpointed and trained whole.
+
+    Raises:
+        EditRefusedError: adapters are trained, checkpointing is off or of the older kind, offloading is to
+            end, or something else offloads already.
+    """
+    before, wanted = reading.workload, after.activation_offload
+    if wanted is before.activation_offload:
+        return []
+    switch = _given(reading, "gradient_checkpointing")
+    if switch in OFFLOADING_SWITCHES or _given(reading, _OFFLOADING) not in (None, *_OFFLOADINGS.values()):
+        raise EditRefusedError("another kind of offloading is asked for: turn that off first")
+    if wanted not in _OFFLOADINGS or wanted is ActivationOffload.NONE:
+        raise EditRefusedError(f"of offloading {_OFFLOADING}: true and legacy are written")
+    if after.adapter is not None:
+        raise EditRefusedError("axolotl before 2026-06-15 keeps the activations of adapters on the GPU")
+    if after.checkpointing != Checkpointing(every=1):
+        raise EditRefusedError("axolotl offloads the inputs of checkpointed blocks, of every one")
+    unasked = before.checkpointing.every and not switch
+    asked = _put(reading, "gradient_checkpointing", True) if unasked else []
+    return [*asked, *_put(reading, _OFFLOADING, _OFFLOADINGS[wanted], "gradient_checkpointing")]
+
+
 _WRITERS: dict[str, table.Writer] = {
     "batch": _batch,
     "sequence": _sequence,
     "checkpointing": _checkpointing,
+    "activation_offload": _activation_offload,
     "attention": _attention,
     "adapter": _adapter,
 }
