@@ -46,7 +46,9 @@ class Gpu:
     ``capacity`` is the total the driver reports (NVML); ``usable`` is the smaller total that
     ``cudaMemGetInfo`` and PyTorch's out-of-memory message give on Linux, of which a process's
     ``context`` (CUDA context and the kernels PyTorch loads while training) takes a part before
-    any tensor exists. ``bandwidth`` is in bytes a second. ``dtypes`` are those trained in natively.
+    any tensor exists. ``bandwidth`` is in bytes a second, and so are the links, each way: ``host_link`` to
+    the host's memory, ``peer_link`` to other GPUs where they have one of their own. ``dtypes`` are those
+    trained in natively. ``None`` is a figure that nobody gave.
     """
 
     name: str
@@ -61,6 +63,9 @@ class Gpu:
     fp8: bool
     bandwidth: int
     tflops: Throughput
+    multiprocessors: int | None = None
+    host_link: int | None = None
+    peer_link: int | None = None
     context: Bytes
     context_basis: Basis
     context_source: str = ""
@@ -77,7 +82,10 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A GPU and its host. ``free`` is known only of a probed machine; ``ram`` and ``disk`` when given."""
+    """A GPU and its host. ``free`` is known only of a probed machine; ``ram`` and ``disk`` when given.
+
+    ``notes`` say what else was found on a probed machine, such as who uses its GPU.
+    """
 
     name: str
     gpu: Gpu | None = None
@@ -89,6 +97,7 @@ class Target:
     ram: Bytes | None = None
     disk: Bytes | None = None
     free: Bytes | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.usable <= self.capacity:
@@ -96,7 +105,13 @@ class Target:
 
     @classmethod
     def of_gpu(
-        cls, gpu: Gpu, *, ram: Bytes | None = None, disk: Bytes | None = None, free: Bytes | None = None
+        cls,
+        gpu: Gpu,
+        *,
+        ram: Bytes | None = None,
+        disk: Bytes | None = None,
+        free: Bytes | None = None,
+        notes: tuple[str, ...] = (),
     ) -> Self:
         """A machine with this GPU; ``free`` when the device was asked what is free now."""
         return cls(
@@ -110,6 +125,7 @@ class Target:
             ram=ram,
             disk=disk,
             free=free,
+            notes=notes,
         )
 
     @classmethod

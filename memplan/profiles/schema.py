@@ -99,6 +99,9 @@ class GpuEntry(Entry):
     usable_source: Words
     bandwidth: Rate
     tflops: dict[Literal["fp32", "fp16", "bf16", "fp8"], Tflops]
+    multiprocessors: Count | None = Field(default=None, description="a positive whole number")
+    host_link: Rate | None = Field(default=None, description="an amount per second such as 31.5GB/s")
+    peer_link: Rate | None = Field(default=None, description="an amount per second such as 300GB/s")
     context: Amount
     context_basis: BasisWord
     context_source: Words

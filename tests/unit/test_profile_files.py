@@ -29,6 +29,14 @@ def test_the_index_agrees_with_the_yaml() -> None:
     assert stale_files(shipped_folder()) == []
 
 
+def test_every_shipped_gpu_says_how_it_is_connected() -> None:
+    for gpu in profiles.gpus():
+        assert gpu.multiprocessors
+        assert gpu.host_link
+        assert gpu.host_link < gpu.bandwidth
+        assert gpu.peer_link is None or gpu.peer_link >= gpu.host_link
+
+
 GOOD_GPU = {
     "title": "Example Card",
     "compute_capability": '"8.6"',
@@ -83,6 +91,8 @@ def test_an_overlay_without_profiles_is_refused(tmp_path: Path, monkeypatch: pyt
         ({"bandwidth": "500GB"}, 9, "not an amount per second", "192GB/s"),
         ({"compute_capability": "8.6"}, 4, "8.6 is not text", 'a quoted version such as "7.5"'),
         ({"tflops": "{fp32: 10, fp16: 20}"}, 3, "native to this hardware is bf16, fp16, fp32", ""),
+        ({"host_link": "PCIe 4.0"}, 16, "not an amount per second", "31.5GB/s"),
+        ({"multiprocessors": "0"}, 16, "multiprocessors", "a positive whole number"),
         ({"tflops": "{fp32: .nan, fp16: 20, bf16: 20}"}, 10, "tflops.fp32", "a positive number of TFLOPS"),
         ({"context_basis": "guessed"}, 12, "context_basis", "measured or assumed"),
         ({"date": "yesterday"}, 15, "'yesterday' is not a date", "a day such as 2026-01-31"),
