@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from memplan.domain.adapting import Adapting
 from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.dtype import Dtype
@@ -234,6 +235,7 @@ class Workload:
 
     ``causal_mask`` says whether attention is given a materialised mask, as happens with padding. Equality
     leaves out what is ``unmodelled``: it follows from the file and names lines of it, which a rewrite moves.
+    It leaves out ``adapting`` too, which says what the framework would make of adapters, and uses none.
     """
 
     model: Architecture | DeclaredModel
@@ -259,6 +261,7 @@ class Workload:
     outputs: Outputs = Outputs.DROPPED
     causal_mask: bool = False
     unmodelled: tuple[Unmodelled, ...] = field(default=(), compare=False)
+    adapting: Adapting | None = field(default=None, compare=False, repr=False)
 
     @property
     def compute(self) -> Dtype:
