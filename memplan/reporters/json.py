@@ -15,7 +15,7 @@ from memplan.domain.estimate import Component, Estimate
 from memplan.domain.finding import Finding
 from memplan.domain.plan import Alternative, Change, Plan
 from memplan.domain.target import Gpu
-from memplan.domain.workload import Checkpointing
+from memplan.domain.workload import Checkpointing, Workload
 from memplan.reporters.remedies import remedies
 
 if TYPE_CHECKING:
@@ -188,6 +188,8 @@ def value(found: Any) -> Any:
         }
     if isinstance(found, Mapping):
         return {str(key): value(item) for key, item in found.items()}
+    if isinstance(found, Workload):
+        return _fields(found, without=("adapting",))
     if is_dataclass(found):
         return _fields(found)
     if isinstance(found, tuple | list):
