@@ -1,10 +1,16 @@
-"""Options of PyTorch's CUDA caching allocator, as ``PYTORCH_CUDA_ALLOC_CONF`` gives them."""
+"""Options of PyTorch's CUDA caching allocator, as ``PYTORCH_CUDA_ALLOC_CONF`` gives them.
+
+PyTorch 2.9 took up the name ``PYTORCH_ALLOC_CONF`` besides; every release reads the older one
+(``CUDAAllocatorConfig::instance`` in c10/cuda/CUDAAllocatorConfig.h of 2.13).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 MIB = 2**20
+
+VARIABLE = "PYTORCH_CUDA_ALLOC_CONF"
 
 INTERVALS = 16
 """``roundup_power2_divisions`` may differ for requests from 1 MiB, from 2 MiB, … from 32 GiB."""
@@ -52,6 +58,19 @@ class AllocatorOptions:
         if unknown:
             raise ValueError(f"{unknown[0]!r} is no option that is simulated; there are {', '.join(readers)}")
         return cls(**{name: readers[name](value) for name, value in given.items()})  # type: ignore[arg-type]
+
+    @property
+    def text(self) -> str:
+        """What ``parse`` reads these from; ``memory_fraction`` is none of the environment variable's."""
+        given = {
+            "expandable_segments": "True" if self.expandable_segments else "",
+            "max_split_size_mb": self.max_split_size_mb or "",
+            "roundup_power2_divisions": spelled(self.roundup_power2_divisions)
+            if self.roundup_power2_divisions
+            else "",
+            "garbage_collection_threshold": self.garbage_collection_threshold or "",
+        }
+        return ",".join(f"{name}:{value}" for name, value in given.items() if value)
 
 
 def divisions(text: str) -> tuple[int, ...]:
