@@ -131,7 +131,7 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
         more, refusals = load(companion.dialect).edits(beside, asked)
         written, advised = (*written, *more), (*advised, *refusals)
     # What only writes is not imported by those who read.
-    from memplan.dialects import writing
+    from memplan.dialects import environment, writing
 
     shadowed = tuple(
         Advice(
@@ -141,7 +141,7 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
         for name, _, after in changes
         if name in given
     )
-    return written, (*advised, *shadowed)
+    return written, (*environment.exported(reading, changes, advised), *shadowed)
 
 
 def _first(change: FieldChange) -> str:
