@@ -53,6 +53,18 @@ class Verbatim:
     language: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A drawing made of characters: lines of runs, each with what it means."""
+
+    lines: tuple[tuple[tuple[str, Tone], ...], ...]
+
+    @property
+    def text(self) -> str:
+        """The drawing without colours."""
+        return "\n".join("".join(run for run, _ in line).rstrip() for line in self.lines)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """Rows of cells. ``align`` has one ``<`` or ``>`` per column; ``strong`` are the rows that are totals."""
@@ -77,7 +89,7 @@ class Table:
         return [f"{cell:{align}{width}}" for cell, align, width in cells]
 
 
-Block = Heading | Paragraph | Bullets | Verbatim | Table
+Block = Heading | Paragraph | Bullets | Verbatim | Picture | Table
 """Everything a report is made of."""
 
 Report = tuple[Block, ...]
