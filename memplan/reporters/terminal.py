@@ -10,7 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from memplan.reporters.blocks import Block, Bullets, Heading, Paragraph, Report, Table, Tone, Verbatim
+from memplan.reporters.blocks import Block, Bullets, Heading, Paragraph, Picture, Report, Table, Tone, Verbatim
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NAME = "terminal"
 
 _STYLES = {Tone.PLAIN: "bold", Tone.GOOD: "bold green", Tone.BAD: "bold red", Tone.CAUTION: "yellow"}
+_INKS = {Tone.PLAIN: "", Tone.GOOD: "green", Tone.BAD: "red", Tone.CAUTION: "yellow"}
 
 
 def render(report: Report) -> str:
@@ -81,6 +82,9 @@ def _show(console: Console, block: Block, *, apart: bool) -> None:
                 console.print(Text(block.title, style=_STYLES[block.tone]))
             for item in block.items:
                 console.print(Text(f"  {item}"))
+        case Picture():
+            for line in block.lines:
+                console.print(Text.assemble(*((run, _INKS[tone]) for run, tone in line)), soft_wrap=True)
         case Verbatim():
             console.print(Text(block.text.rstrip("\n")), soft_wrap=True)
         case Table():
