@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memplan.reporters.blocks import Block, Bullets, Heading, Paragraph, Report, Table
+from memplan.reporters.blocks import Block, Bullets, Heading, Paragraph, Picture, Report, Table
 
 NAME = "markdown"
 
@@ -31,6 +31,8 @@ def _text(block: Block) -> str:
             return f"**{escaped(block.title)}**\n\n{items}" if block.title else items
         case Table():
             return _table(block)
+        case Picture():
+            return _fenced(block.text, "")
         case _:
             return _fenced(block.text, block.language)
 
