@@ -63,3 +63,17 @@ def test_what_pytorch_would_refuse_is_refused(text: str, words: str) -> None:
 )
 def test_sizes_round_up_to_divisions_of_a_power_of_two(asked: int, count: int, taken: int) -> None:
     assert rounding.block(asked, (count,) * 16) == taken
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "expandable_segments:True",
+        "expandable_segments:True,max_split_size_mb:128,garbage_collection_threshold:0.8",
+        "roundup_power2_divisions:[256:1,512:2,>:8]",
+    ],
+)
+def test_options_are_told_as_they_are_read(text: str) -> None:
+    options = AllocatorOptions.parse(text)
+    assert AllocatorOptions.parse(options.text) == options

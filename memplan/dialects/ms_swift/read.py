@@ -25,7 +25,7 @@ CONTRASTED = "the loss compares the texts of each micro-batch with one another"
 COMPLETION = 512
 """``max_completion_length`` of ``RLHFArguments``."""
 
-_ALLOCATOR = ("ENV.PYTORCH_CUDA_ALLOC_CONF", "ENV.PYTORCH_ALLOC_CONF")
+ALLOCATOR = ("ENV.PYTORCH_CUDA_ALLOC_CONF", "ENV.PYTORCH_ALLOC_CONF")
 
 
 def read(document: Document, intake: Intake) -> Reading:
@@ -162,7 +162,7 @@ def _evaluation(keys: Keys) -> Evaluation | None:
 
 def _allocator(keys: Keys) -> AllocatorOptions:
     """What the section ``ENV`` puts into the environment."""
-    value = keys.get(*_ALLOCATOR)
+    value = keys.get(*ALLOCATOR)
     keys.note("allocator", value, "PyTorch's default")
     try:
         return AllocatorOptions() if value is None else AllocatorOptions.parse(value.word())

@@ -9,7 +9,7 @@ from memplan.dialects import table
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.ms_swift import gaps, generation, worlds
-from memplan.dialects.ms_swift.read import arguments
+from memplan.dialects.ms_swift.read import ALLOCATOR, arguments
 from memplan.dialects.ms_swift.vocabulary import ARGUMENTS, LORA, TUNER
 from memplan.dialects.reading import FieldChange, Reading
 from memplan.dialects.table import put
@@ -25,7 +25,7 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
     if generation.generates(keys):
         return table.edits(reading, changes, generation.WRITERS, "ms-swift")
     found = writers(arguments(keys, reading.given.gpus))
-    found |= {"batch": _batch, "adapter": _adapter}
+    found |= {"batch": _batch, "adapter": _adapter, "allocator": _allocator}
     method = keys.word("rlhf_type")
     if method in gaps.PAIRED:
         found = pairs.in_pairs(found)
@@ -75,6 +75,17 @@ def _adapter(reading: Reading, after: Workload) -> list[Edit]:
     if wanted is not None and before is None:
         raise EditRefusedError("an adapter replaces full training: set tuner_type by hand")
     return adapters.write(LORA, reading, after)
+
+
+def _allocator(reading: Reading, after: Workload) -> list[Edit]:
+    """Edits of the section ``ENV``.
+
+    Raises:
+        EditRefusedError: the file has none, so that its release may not know it.
+    """
+    if after.allocator == reading.workload.allocator:
+        return []
+    return put(reading, ALLOCATOR, after.allocator.text)
 
 
 def _refused(reason: str, reading: Reading, after: Workload) -> list[Edit]:
