@@ -10,7 +10,17 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from memplan.reporters.blocks import Block, Bullets, Heading, Paragraph, Picture, Report, Table, Tone, Verbatim
+from memplan.reporters.blocks import (
+    Block,
+    Bullets,
+    Heading,
+    Paragraph,
+    Picture,
+    Report,
+    Table,
+    Tone,
+    Verbatim,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -82,13 +92,19 @@ def _show(console: Console, block: Block, *, apart: bool) -> None:
                 console.print(Text(block.title, style=_STYLES[block.tone]))
             for item in block.items:
                 console.print(Text(f"  {item}"))
-        case Picture():
-            for line in block.lines:
-                console.print(Text.assemble(*((run, _INKS[tone]) for run, tone in line)), soft_wrap=True)
-        case Verbatim():
-            console.print(Text(block.text.rstrip("\n")), soft_wrap=True)
+        case Verbatim() | Picture():
+            console.print(_drawn(block), soft_wrap=True)
         case Table():
             console.print(_table(block))
+
+
+def _drawn(block: Verbatim | Picture) -> RenderableType:
+    from rich.text import Text
+
+    if isinstance(block, Verbatim):
+        return Text(block.text.rstrip("\n"))
+    lines = (Text.assemble(*((run, _INKS[tone]) for run, tone in line)) for line in block.lines)
+    return Text("\n").join(lines)
 
 
 def _table(block: Table) -> RenderableType:
