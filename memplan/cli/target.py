@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from memplan.probe import Device
 
 AUTO = "auto"
+
+_WORTH_TELLING = 64 * 2**20
+"""Bytes in use that are told of when no process is known: drivers differ by some MiB in what they keep."""
 
 
 def chosen(
@@ -30,8 +35,8 @@ def chosen(
         if memory is not None:
             raise InputError("--ram needs a GPU beside it", hint="add --gpu NAME")
         return None
-    if name.strip().lower() == AUTO:
-        return this_machine(memory)
+    if (word := name.strip().lower()).partition(":")[0] == AUTO:
+        return this_machine(memory, _number(word))
     from memplan import profiles
 
     return profiles.target(name, ram=memory, location=None if asked is not None else location)
@@ -58,19 +63,43 @@ def required(reading: Reading, asked: str | None, ram: str | None = None) -> Tar
     return target
 
 
-def this_machine(ram: Bytes | None = None) -> Target:
-    """The first GPU of this machine, with what is free on it now.
+def _number(word: str) -> int | None:
+    """The number after ``auto:``, as nvidia-smi counts; None when there is none."""
+    _, colon, text = word.partition(":")
+    if not colon:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise FieldError(f"--gpu {word}: {text!r} is not the number of a GPU", expected="such as auto:1")
+    return int(text)
+
+
+def this_machine(ram: Bytes | None = None, number: int | None = None) -> Target:
+    """A GPU of this machine, with what is free on it and of host memory now.
+
+    Args:
+        ram: host memory to reckon with instead.
+        number: the GPU's, as nvidia-smi counts. Default: the first that ``CUDA_VISIBLE_DEVICES`` names,
+            which is the one a training run would take; else the first.
 
     Raises:
-        InputError: no NVIDIA GPU can be seen.
+        InputError: no NVIDIA GPU can be seen, or none of that number.
     """
     from memplan import probe
 
     found = probe.devices()
     if not found:
         raise InputError("the NVIDIA driver sees no GPU on this machine", hint="name one with --gpu")
-    memory = ram if ram is not None else probe.ram()
-    return of_device(found[0], memory, probe.disk(Path.cwd()))
+    if number is not None and number >= len(found):
+        known = ", ".join(f"{AUTO}:{device.index} ({device.name})" for device in found)
+        raise InputError(f"this machine has no GPU {number}", hint=f"it has {known}")
+    memory = ram if ram is not None else probe.free_ram() or probe.ram()
+    return of_device(_visible(found) if number is None else found[number], memory, probe.disk(Path.cwd()))
+
+
+def _visible(found: tuple[Device, ...]) -> Device:
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0].strip()
+    names = ((device, (str(device.index), device.uuid)) for device in found)
+    return next((device for device, own in names if first in own), found[0])
 
 
 def of_device(device: Device, ram: Bytes | None, disk: Bytes | None) -> Target:
@@ -78,8 +107,9 @@ def of_device(device: Device, ram: Bytes | None, disk: Bytes | None) -> Target:
     from memplan.profiles import find_gpu
 
     gpu = find_gpu(device.name)
+    notes = tuple(_users(device, gpu.usable if gpu is not None else device.capacity))
     if gpu is not None:
-        return Target.of_gpu(gpu, ram=ram, disk=disk, free=min(device.free, gpu.usable))
+        return Target.of_gpu(gpu, ram=ram, disk=disk, free=min(device.free, gpu.usable), notes=notes)
     return Target(
         name=device.name,
         capacity=device.capacity,
@@ -88,7 +118,22 @@ def of_device(device: Device, ram: Bytes | None, disk: Bytes | None) -> Target:
         ram=ram,
         disk=disk,
         free=device.free,
+        notes=notes,
     )
+
+
+def _users(device: Device, usable: Bytes) -> Iterator[str]:
+    """Who else uses a GPU: every process by name, or that somebody does."""
+    where = f"gpu {device.index}"
+    for holder in device.holders:
+        who = f"{holder.name or 'a process'} (pid {holder.pid})"
+        if holder.used is None:
+            yield f"{where} is used by {who}; the driver does not say how much of it"
+        else:
+            yield f"{holder.used.rounded()} of {where} is used by {who}"
+    taken = Bytes(max(0, usable - device.free))
+    if not device.holders and taken >= _WORTH_TELLING:
+        yield f"{taken.rounded()} of {where} is in use; the driver does not say by whom"
 
 
 def amount(text: str, option: str) -> Bytes:

@@ -23,8 +23,7 @@ def _blocks(reading: Reading, estimate: Estimate) -> Iterator[Block]:
     yield from memory.machine(estimate)
     yield from memory.failure(estimate)
     yield from memory.uncertainty(estimate)
-    if reading.warnings:
-        yield Bullets(reading.warnings, "Warnings:", Tone.CAUTION)
+    yield from memory.warnings(reading.warnings, estimate)
     if reading.findings:
         yield findings(reading)
     if estimate.target is None:

@@ -9,7 +9,7 @@ from memplan.dialects.reading import Origin, Reading
 from memplan.domain.estimate import Basis, Component, Estimate
 from memplan.estimate.story import Story
 from memplan.reporters import glossary
-from memplan.reporters.blocks import Block, Bullets, Heading, Paragraph, Report, Table, Tone
+from memplan.reporters.blocks import Block, Bullets, Heading, Paragraph, Report, Table
 from memplan.reporters.views import memory, peak
 from memplan.reporters.words import NAMED, share, size, value
 
@@ -57,8 +57,7 @@ def _everything(reading: Reading, estimate: Estimate, story: Story | None) -> It
     yield Heading("Where the values come from")
     yield origins(reading)
     yield from memory.uncertainty(estimate)
-    if reading.warnings:
-        yield Bullets(reading.warnings, "Warnings:", Tone.CAUTION)
+    yield from memory.warnings(reading.warnings, estimate)
 
 
 def _component(

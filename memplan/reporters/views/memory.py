@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from memplan.domain.estimate import Component, Estimate, Gap, Verdict
 from memplan.reporters.blocks import Bullets, Heading, Paragraph, Table, Tone
 from memplan.reporters.words import VERDICTS, share, size
@@ -85,6 +87,12 @@ def uncertainty(estimate: Estimate) -> tuple[Bullets, ...]:
     unbounded = any(gap.unbounded for gap in estimate.device.gaps)
     needs = f"at least {low}" if unbounded else f"{low} to {high}"
     return (Bullets(lines, f"Uncertain; the whole process needs {needs}:", Tone.CAUTION),)
+
+
+def warnings(said: Sequence[str], estimate: Estimate) -> tuple[Bullets, ...]:
+    """What was noticed while reading the config, and on the machine where one was asked."""
+    notes = estimate.target.notes if estimate.target else ()
+    return (Bullets((*said, *notes), "Warnings:", Tone.CAUTION),) if said or notes else ()
 
 
 def machine(estimate: Estimate) -> tuple[Paragraph, ...]:

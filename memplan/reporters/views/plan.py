@@ -46,8 +46,7 @@ def _blocks(reading: Reading, plan: Plan) -> Iterator[Block]:
     if plan.alternatives:
         yield Heading("Alternatives")
         yield alternatives(plan.alternatives, plan)
-    if reading.warnings:
-        yield Bullets(reading.warnings, "Warnings:", Tone.CAUTION)
+    yield from memory.warnings(reading.warnings, plan.after)
     if reading.findings:
         yield findings(reading)
 

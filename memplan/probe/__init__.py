@@ -15,19 +15,40 @@ from typing import Any
 
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import InputError
+from memplan.probe.memory import PROC, free_ram
+
+__all__ = ["Device", "Holder", "Occupancy", "devices", "disk", "free_ram", "occupancies", "ram"]
 
 _HINT = "name a GPU with --gpu (memplan gpus lists them), or an amount such as --gpu 24GiB"
+
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC
+"""Inode of the namespace of process ids that a machine starts with (``PROC_PID_INIT_INO`` in Linux
+include/linux/proc_ns.h): elsewhere the driver's ids are not those of this process's /proc."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A process that holds memory of a GPU: its id, and its name and bytes where these can be known."""
+
+    pid: int
+    name: str | None
+    used: Bytes | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """One GPU as the driver describes it now. ``capacity`` and ``free`` are NVML's total and free memory."""
+    """One GPU as the driver describes it now. ``capacity`` and ``free`` are NVML's total and free memory.
+
+    ``holders`` are the processes on it, those that hold most first.
+    """
 
     index: int
     name: str
     capacity: Bytes
     free: Bytes
     compute_capability: tuple[int, int]
+    uuid: str = ""
+    holders: tuple[Holder, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,10 +158,39 @@ def _holders(nvml: Any, handle: Any) -> dict[int, Bytes | None]:
 def _device(nvml: Any, index: int) -> Device:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
     memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    uuid = nvml.nvmlDeviceGetUUID(handle)
     return Device(
         index=index,
         name=_name(nvml, handle),
         capacity=Bytes(memory.total),
         free=Bytes(memory.free),
         compute_capability=tuple(nvml.nvmlDeviceGetCudaComputeCapability(handle)),
+        uuid=uuid.decode() if isinstance(uuid, bytes) else str(uuid),
+        holders=_named_holders(nvml, handle),
     )
+
+
+def _named_holders(nvml: Any, handle: Any) -> tuple[Holder, ...]:
+    """Everybody on a GPU: who computes, and who draws (a desktop takes memory too)."""
+    found = {**_drawing(nvml, handle), **_holders(nvml, handle)}
+    holders = [Holder(pid=pid, name=_process_name(pid), used=used) for pid, used in found.items()]
+    return tuple(sorted(holders, key=lambda holder: (-(holder.used or 0), holder.pid)))
+
+
+def _drawing(nvml: Any, handle: Any) -> dict[int, Bytes | None]:
+    try:
+        listed = nvml.nvmlDeviceGetGraphicsRunningProcesses(handle)
+    except nvml.NVMLError:
+        return {}
+    return {item.pid: None if item.usedGpuMemory is None else Bytes(item.usedGpuMemory) for item in listed}
+
+
+def _process_name(pid: int) -> str | None:
+    """A process's name by its id; None in a container, where the same id is somebody else's."""
+    try:
+        if (PROC / "self/ns/pid").stat().st_ino != _FIRST_PID_NAMESPACE:
+            return None
+        name = (PROC / str(pid) / "comm").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return "".join(sign for sign in name.strip() if sign.isprintable()) or None
