@@ -40,7 +40,7 @@ def estimate(reading: Reading, found: Estimate) -> dict[str, Any]:
         "source": str(reading.path),
         "dialect": reading.dialect,
         "workload": value(found.workload),
-        "warnings": list(reading.warnings),
+        "warnings": [*reading.warnings, *(found.target.notes if found.target else ())],
         "findings": [value(item) for item in reading.findings],
         "device": {
             "peak_allocated": int(device.peak_allocated),
