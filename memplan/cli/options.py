@@ -32,7 +32,7 @@ GpuName = Annotated[
     typer.Option(
         "--gpu",
         metavar="NAME|auto|SIZE",
-        help="Where it has to fit: a GPU (memplan gpus lists them), this machine's (auto), or 24GiB."
+        help="Where it has to fit: a GPU (memplan gpus lists them), this machine's (auto, auto:1), or 24GiB."
         " Default: the target the config names.",
     ),
 ]
