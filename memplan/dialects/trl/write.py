@@ -10,6 +10,7 @@ from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import FieldChange, Reading
 from memplan.dialects.trainer import pairs, writers
+from memplan.dialects.trl.adapting import adopting
 from memplan.dialects.trl.methods import GRPO, SFT, Method, method
 from memplan.dialects.trl.models import LORA
 from memplan.dialects.trl.releases import LATEST, Release, release
@@ -29,7 +30,7 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
     keys = Keys(root=Value(source=document.source, key="", node=document.root), lenient=True)
     spoken, _ = release(keys)
     trained = method(keys)
-    found = writers(spoken.arguments, LORA)
+    found = adopting(writers(spoken.arguments, LORA), spoken)
     del found["loss"]
     found["activation_offload"] = partial(_activation_offload, spoken, trained)
     if trained is GRPO:
