@@ -11,7 +11,7 @@ from memplan.dialects.fields import Value
 from memplan.dialects.header import HEADER_KEYS, check_version, target
 from memplan.dialects.reading import Document, FieldChange, Intake, Origin, Reading
 from memplan.dialects.schema import SECTIONS, SINGLES, spelled
-from memplan.documents.tree import MappingNode
+from memplan.documents.tree import MappingNode, Node
 from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.allocator import spelled as spelled_divisions
 from memplan.domain.architecture import Architecture
@@ -152,13 +152,22 @@ def _written(reading: Reading, unit: str, value: Any, missing: dict[str, dict[st
     section, _, leaf = unit.partition(".")
     assert isinstance(root, MappingNode)
     if not leaf:
-        return writing.put(source, root, unit, value)
+        before = spelling(unit, reading.workload)
+        return writing.put(source, root, unit, _needed(root.get(unit), value, before))
     inner = root.get(section)
     if inner is None or (isinstance(inner, MappingNode) and not inner.items):
         missing.setdefault(section, {})[leaf] = value
         return []
     assert isinstance(inner, MappingNode)
     return writing.put(source, inner, leaf, value)
+
+
+def _needed(node: Node | None, value: Any, before: Any) -> Any:
+    """Of a mapping's new values those that change or are there already."""
+    if not isinstance(node, MappingNode) or not isinstance(value, dict) or not isinstance(before, dict):
+        return value
+    there = set(node.keys())
+    return {name: new for name, new in value.items() if name in there or new != before.get(name)}
 
 
 def spelling(unit: str, workload: Workload) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from memplan.dialects import table, writing
@@ -177,8 +178,18 @@ def _activation_offload(reading: Reading, after: Workload) -> list[Edit]:
     return [*asked, *_put(reading, _OFFLOADING, _OFFLOADINGS[wanted], "gradient_checkpointing")]
 
 
+def _evaluation(reading: Reading, after: Workload) -> list[Edit]:
+    before, wanted = reading.workload.evaluation, after.evaluation
+    if wanted == before:
+        return []
+    if before is None or wanted is None or replace(before, batch=wanted.batch) != wanted or not wanted.batch:
+        raise EditRefusedError("of an evaluation the size of its batches is written")
+    return _put(reading, "eval_batch_size", wanted.batch, "micro_batch_size")
+
+
 _WRITERS: dict[str, table.Writer] = {
     "batch": _batch,
+    "evaluation": _evaluation,
     "sequence": _sequence,
     "checkpointing": _checkpointing,
     "activation_offload": _activation_offload,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from memplan.dialects import table
 from memplan.dialects.components import optimizer_class
@@ -39,6 +40,13 @@ def _batch(reading: Reading, after: Workload) -> list[Edit]:
     if after.batch.accumulation != 1:
         raise EditRefusedError(_UNTRAINED)
     return writer(settings.MICRO, beside=("max_seq_length",))(reading, after)
+
+
+def _evaluation(reading: Reading, after: Workload) -> list[Edit]:
+    before, wanted = reading.workload.evaluation, after.evaluation
+    if before is None or wanted is None or replace(before, batch=wanted.batch) != wanted:
+        raise EditRefusedError("of a validation the size of its batches is written")
+    return put(reading, ("batch_size_val",), wanted.batch)
 
 
 def _sequence(reading: Reading, after: Workload) -> list[Edit]:
@@ -162,6 +170,7 @@ def _keys(reading: Reading) -> Keys:
 
 _WRITERS: Mapping[str, Writer] = {
     "batch": _batch,
+    "evaluation": _evaluation,
     "sequence": _sequence,
     "checkpointing": _checkpointing,
     "activation_offload": _activation_offload,
