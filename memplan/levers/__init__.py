@@ -20,6 +20,7 @@ from memplan.levers import (
     allocator,
     attention,
     checkpointing,
+    evaluation,
     loss,
     micro_batch,
     optimizer,
@@ -49,5 +50,6 @@ LEVERS: tuple[Lever, ...] = (
     adapter,
     sequence,
     set_to_none,
+    evaluation,
     allocator,
 )
