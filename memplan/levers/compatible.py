@@ -6,6 +6,10 @@ from collections.abc import Callable
 
 from memplan.domain.host import ActivationOffload
 from memplan.domain.workload import Workload
+from memplan.domain.zero import Place
+
+_PAGED = "paged_"
+"""How the names of bitsandbytes' paged optimizers begin."""
 
 
 def _one_way_to_the_host(workload: Workload) -> bool:
@@ -23,7 +27,23 @@ def _offloads(workload: Workload) -> bool:
     return workload.activation_offload is not ActivationOffload.NONE
 
 
-RULES: tuple[Callable[[Workload], bool], ...] = (_one_way_to_the_host, _offloading_with_recomputation)
+def _whole_tensors_for_bitsandbytes(workload: Workload) -> bool:
+    """bitsandbytes' kernels take no DTensor, which FSDP2 makes of every parameter."""
+    return workload.world.sharding != "fsdp2" or not workload.optimizer.name.startswith(_PAGED)
+
+
+def _one_way_for_states_to_the_host(workload: Workload) -> bool:
+    """With states offloaded DeepSpeed insists on an optimizer of its own (``zero_force_ds_cpu_optimizer``)."""
+    paged = workload.optimizer.name.startswith(_PAGED)
+    return not (paged and workload.world.zero.optimizer is not Place.GPU)
+
+
+RULES: tuple[Callable[[Workload], bool], ...] = (
+    _one_way_to_the_host,
+    _offloading_with_recomputation,
+    _whole_tensors_for_bitsandbytes,
+    _one_way_for_states_to_the_host,
+)
 """Each says whether a workload is a sensible one as far as it looks at it."""
 
 
