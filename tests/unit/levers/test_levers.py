@@ -12,7 +12,7 @@ from memplan import profiles
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.harm import Harm
 from memplan.domain.plan import Option
-from memplan.domain.workload import Adapter, Attention, Checkpointing, Task, Workload
+from memplan.domain.workload import Adapter, Attention, Checkpointing, Evaluation, Task, Workload
 from memplan.families import architecture
 from memplan.levers import LEVERS, Lever, adapter, attention, checkpointing, micro_batch, sequence
 from tests.planning import workload
@@ -21,6 +21,7 @@ BUSY = (
     workload(micro=12, accumulation=5)
     .changed("attention", Attention.EAGER)
     .changed("optimizer.set_to_none", False)
+    .changed("evaluation", Evaluation(batch=8, kept=4))
 )
 NOT_A_LEVER = {"__init__", "compatible", "cost"}
 
