@@ -109,9 +109,11 @@ def test_sequences_are_halved_down_to_256_tokens() -> None:
 def test_only_exact_levers_are_called_exact() -> None:
     exact = {lever.NAME for lever in LEVERS if lever.HARM is Harm.EXACT}
     assert exact == {
+        "activation_offload",
         "allocator",
         "attention",
         "checkpointing",
+        "evaluation",
         "loss",
         "micro_batch",
         "set_to_none",
