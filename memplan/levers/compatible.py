@@ -33,7 +33,7 @@ def _whole_tensors_for_bitsandbytes(workload: Workload) -> bool:
 
 
 def _one_way_for_states_to_the_host(workload: Workload) -> bool:
-    """With states offloaded DeepSpeed insists on an optimizer of its own (``zero_force_ds_cpu_optimizer``)."""
+    """States that DeepSpeed offloads are its own optimizer's (``zero_force_ds_cpu_optimizer``)."""
     paged = workload.optimizer.name.startswith(_PAGED)
     return not (paged and workload.world.zero.optimizer is not Place.GPU)
 

@@ -24,6 +24,10 @@ _FUSED = ("adamw", "adam")
 _FUSED_SINCE = (2, 0)
 """The release of PyTorch that fuses AdamW on CUDA (``fused`` in torch/optim/adamw.py)."""
 
+_IMPLEMENTATIONS = {
+    "fused": "one kernel updates each parameter, without temporaries",
+    LOOP: "its step makes temporaries of one parameter at a time",
+}
 _SMALLER = {
     "adamw": ("paged_adamw_32bit", "adamw_8bit", "paged_adamw_8bit"),
     "paged_adamw_32bit": ("adamw_8bit", "paged_adamw_8bit"),
@@ -54,28 +58,30 @@ def options(workload: Workload, _target: Target | None) -> tuple[Option, ...]:
 
 
 def _torch(workload: Workload) -> Iterator[Option]:
-    """In place of foreach, whose step makes a root of every second moment at once.
+    """Fused in place of foreach, whose step makes a root of every second moment at once, and of the loop.
 
-    The plain loop makes two tensors of the largest parameter instead, and is offered where nothing fuses.
+    The loop makes two tensors of the largest parameter, and takes the place of foreach where nothing fuses.
     """
     optimizer = workload.optimizer
-    if optimizer.name not in _FUSED or optimizer.implementation != "foreach":
-        return
-    old = workload.framework.torch_before(*_FUSED_SINCE)
-    yield Option(
-        changes={"optimizer.implementation": LOOP if old else "fused"},
-        harm=Harm.EXACT,
-        reason="its step makes no temporaries of all parameters"
-        if old
-        else "one kernel updates each parameter, without temporaries",
-    )
+    wanted = LOOP if workload.framework.torch_before(*_FUSED_SINCE) else "fused"
+    if optimizer.name in _FUSED and optimizer.implementation not in ("fused", wanted):
+        yield Option(
+            changes={"optimizer.implementation": wanted},
+            harm=Harm.EXACT,
+            reason=_IMPLEMENTATIONS[wanted],
+        )
 
 
 def _bitsandbytes(workload: Workload) -> Iterator[Option]:
-    """The same rule with states elsewhere is exact if they were fp32 before; in 8 bits they are rounded."""
-    optimizer = workload.optimizer
+    """The same rule with states elsewhere is exact if they were fp32 before; in 8 bits they are rounded.
+
+    Of several GPUs only paged states: the others save less, and may come together with sharded tensors.
+    """
+    optimizer, alone = workload.optimizer, workload.world.data_parallel == 1
     for name in _SMALLER.get(optimizer.name, ()):
         paged, small = name.startswith("paged"), name.endswith("8bit")
+        if not (paged or alone):
+            continue
         same = small == optimizer.name.endswith("8bit") and (small or _state(workload) is Dtype.FP32)
         implementation = {} if optimizer.implementation == LOOP else {"optimizer.implementation": LOOP}
         yield Option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Reading
 from memplan.dialects.table import put
@@ -34,6 +35,12 @@ OPTIMIZERS = {
     "muon": Optimizer(name="muon", implementation="for_loop"),
 }
 """Names of the Trainer (``OptimizerNames``) and of axolotl, by what they keep in memory."""
+
+_REMOVED = ("adamw_hf",)
+"""Names that transformers 5 does not know any more: read, and not written."""
+
+_OWN_RULE = ("adamw_hf", "adamw_torch_8bit", "ao_adamw_8bit", "adamw_torch_4bit", "ao_adamw_4bit")
+"""Optimizers whose numbers are not quite those of another library's of that name."""
 
 
 def named(keys: Keys, names: tuple[str, ...], default: str, says: str) -> Optimizer:
@@ -70,9 +77,26 @@ def write(arguments: Arguments, reading: Reading, after: Workload) -> list[Edit]
     before, wanted = reading.workload.optimizer, after.optimizer
     if wanted == before:
         return []
+    _refuse_own(arguments, reading)
     if replace(wanted, name=before.name, implementation=before.implementation) != before:
         raise EditRefusedError("of an optimizer only its name is written")
     for name, meant in OPTIMIZERS.items():
-        if (meant.name, meant.implementation) == (wanted.name, wanted.implementation):
+        same = (meant.name, meant.implementation) == (wanted.name, wanted.implementation)
+        if same and name not in _REMOVED:
             return put(reading, arguments.optim, name, beside=(*arguments.clipping, *arguments.accumulation))
     raise EditRefusedError(f"the Trainer has no name for {wanted.name} ({wanted.implementation})")
+
+
+def _refuse_own(arguments: Arguments, reading: Reading) -> None:
+    """Another optimizer may not take the arguments that are there, or be another rule.
+
+    Raises:
+        EditRefusedError: so it is.
+    """
+    root = Value(source=reading.document.source, key="", node=reading.document.root)
+    keys = Keys(root=root, lenient=True)
+    extra, name = keys.get(*arguments.names("optim_args")), keys.get(*arguments.optim)
+    if extra is not None:
+        raise EditRefusedError("optim_args are this optimizer's own", location=extra.location)
+    if name is not None and name.written() in _OWN_RULE:
+        raise EditRefusedError(f"{name.written()} has a rule of its own", location=name.location)

@@ -34,6 +34,7 @@ def offered(what: Workload) -> list[tuple[str, Harm]]:
         (
             "adamw",
             [
+                ("adamw fused", Harm.EXACT),
                 ("paged_adamw_32bit for_loop", Harm.EXACT),
                 ("adamw_8bit for_loop", Harm.NUMERIC),
                 ("paged_adamw_8bit for_loop", Harm.NUMERIC),
@@ -51,7 +52,7 @@ def offered(what: Workload) -> list[tuple[str, Harm]]:
         ),
         ("sgd", []),
         ("adafactor", []),
-        ("adam", []),
+        ("adam", [("adam fused", Harm.EXACT)]),
     ],
 )
 def test_an_optimizer_stays_the_one_it_is(name: str, expected: list[tuple[str, Harm]]) -> None:
@@ -70,7 +71,7 @@ def test_before_pytorch_2_the_plain_loop_takes_its_place() -> None:
 
 
 def test_paged_states_are_exact_only_where_they_were_fp32() -> None:
-    half = trained("adamw", params=Dtype.BF16)
+    half = trained("adamw", "fused", Dtype.BF16)
     assert offered(half)[0] == ("paged_adamw_32bit for_loop", Harm.NUMERIC)
     assert offered(half.changed("adapter", Adapter()))[0] == ("paged_adamw_32bit for_loop", Harm.EXACT)
     wide = half.changed("precision.optimizer_state", Dtype.FP32)
@@ -89,8 +90,14 @@ def test_sharded_parameters_and_copies_are_not_given_to_bitsandbytes(what: Workl
     assert offered(what) == []
 
 
+def test_on_several_gpus_only_paged_states_are_offered() -> None:
+    several = trained("adamw", "fused").changed("world", World(data_parallel=2))
+    assert [name.split("_")[0] for name, _ in offered(several)] == ["paged", "paged"]
+
+
 def test_bitsandbytes_is_a_new_package_unless_it_runs_already() -> None:
-    assert {option.requires for option in optimizer.options(trained("adamw"), None)} == {("bitsandbytes",)}
+    fused = trained("adamw", "fused")
+    assert {option.requires for option in optimizer.options(fused, None)} == {("bitsandbytes",)}
     assert {option.requires for option in optimizer.options(trained("adamw_8bit"), None)} == {()}
 
 
