@@ -127,8 +127,8 @@ def write(names: LoraKeys, reading: Reading, after: Workload) -> list[Edit]:
         return []
     if adapter is None:
         raise EditRefusedError("training all parameters instead of an adapter is a decision for a person")
-    plain = before or Adapter(dtype=Dtype.FP32, dropout=adapter.dropout)
-    if replace(adapter, rank=plain.rank, targets=plain.targets, dropout=plain.dropout) != plain:
+    usual = expected(reading, after)
+    if replace(adapter, rank=usual.rank, targets=usual.targets, dropout=usual.dropout) != usual:
         raise EditRefusedError("of an adapter its rank, targets and dropout are written")
     written: list[Edit] = []
     if before is None:
@@ -142,6 +142,17 @@ def write(names: LoraKeys, reading: Reading, after: Workload) -> list[Edit]:
     if before is None or adapter.targets != before.targets:
         written += put(reading, names.targets, _spelled(reading, adapter), names.switch)
     return written
+
+
+def expected(reading: Reading, after: Workload) -> Adapter:
+    """The adapter that a framework makes of the file as it would then be, rank, targets and dropout aside."""
+    run, habits = reading.workload, reading.workload.adapting
+    over = habits.quantized if habits is not None else None
+    if over is not None and after.quantization != run.quantization:
+        return over
+    if run.adapter is None and habits is not None:
+        return habits.plain
+    return run.adapter or Adapter(dtype=Dtype.FP32)
 
 
 _BESIDE = ("attn_implementation", "model_name_or_path")

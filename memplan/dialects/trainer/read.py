@@ -19,6 +19,7 @@ from memplan.dialects.trainer.precision import mixed
 from memplan.dialects.trainer.unmodelled import unmodelled
 from memplan.dialects.trainer.worlds import world
 from memplan.dialects.trainer.write import settings
+from memplan.domain.adapting import Adapting
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.harm import Harm
@@ -29,13 +30,17 @@ BALANCED = "the router's balancing loss is computed per micro-batch, so fewer se
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """What a framework's own keys say about the model: ``params`` is the dtype it is loaded in."""
+    """What a framework's own keys say about the model: ``params`` is the dtype it is loaded in.
+
+    ``adapting`` is what the framework would make of adapters and 4-bit weights that the file does not ask for.
+    """
 
     shape: Architecture
     params: Dtype
     adapter: Adapter | None = None
     quantization: Quantization | None = None
     loading: str = "mapped"
+    adapting: Adapting | None = None
 
 
 def workload(keys: Keys, arguments: Arguments, model: Model) -> Workload:
@@ -64,6 +69,7 @@ def workload(keys: Keys, arguments: Arguments, model: Model) -> Workload:
         host=host(keys, arguments, model.shape, model.loading),
         saving=saving(keys, arguments),
         unmodelled=unmodelled(keys, arguments),
+        adapting=model.adapting,
     )
     keys.origins.setdefault("task", Origin(how="default", note=f"{arguments.framework} trains"))
     return _under_fsdp(keys, found)

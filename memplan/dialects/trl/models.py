@@ -7,8 +7,10 @@ from pathlib import Path
 
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Intake
-from memplan.dialects.trainer import LoraKeys, Model, lora, named, weights
+from memplan.dialects.trainer import LoraKeys, Model, adapting, lora, named, weights
+from memplan.dialects.trainer.precision import mixed
 from memplan.dialects.trl.releases import Release
+from memplan.domain.adapting import Adapting
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Adapter, Quantization
@@ -35,6 +37,24 @@ def model(keys: Keys, release: Release, folder: Path, intake: Intake) -> Model:
         adapter=adapter,
         quantization=quantized,
         loading="direct" if direct else "mapped",
+        adapting=_adapting(keys, release, shape, params),
+    )
+
+
+def _adapting(keys: Keys, release: Release, shape: Architecture, params: Dtype) -> Adapting | None:
+    """LoRA over weights as they are, or over 4-bit ones, whose dtype then is that of the forward pass."""
+    found = adapting.plain(keys, LORA, shape)
+    if found is None:
+        return None
+    half = mixed(adapting.aside(keys), release.arguments)
+    over = half if half is not None and params is Dtype.FP32 else params
+    quantization = adapting.four_bits(over)
+    return Adapting(
+        plain=found,
+        params=params,
+        quantized=_over(keys, release, found, quantization),
+        quantization=quantization,
+        quantized_params=over,
     )
 
 
@@ -67,10 +87,13 @@ def _adapter(
     keys.note("adapter", "use_peft", "TRL's default: none, all parameters are trained")
     if not keys.flag("use_peft"):
         return None
-    if quantized is None:
-        return lora(keys, LORA, shape)
-    if not release.kbit:
-        return lora(keys, LORA, shape, Dtype.BF16)
     found = lora(keys, LORA, shape)
+    return found if quantized is None else _over(keys, release, found, quantized)
+
+
+def _over(keys: Keys, release: Release, found: Adapter, quantized: Quantization) -> Adapter:
+    """The adapter over quantized weights."""
+    if not release.kbit:
+        return replace(found, dtype=Dtype.BF16)
     half = bool(keys.flag("bf16")) and quantized.kind != "int8"
     return replace(found, prepare_kbit=True, half_embeddings=half)

@@ -130,7 +130,10 @@ def one_dtype(keys: Keys, workload: Workload) -> Workload:
     )
     precision = replace(workload.precision, params=dtype, autocast=None)
     adapter = replace(workload.adapter, dtype=dtype) if workload.adapter is not None else None
-    return replace(workload, precision=precision, adapter=adapter)
+    half = workload.precision.autocast
+    adapting = workload.adapting
+    adapting = adapting.cast(lambda weights: half or weights) if adapting is not None else None
+    return replace(workload, precision=precision, adapter=adapter, adapting=adapting)
 
 
 def both_zero(before: str, after: str) -> bool:

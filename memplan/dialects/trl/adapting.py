@@ -1,0 +1,54 @@
+"""Adapters and 4-bit weights as TRL's ``ModelConfig`` spells them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
+from memplan.dialects.reading import Reading
+from memplan.dialects.table import Writer, put
+from memplan.dialects.trainer.adapting import quantizes, spell, together
+from memplan.dialects.trl.releases import LATEST, Release
+from memplan.domain.dtype import Dtype
+from memplan.domain.edit import Edit
+from memplan.domain.errors import EditRefusedError
+from memplan.domain.workload import Workload
+
+_NAMES = {Dtype.BF16: "bfloat16", Dtype.FP16: "float16", Dtype.FP32: "float32"}
+_BESIDE = ("use_peft", "attn_implementation", "model_name_or_path")
+
+
+def adopting(found: Mapping[str, Writer], spoken: Release) -> dict[str, Writer]:
+    """The writers with those of quantized weights, and of the dtype that these compute in."""
+    writers = dict(found) | {"quantization": _quantization, "precision": partial(_precision, spoken)}
+    return together(writers, "adapter", "quantization", "precision")
+
+
+def _quantization(reading: Reading, after: Workload) -> list[Edit]:
+    """Edits of ``load_in_4bit`` and what bitsandbytes is told (``get_quantization_config`` in 0.18 and 1.16)."""
+    if not quantizes(reading, after):
+        return []
+    wanted = (
+        (("load_in_8bit",), False, False),
+        (("load_in_4bit",), True, False),
+        (("bnb_4bit_quant_type",), "nf4", "nf4"),
+        (("use_bnb_nested_quant",), True, False),
+    )
+    return spell(reading, wanted, _BESIDE)
+
+
+def _precision(spoken: Release, reading: Reading, after: Workload) -> list[Edit]:
+    """Edits of the dtype that a model is loaded in, together with quantization that computes in it.
+
+    Raises:
+        EditRefusedError: it changes alone, or another precision does.
+    """
+    before, wanted = reading.workload.precision, after.precision
+    if wanted == before:
+        return []
+    along = after.quantization != reading.workload.quantization and after.adapter is not None
+    if not along or wanted != replace(before, params=wanted.params) or wanted.params not in _NAMES:
+        raise EditRefusedError("of precision only the dtype that 4-bit weights compute in is written")
+    names = ("dtype",) if spoken is LATEST else ("torch_dtype", "dtype")
+    return put(reading, names, _NAMES[wanted.params], ("model_name_or_path",))
