@@ -6,6 +6,8 @@
     ├── InputError               text that cannot be used
     │   ├── DocumentError        a file is not well-formed in its own language
     │   ├── FieldError           a key is unknown, or its value has the wrong type or range
+    │   │   ├── UnrecognisedError    a file is in no format that memplan knows
+    │   │   └── ForeignFormatError   a file is in a format that memplan knows and does not plan
     │   ├── UnknownNameError     no GPU, model or profile has that name
     │   └── AmbiguousKeyError    a key names several places and nothing picks one
     ├── FileAccessError          a file is missing, unreadable, not text or not writable
@@ -86,6 +88,14 @@ class DocumentError(InputError):
 
 class FieldError(InputError):
     """A key is unknown, or its value has the wrong type or range."""
+
+
+class UnrecognisedError(FieldError):
+    """A file is in no format that memplan knows."""
+
+
+class ForeignFormatError(FieldError):
+    """A file is in a format that memplan knows by its marks and does not plan."""
 
 
 class UnknownNameError(InputError):
