@@ -14,7 +14,7 @@ from typing import cast
 from memplan.dialects.reading import Dialect, Document, FieldChange, Reading
 from memplan.documents.tree import Language, MappingNode
 from memplan.domain.edit import Advice, Edit
-from memplan.domain.errors import AmbiguousKeyError, FieldError, Location, UnknownNameError
+from memplan.domain.errors import AmbiguousKeyError, Location, UnknownNameError, UnrecognisedError
 
 DIALECTS: dict[str, tuple[str, ...]] = {
     "native": ("memplan",),
@@ -89,7 +89,8 @@ def detect(document: Document) -> Dialect:
     """The dialect whose keys a document shows most specifically.
 
     Raises:
-        FieldError: no dialect recognises it, or a format that is not planned is shown more specifically.
+        UnrecognisedError: no dialect recognises it.
+        ForeignFormatError: a format that is not planned is shown more specifically.
         AmbiguousKeyError: two recognise it equally well; both are named.
     """
     scores = {name: load(name).recognises(document) for name in _marked(document)}
@@ -155,9 +156,9 @@ def _marked(document: Document) -> Iterator[str]:
     return (name for name in tried if shown.intersection(DIALECTS[name]))
 
 
-def _unrecognised(document: Document) -> FieldError:
+def _unrecognised(document: Document) -> UnrecognisedError:
     marks = ", ".join(f"`{marks[0]}` ({name})" for name, marks in DIALECTS.items())
-    return FieldError(
+    return UnrecognisedError(
         f"{document.source.path} is not a config memplan knows",
         location=Location(path=document.source.path, line=1),
         expected=f"a key such as {marks}",
