@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from memplan.dialects.reading import Document
 from memplan.documents.tree import Item, Language, MappingNode, Node, ScalarNode
-from memplan.domain.errors import FieldError
+from memplan.domain.errors import ForeignFormatError
 
 _SERVING = "how much of a GPU a server takes is its own setting; memplan plans training and generation"
 _COMPOSED = "print the whole config (Hydra: `--cfg job --resolve`) and give that"
@@ -198,10 +198,10 @@ def recognised(document: Document) -> Format | None:
     return max(found, key=lambda each: each.score, default=None)
 
 
-def refusal(document: Document, found: Format) -> FieldError:
+def refusal(document: Document, found: Format) -> ForeignFormatError:
     """Why a document in that format is not planned, at the key that shows it."""
     item = _place(document, found)
-    return FieldError(
+    return ForeignFormatError(
         f"{document.source.path} is {found.name}, which memplan does not plan: {found.why}",
         location=None if item is None else document.source.location(item.key.span),
         expected="a training config",
