@@ -135,6 +135,17 @@ def listing(path: str | Path) -> tuple[tuple[Listed, ...], bool]:
     return manifest.listed(document), manifest.declares_model(document)
 
 
+def recognised(path: Path) -> str:
+    """The name of the dialect a file is in; nothing else about it is understood.
+
+    Raises:
+        UnrecognisedError: it is in none.
+        ForeignFormatError: it is in a format that is not planned.
+        MemplanError: it cannot be parsed, or could be in two.
+    """
+    return detect(_document(path, Intake(Known()))).NAME
+
+
 def locate(path: Path) -> Path:
     """The config a path means: itself, or the one in a directory.
 
