@@ -1,4 +1,4 @@
-"""What a framework would make of adapters that its file does not ask for yet, and how 4-bit weights are written."""
+"""What a framework would make of adapters that its file does not ask for yet, and how they are written."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ BALANCED = "the router's balancing loss is computed per micro-batch, so fewer se
 class Model:
     """What a framework's own keys say about the model: ``params`` is the dtype it is loaded in.
 
-    ``adapting`` is what the framework would make of adapters and 4-bit weights that the file does not ask for.
+    ``adapting`` is what the framework would make of adapters and 4-bit weights that nobody asks for yet.
     """
 
     shape: Architecture

@@ -26,7 +26,7 @@ def adopting(found: Mapping[str, Writer], spoken: Release) -> dict[str, Writer]:
 
 
 def _quantization(reading: Reading, after: Workload) -> list[Edit]:
-    """Edits of ``load_in_4bit`` and what bitsandbytes is told (``get_quantization_config`` in 0.18 and 1.16)."""
+    """Edits of ``load_in_4bit`` and what bitsandbytes is told (TRL's ``get_quantization_config``)."""
     if not quantizes(reading, after):
         return []
     wanted = (
