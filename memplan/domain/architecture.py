@@ -139,6 +139,11 @@ class Architecture:
         """Number of scalar parameters, tied matrices counted once."""
         return sum(group.parameters for group in self.groups)
 
+    @property
+    def depth(self) -> int:
+        """Number of blocks, which checkpointing counts through."""
+        return self.num_hidden_layers
+
     def layer_type(self, index: int) -> str:
         """``full_attention`` or ``sliding_attention``: what the block at a depth attends to."""
         if self.layer_types:

@@ -9,6 +9,7 @@ from typing import Any
 from memplan.domain.adapting import Adapting
 from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.architecture import Architecture, DeclaredModel
+from memplan.domain.checkpointing import Checkpointing as Checkpointing
 from memplan.domain.dtype import Dtype
 from memplan.domain.framework import Framework
 from memplan.domain.host import ActivationOffload, HostUse, Saving
@@ -123,24 +124,6 @@ class Quantization:
     double: bool = False
     compute: Dtype = Dtype.BF16
     readers: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpointing:
-    """Activation checkpointing of every ``every``-th block; 0 keeps all activations.
-
-    ``reentrant`` is the older variant (``use_reentrant=True``). With ``offload`` the blocks' inputs wait in
-    host memory.
-    """
-
-    every: int = 0
-    reentrant: bool = False
-    offload: bool = False
-
-    @property
-    def name(self) -> str:
-        """``none``, ``full`` or ``every N``."""
-        return {0: "none", 1: "full"}.get(self.every, f"every {self.every}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

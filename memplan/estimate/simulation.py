@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from contextlib import suppress
 
 from memplan.domain.architecture import Architecture
@@ -50,7 +51,7 @@ def folded(workload: Workload, shape: Architecture) -> Fold | None:
     neither while threads read ahead of the layer that is loaded.
 
     Layers are alike if they attend alike, both with positions or without, are both dense or both mixtures of
-    experts, and are both checkpointed or not.
+    experts, and are both checkpointed or not, in the same place of regions that are alike.
     """
     if workload.world.data_parallel > 1 or workload.world.sharding != "none":
         return None
@@ -58,14 +59,22 @@ def folded(workload: Workload, shape: Architecture) -> Fold | None:
         return None
     if workload.quantization is not None and readers(workload.quantization, workload.framework):
         return None
-    every = workload.checkpointing.every or 1
+    return fold(_kinds(workload, shape))
+
+
+def _kinds(workload: Workload, shape: Architecture) -> list[Hashable]:
     dense = shape.mixture.dense if shape.mixture is not None else ()
-    return fold(
-        [
-            (shape.layer_type(index), index in dense, index in shape.unrotated, index % every)
-            for index in range(shape.num_hidden_layers)
-        ]
-    )
+    layers = shape.num_hidden_layers
+    plain = [(shape.layer_type(index), index in dense, index in shape.unrotated) for index in range(layers)]
+    kinds: list[Hashable] = list(plain)
+    before: tuple[Hashable, ...] = ()
+    for region in workload.checkpointing.regions(layers):
+        whole = tuple(plain[index] for index in region)
+        # The last region may be what is left over: the beginning of one like those before it.
+        before = before if whole == before[: len(whole)] else whole
+        for place, index in enumerate(region):
+            kinds[index] = (place, before)
+    return kinds
 
 
 def simulated(

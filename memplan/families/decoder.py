@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Protocol
 
 from memplan.domain.architecture import Architecture, ParameterGroup
@@ -29,9 +30,11 @@ from memplan.simulator.loss import causal_lm_loss
 from memplan.simulator.matmul import linear
 from memplan.simulator.offload import offloading
 from memplan.simulator.reentrant import reentrant
+from memplan.simulator.regions import Arguments, Piece, pieces, through
 from memplan.simulator.tensor import Tape, Tensor
 
 Projection = Linear | LoraLinear
+Masks = dict[str, Tensor | None]
 
 
 class Module(Protocol):
@@ -258,8 +261,8 @@ class Decoder:
         tape = tokens.tape
         tape.scope = "embed_tokens"
         embeds = [self.embed(tokens)]
-        every = self.workload.checkpointing.every
-        if self.workload.adapter is not None and every and embeds[0].node is None:
+        wanted = self.workload.checkpointing
+        if self.workload.adapter is not None and wanted.every and embeds[0].node is None:
             require_grad(embeds[0], "embed_tokens")
         embeds[0] = self.scale(embeds[0])
         held = self.place(embeds[0])
@@ -268,17 +271,20 @@ class Decoder:
         added = self.settle(embeds, held)
         hidden_states = self.enter((added or held or embeds.copy()).pop())
         positions = self.positions(hidden_states)
-        run = reentrant if self.workload.checkpointing.reentrant else checkpoint
-        run = offloading(run) if self.workload.checkpointing.offload else run
-        for index, block in zip(self.layers(), self.blocks, strict=True):
-            name, place = self.layer_type(index), self.layer_positions(positions, index)
-            if every and index % every == 0:
-                hidden_states = self.checkpointed(run, block, hidden_states, attention_masks[name], *place)
-            else:
-                hidden_states = block(hidden_states, attention_masks[name], *place)
+        run = reentrant if wanted.reentrant else checkpoint
+        run = offloading(run) if wanted.offload else run
+        alone = partial(self.checkpointed, run)
+        for piece in pieces(tape, self.shape.num_hidden_layers, wanted):
+            others = self.beside(piece, attention_masks, positions)
+            hidden_states = through(piece, self.blocks, hidden_states, others, run, alone)
+            del others  # So that masks and positions go in the order of their own names.
         # Rebinding frees the last block's result before the masks go, as in transformers.
         hidden_states = self.norm(hidden_states)
         return hidden_states  # noqa: RET504
+
+    def beside(self, piece: Piece, masks: Masks, positions: tuple[Tensor, ...]) -> list[Arguments]:
+        """What each block of a piece gets besides hidden states."""
+        return [(masks[self.layer_type(at)], *self.layer_positions(positions, at)) for *_, at in piece.places]
 
     def checkpointed(self, run: Callable[..., Tensor], block: Block, *arguments: Tensor | None) -> Tensor:
         """A block run by a function that checkpoints; a sharding may put its hooks around that."""

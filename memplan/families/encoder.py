@@ -21,6 +21,7 @@ from memplan.simulator.adapters import LoraLinear, adapt
 from memplan.simulator.autograd import Leaf, require_grad
 from memplan.simulator.blocks import Linear, Store
 from memplan.simulator.checkpoint import checkpoint
+from memplan.simulator.regions import pieces, through
 from memplan.simulator.tensor import Tape, Tensor
 
 Projection = Linear | LoraLinear
@@ -131,12 +132,10 @@ class Encoder:
 
     def encode(self, hidden_states: Tensor, mask: Tensor | None) -> Tensor:
         """All blocks, one after the other."""
-        every = self.workload.checkpointing.every
-        for index, block in zip(self.layers(), self.blocks, strict=True):
-            if every and index % every == 0:
-                hidden_states = checkpoint(block, hidden_states, mask)
-            else:
-                hidden_states = block(hidden_states, mask)
+        wanted = self.workload.checkpointing
+        for piece in pieces(hidden_states.tape, self.shape.num_hidden_layers, wanted):
+            beside = [(mask,)] * len(piece.places)
+            hidden_states = through(piece, self.blocks, hidden_states, beside, checkpoint)
         return hidden_states
 
     def groups(self) -> tuple[ParameterGroup, ...]:

@@ -107,6 +107,8 @@ def build(tape: Tape, shape: Architecture, workload: Workload, kind: Attention) 
         raise FieldError(f"attention {kind} is not simulated for t5", expected="eager, or sdpa")
     if workload.precision.params is Dtype.FP16 or workload.quantization is not None:
         raise FieldError("t5 is simulated in bf16 and fp32 only", hint="fp16 overflows in T5")
+    if workload.checkpointing.chunk > 1:
+        raise FieldError("blocks of t5 are checkpointed one by one", expected="checkpointing in no chunks")
     return T5(tape, shape, workload, kind)
 
 
@@ -132,11 +134,14 @@ class Stack:
         self.workload = workload
         self.kind = kind
         self.is_decoder = is_decoder
-        self.every = workload.checkpointing.every
+        on = bool(workload.checkpointing.every)
+        # Counted through both stacks, as transformers does (``_set_gradient_checkpointing``).
+        self.first = shape.num_hidden_layers if is_decoder else 0
+        self.checkpointed = {
+            block for region in workload.checkpointing.regions(shape.depth) for block in region
+        }
         self.blocks = [
-            Block(
-                store, shape, kind, is_decoder=is_decoder, is_first=not index, checkpointed=bool(self.every)
-            )
+            Block(store, shape, kind, is_decoder=is_decoder, is_first=not index, checkpointed=on)
             for index in range(shape.decoder_layers if is_decoder else shape.num_hidden_layers)
         ]
         name = "decoder" if is_decoder else "encoder"
@@ -173,7 +178,7 @@ class Stack:
         return masks.additive(masks.causal(inputs_embeds, inputs_embeds.shape[1]), inputs_embeds.dtype)
 
     def _run(self, index: int, block: Block, hidden_states: Tensor, *others: Tensor | None) -> Biases:
-        if not self.every or index % self.every:
+        if self.first + index not in self.checkpointed:
             return block(hidden_states, *others)
         return checkpoint(_Positional(block), hidden_states, *reversed(others))
 

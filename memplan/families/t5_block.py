@@ -36,6 +36,11 @@ class T5Shape(Architecture):
     buckets: int
     scaled: bool
 
+    @property
+    def depth(self) -> int:
+        """Blocks of both stacks."""
+        return self.num_hidden_layers + self.decoder_layers
+
 
 def dropped(x: Tensor, rate: float) -> Tensor:
     """``nn.Dropout``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -108,11 +108,14 @@ class Tape:
 
     def layers(self, count: int) -> Iterator[int]:
         """The indices of those of ``count`` layers that are simulated; allocations belong to the current."""
-        kept = enumerate(range(count)) if self.fold is None else self.fold.layers
-        for layer, index in kept:
+        for layer, index in self.places(count):
             self.trace.layer = layer
             yield index
         self.trace.layer = OUTSIDE
+
+    def places(self, count: int) -> Iterable[tuple[int, int]]:
+        """The same with what the trace calls each of these layers."""
+        return enumerate(range(count)) if self.fold is None else self.fold.layers
 
     def alike(self, layer: int) -> int:
         """How many layers of the model a simulated layer stands for."""

@@ -23,6 +23,7 @@ from memplan.families.litgpt.layers import LoraLinear, Stores, Weights
 from memplan.families.litgpt.memory import KeyValues
 from memplan.simulator import ops, shapes
 from memplan.simulator.checkpoint import checkpoint
+from memplan.simulator.regions import pieces, through
 from memplan.simulator.splits import split
 from memplan.simulator.tensor import Parameter, Tape, Tensor
 
@@ -145,12 +146,9 @@ class Gpt:
         if self.shape.scaled:
             x = ops.mul_scalar(x)
         assert self.tables is not None
-        every = self.workload.checkpointing.every
-        for index, block in zip(self.layers(), self.blocks, strict=True):
-            if every and index % every == 0:
-                x = checkpoint(block, x, self.mask, *self.tables)
-            else:
-                x = block(x, self.mask, *self.tables)
+        for piece in pieces(tape, self.shape.depth, self.workload.checkpointing):
+            beside = [(self.mask, *self.tables)] * len(piece.places)
+            x = through(piece, self.blocks, x, beside, checkpoint)
         x = self.ln_f(x)
         return x  # noqa: RET504
 

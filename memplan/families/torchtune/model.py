@@ -22,6 +22,7 @@ from memplan.simulator.blocks import Store
 from memplan.simulator.checkpoint import checkpoint
 from memplan.simulator.loss import log_softmax, nll_loss
 from memplan.simulator.matmul import linear, rows
+from memplan.simulator.regions import pieces, through
 from memplan.simulator.splits import split
 from memplan.simulator.tensor import Parameter, Tape, Tensor
 
@@ -112,9 +113,8 @@ class TransformerDecoder:
     def _hidden(self, tokens: Tensor) -> Tensor:
         self.tape.scope = "tok_embeddings"
         h = ops.embedding(self.embeddings, tokens)
-        every = self.workload.checkpointing.every
-        for index, block in zip(self.layers(), self.blocks, strict=True):
-            h = checkpoint(block, h) if every and index % every == 0 else block(h)
+        for piece in pieces(self.tape, self.shape.num_hidden_layers, self.workload.checkpointing):
+            h = through(piece, self.blocks, h, [()] * len(piece.places), checkpoint)
         return h
 
 
