@@ -12,8 +12,7 @@ from memplan import profiles
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.harm import Harm
 from memplan.domain.plan import Option
-from memplan.domain.workload import Adapter, Attention, Checkpointing, Evaluation, Task, Workload
-from memplan.families import architecture
+from memplan.domain.workload import Attention, Checkpointing, Evaluation, Task, Workload
 from memplan.levers import LEVERS, Lever, adapter, attention, checkpointing, micro_batch, sequence
 from tests.planning import workload
 
@@ -88,16 +87,6 @@ def test_checkpointing_only_keeps_fewer_activations(now: int, offered: list[int]
 @pytest.mark.parametrize("kind", [kind for kind in Attention if kind is not Attention.EAGER])
 def test_only_eager_attention_is_replaced(kind: Attention) -> None:
     assert attention.options(workload().changed("attention", kind), None) == ()
-
-
-def test_adapters_go_where_the_model_has_linear_layers() -> None:
-    model = architecture({"model_type": "phi3"}, lambda _: None)
-    (option,) = adapter.options(workload().changed("model", model), None)
-    assert option.changes["adapter"].targets == ("o_proj", "qkv_proj", "gate_up_proj", "down_proj")
-
-
-def test_an_adapted_model_gets_no_second_adapter() -> None:
-    assert adapter.options(workload().changed("adapter", Adapter()), None) == ()
 
 
 def test_sequences_are_halved_down_to_256_tokens() -> None:
