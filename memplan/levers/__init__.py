@@ -16,7 +16,6 @@ from memplan.domain.target import Target
 from memplan.domain.workload import Workload
 from memplan.levers import (
     activation_offload,
-    adapter,
     allocator,
     attention,
     checkpointing,
@@ -44,6 +43,7 @@ LEVERS: tuple[Lever, ...] = (
     loss,
     optimizer,
     activation_offload,
+    adapter,
     attention,
     micro_batch,
     checkpointing,
