@@ -16,6 +16,7 @@ from memplan.domain.target import Target
 from memplan.domain.workload import Workload
 from memplan.levers import (
     activation_offload,
+    adapter,
     allocator,
     attention,
     checkpointing,
@@ -47,7 +48,6 @@ LEVERS: tuple[Lever, ...] = (
     attention,
     micro_batch,
     checkpointing,
-    adapter,
     sequence,
     set_to_none,
     evaluation,
