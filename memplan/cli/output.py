@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from memplan.domain.estimate import Verdict
 
@@ -16,21 +16,25 @@ if TYPE_CHECKING:
 _CODES = {None: 0, Verdict.FITS: 0, Verdict.DOES_NOT_FIT: 1, Verdict.UNDECIDED: 3}
 
 
-def emit(text: str) -> None:
-    """Write a report. A reader that went away (``| head``) is no error and does not change the exit code."""
+def emit(text: str, stream: TextIO | None = None) -> None:
+    """Write a report, to standard output by default.
+
+    A reader that went away (``| head``) is no error and does not change the exit code.
+    """
+    into = stream or sys.stdout
     try:
-        sys.stdout.write(text if text.endswith("\n") or not text else text + "\n")
-        sys.stdout.flush()
+        into.write(text if text.endswith("\n") or not text else text + "\n")
+        into.flush()
     except BrokenPipeError:
         # What is left in the buffer would raise again when the interpreter closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), into.fileno())
 
 
-def emit_report(report: Report, form: str) -> None:
-    """Write blocks as ``terminal`` or as ``markdown``."""
+def emit_report(report: Report, form: str, stream: TextIO | None = None) -> None:
+    """Write blocks as ``terminal`` or as ``markdown``, to standard output by default."""
     from memplan.reporters import markdown, terminal
 
-    emit(markdown.render(report) if form == markdown.NAME else terminal.render(report))
+    emit(markdown.render(report) if form == markdown.NAME else terminal.render(report, stream), stream)
 
 
 def emit_plan(reading: Reading, plan: Plan, form: str) -> None:

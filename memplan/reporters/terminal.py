@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from memplan.reporters.blocks import (
     Block,
@@ -31,16 +31,16 @@ _STYLES = {Tone.PLAIN: "bold", Tone.GOOD: "bold green", Tone.BAD: "bold red", To
 _INKS = {Tone.PLAIN: "", Tone.GOOD: "green", Tone.BAD: "red", Tone.CAUTION: "yellow"}
 
 
-def render(report: Report) -> str:
-    """The report for standard output as it is now."""
-    return rich(report) if decorated() else plain(report)
+def render(report: Report, stream: TextIO | None = None) -> str:
+    """The report for a stream as it is now, standard output by default."""
+    return rich(report) if decorated(stream) else plain(report)
 
 
-def decorated() -> bool:
-    """Whether standard output is a terminal whose user did not ask for plain text."""
+def decorated(stream: TextIO | None = None) -> bool:
+    """Whether a stream (standard output) is a terminal whose user did not ask for plain text."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
-    return sys.stdout.isatty()
+    return (stream or sys.stdout).isatty()
 
 
 def plain(report: Report) -> str:
