@@ -6,6 +6,8 @@ from dataclasses import replace
 
 from memplan.dialects.keys import Keys
 from memplan.dialects.trainer.adapters import LoraKeys, lora
+from memplan.dialects.trainer.adapting import four_bits, plain
+from memplan.domain.adapting import Adapting
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Adapter, Quantization
@@ -35,6 +37,21 @@ def adapter(keys: Keys, shape: Architecture) -> Adapter | None:
     found = lora(keys, replace(LORA, targets_default=shape.linears), shape)
     keys.note("adapter.targets", _EVERY)
     return replace(found, targets=shape.linears)
+
+
+def adapting(keys: Keys, shape: Architecture, weights: Dtype) -> Adapting | None:
+    """What ``adapter: lora`` and ``qlora`` would make of the run; both leave the dtype of the weights alone."""
+    found = plain(keys, LORA, shape)
+    if found is None:
+        return None
+    # Weights in 8 bits are what else the run is without bf16 and fp16: then it would be fp32.
+    settled = not keys.flag("load_in_8bit") or weights is not Dtype.FP16 or keys.flag("fp16")
+    return Adapting(
+        plain=found,
+        params=weights,
+        quantized=found,
+        quantization=four_bits(weights) if settled and not keys.flag("gptq") else None,
+    )
 
 
 def quantization(keys: Keys, compute: Dtype) -> Quantization | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from memplan.dialects import models
-from memplan.dialects.axolotl.adapters import adapter, quantization
+from memplan.dialects.axolotl.adapters import adapter, adapting, quantization
 from memplan.dialects.axolotl.checkpointing import activation_offload, checkpointing, held_back
 from memplan.dialects.axolotl.keys import open_keys
 from memplan.dialects.axolotl.losses import kernels, loss
@@ -26,7 +24,6 @@ from memplan.domain.workload import (
     Attention,
     Batch,
     Evaluation,
-    Loss,
     Precision,
     Sequence,
     Workload,
@@ -60,12 +57,12 @@ def read(document: Document, intake: Intake) -> Reading:
     keys = open_keys(root)
     architecture = named(keys, ("base_model",), document.path.parent, intake)
     weights = params(keys)
-    spread, lost = world(keys), loss(keys, architecture)
+    spread = world(keys)
     workload = Workload(
         model=architecture,
         precision=Precision(params=weights, autocast=autocast(keys, spread.sharding)),
         batch=_batch(keys),
-        evaluation=_evaluation(keys, lost),
+        evaluation=_evaluation(keys),
         sequence=_sequence(keys),
         optimizer=optimizer(keys, spread.sharding),
         adapter=adapter(keys, architecture),
@@ -73,7 +70,7 @@ def read(document: Document, intake: Intake) -> Reading:
         attention=(attention := _attention(keys)),
         checkpointing=checkpointing(keys),
         activation_offload=activation_offload(keys),
-        loss=lost,
+        loss=loss(keys, architecture),
         kernels=kernels(keys),
         world=spread,
         allocator=AllocatorOptions.parse(ALLOCATOR),
@@ -81,6 +78,7 @@ def read(document: Document, intake: Intake) -> Reading:
         host=host(keys, architecture),
         saving=saving(keys),
         unmodelled=(*unmodelled(keys), *held_back(keys)),
+        adapting=adapting(keys, architecture, weights),
     )
     keys.origins["task"] = Origin(how="default", note="axolotl trains")
     keys.origins["allocator"] = Origin(how="default", note=f"axolotl sets {ALLOCATOR}")
@@ -108,19 +106,19 @@ def _batch(keys: Keys) -> Batch:
     return Batch(micro=micro or 1, accumulation=accumulation or 1)
 
 
-def _evaluation(keys: Keys, loss: Loss) -> Evaluation | None:
-    """Batches of ``eval_batch_size``, by default those of training, if anything is held out."""
+def _evaluation(keys: Keys) -> Evaluation | None:
+    """Batches of ``eval_batch_size``, by default those of training, if anything is held out.
+
+    The plugin of a loss patches the model itself, so the Trainer does not know that it could skip logits.
+    """
     held_out = keys.get("val_set_size")
     evaluates = keys.get("test_datasets") is not None or (
         held_out is not None and held_out.written().strip("0.") != ""
     )
-    batch = keys.whole("eval_batch_size")
-    # The plugin patches the model itself, so the Trainer does not know that it could skip logits.
-    found = Evaluation(skip_logits=loss.kind != "fused_linear")
-    if not evaluates or (batch is None and not found.makes_logits(loss)):
+    if not evaluates:
         return None
     keys.note("evaluation", "eval_batch_size", "axolotl's default: micro_batch_size")
-    return replace(found, batch=batch or 0)
+    return Evaluation(batch=keys.whole("eval_batch_size") or 0, skip_logits=False)
 
 
 def _sequence(keys: Keys) -> Sequence:
