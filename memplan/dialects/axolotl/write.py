@@ -8,8 +8,10 @@ from typing import Any
 
 from memplan.dialects import table, writing
 from memplan.dialects.axolotl.checkpointing import OFFLOADING_SWITCHES
+from memplan.dialects.axolotl import adopting
 from memplan.dialects.axolotl.read import LEGACY
 from memplan.dialects.reading import FieldChange, Reading
+from memplan.dialects.trainer.adapting import together
 from memplan.dialects.trainer.arguments import ATTENTION
 from memplan.documents.tree import MappingNode, ScalarNode
 from memplan.domain.architecture import Architecture
@@ -122,77 +124,17 @@ def _attention(reading: Reading, after: Workload) -> list[Edit]:
     return [*_put(reading, used, False), *_put(reading, flag, True, used)]
 
 
-def _adapter(reading: Reading, after: Workload) -> list[Edit]:
-    adapter, before = after.adapter, reading.workload.adapter
-    if adapter is None:
-        raise EditRefusedError("training all parameters instead of an adapter is a decision for a person")
-    if adapter.dtype.label != "fp32" or adapter.prepare_kbit or adapter.kind != "lora":
-        raise EditRefusedError("axolotl keeps LoRA weights in fp32")
-    if before is None and reading.workload.activation_offload is not ActivationOffload.NONE:
-        raise EditRefusedError("activation offloading replaces checkpointing of adapters: turn it off first")
-    written: list[Edit] = []
-    if before is None:
-        written += _put(reading, "adapter", "lora")
-    if before is None or adapter.rank != before.rank:
-        written += _put(reading, "lora_r", adapter.rank, "adapter")
-    if before is None and _given(reading, "lora_alpha") is None:
-        written += _put(reading, "lora_alpha", 2 * adapter.rank, "adapter")
-    if adapter.dropout != (before.dropout if before else _given(reading, "lora_dropout") or 0.0):
-        written += _put(reading, "lora_dropout", adapter.dropout, "adapter")
-    return written + _targets(reading, adapter, before)
-
-
-def _targets(reading: Reading, adapter: Adapter, before: Adapter | None) -> list[Edit]:
-    if before is not None and adapter.targets == before.targets:
-        return []
-    model = reading.workload.model
-    if isinstance(model, Architecture) and adapter.targets == model.linears:
-        return _put(reading, "lora_target_linear", True, "adapter")
-    written = _put(reading, "lora_target_modules", list(adapter.targets), "adapter")
-    if _given(reading, "lora_target_linear"):
-        written += _put(reading, "lora_target_linear", False)
-    return written
-
-
-def _activation_offload(reading: Reading, after: Workload) -> list[Edit]:
-    """Edits of ``activation_offloading`` where blocks are checkpointed and trained whole.
-
-    Raises:
-        EditRefusedError: adapters are trained, checkpointing is off or of the older kind, offloading is to
-            end, or something else offloads already.
-    """
-    before, wanted = reading.workload, after.activation_offload
-    if wanted is before.activation_offload:
-        return []
-    switch = _given(reading, "gradient_checkpointing")
-    if switch in OFFLOADING_SWITCHES or _given(reading, _OFFLOADING) not in (None, *_OFFLOADINGS.values()):
-        raise EditRefusedError("another kind of offloading is asked for: turn that off first")
-    if wanted not in _OFFLOADINGS or wanted is ActivationOffload.NONE:
-        raise EditRefusedError(f"of offloading {_OFFLOADING}: true and legacy are written")
-    if after.adapter is not None:
-        raise EditRefusedError("axolotl before 2026-06-15 keeps the activations of adapters on the GPU")
-    if after.checkpointing != Checkpointing(every=1):
-        raise EditRefusedError("axolotl offloads the inputs of checkpointed blocks, of every one")
-    unasked = before.checkpointing.every and not switch
-    asked = _put(reading, "gradient_checkpointing", True) if unasked else []
-    return [*asked, *_put(reading, _OFFLOADING, _OFFLOADINGS[wanted], "gradient_checkpointing")]
-
-
-def _evaluation(reading: Reading, after: Workload) -> list[Edit]:
-    before, wanted = reading.workload.evaluation, after.evaluation
-    if wanted == before:
-        return []
-    if before is None or wanted is None or replace(before, batch=wanted.batch) != wanted or not wanted.batch:
-        raise EditRefusedError("of an evaluation the size of its batches is written")
-    return _put(reading, "eval_batch_size", wanted.batch, "micro_batch_size")
-
-
-_WRITERS: dict[str, table.Writer] = {
-    "batch": _batch,
-    "evaluation": _evaluation,
-    "sequence": _sequence,
-    "checkpointing": _checkpointing,
-    "activation_offload": _activation_offload,
-    "attention": _attention,
-    "adapter": _adapter,
-}
+_WRITERS: dict[str, table.Writer] = together(
+    {
+        "batch": _batch,
+        "evaluation": _evaluation,
+        "sequence": _sequence,
+        "checkpointing": _checkpointing,
+        "activation_offload": _activation_offload,
+        "attention": _attention,
+        "adapter": adopting.adapter,
+        "quantization": adopting.quantization,
+    },
+    "adapter",
+    "quantization",
+)
