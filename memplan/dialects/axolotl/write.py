@@ -7,18 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 from memplan.dialects import table, writing
-from memplan.dialects.axolotl.checkpointing import OFFLOADING_SWITCHES
 from memplan.dialects.axolotl import adopting
+from memplan.dialects.axolotl.checkpointing import OFFLOADING_SWITCHES
 from memplan.dialects.axolotl.read import LEGACY
 from memplan.dialects.reading import FieldChange, Reading
 from memplan.dialects.trainer.adapting import together
 from memplan.dialects.trainer.arguments import ATTENTION
 from memplan.documents.tree import MappingNode, ScalarNode
-from memplan.domain.architecture import Architecture
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import EditRefusedError
 from memplan.domain.host import ActivationOffload
-from memplan.domain.workload import Adapter, Attention, Checkpointing, Workload
+from memplan.domain.workload import Attention, Checkpointing, Workload
 
 FSDP_KEYS = ("activation_checkpointing", "fsdp_activation_checkpointing")
 """Keys of ``fsdp_config`` that turn checkpointing on too."""
@@ -122,6 +121,39 @@ def _attention(reading: Reading, after: Workload) -> list[Edit]:
         return _put(reading, "attn_implementation", name)
     flag = next(key for key, kind in LEGACY.items() if kind is after.attention)
     return [*_put(reading, used, False), *_put(reading, flag, True, used)]
+
+
+def _activation_offload(reading: Reading, after: Workload) -> list[Edit]:
+    """Edits of ``activation_offloading`` where blocks are checkpointed and trained whole.
+
+    Raises:
+        EditRefusedError: adapters are trained, checkpointing is off or of the older kind, offloading is to
+            end, or something else offloads already.
+    """
+    before, wanted = reading.workload, after.activation_offload
+    if wanted is before.activation_offload:
+        return []
+    switch = _given(reading, "gradient_checkpointing")
+    if switch in OFFLOADING_SWITCHES or _given(reading, _OFFLOADING) not in (None, *_OFFLOADINGS.values()):
+        raise EditRefusedError("another kind of offloading is asked for: turn that off first")
+    if wanted not in _OFFLOADINGS or wanted is ActivationOffload.NONE:
+        raise EditRefusedError(f"of offloading {_OFFLOADING}: true and legacy are written")
+    if after.adapter is not None:
+        raise EditRefusedError("axolotl before 2026-06-15 keeps the activations of adapters on the GPU")
+    if after.checkpointing != Checkpointing(every=1):
+        raise EditRefusedError("axolotl offloads the inputs of checkpointed blocks, of every one")
+    unasked = before.checkpointing.every and not switch
+    asked = _put(reading, "gradient_checkpointing", True) if unasked else []
+    return [*asked, *_put(reading, _OFFLOADING, _OFFLOADINGS[wanted], "gradient_checkpointing")]
+
+
+def _evaluation(reading: Reading, after: Workload) -> list[Edit]:
+    before, wanted = reading.workload.evaluation, after.evaluation
+    if wanted == before:
+        return []
+    if before is None or wanted is None or replace(before, batch=wanted.batch) != wanted or not wanted.batch:
+        raise EditRefusedError("of an evaluation the size of its batches is written")
+    return _put(reading, "eval_batch_size", wanted.batch, "micro_batch_size")
 
 
 _WRITERS: dict[str, table.Writer] = together(
