@@ -6,11 +6,13 @@ from dataclasses import replace
 
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Origin
+from memplan.dialects.trainer import Arguments
 from memplan.dialects.trainer.optimizers import named
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Optimizer
 
 DEFAULT = "adamw_torch_fused"
+ARGUMENTS = Arguments(framework="axolotl", optim=("optimizer",), optim_default=DEFAULT)
 
 
 def params(keys: Keys) -> Dtype:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from memplan.dialects import table, writing
-from memplan.dialects.axolotl import adopting
+from memplan.dialects.axolotl import adopting, losses, numbers
 from memplan.dialects.axolotl.checkpointing import OFFLOADING_SWITCHES
 from memplan.dialects.axolotl.read import LEGACY
 from memplan.dialects.reading import FieldChange, Reading
+from memplan.dialects.trainer import optimizers
 from memplan.dialects.trainer.adapting import together
 from memplan.dialects.trainer.arguments import ATTENTION
 from memplan.documents.tree import MappingNode, ScalarNode
@@ -166,6 +168,9 @@ _WRITERS: dict[str, table.Writer] = together(
         "attention": _attention,
         "adapter": adopting.adapter,
         "quantization": adopting.quantization,
+        "loss": losses.write,
+        "kernels": losses.along,
+        "optimizer": partial(optimizers.write, numbers.ARGUMENTS),
     },
     "adapter",
     "quantization",

@@ -135,10 +135,10 @@ def test_ligers_loss_evaluates_with_whole_logits(tmp_path: Path) -> None:
     """The Trainer asks to skip them only where it patched the model itself."""
     flag, held_out = LIGER + "liger_fused_linear_cross_entropy: true\n", "val_set_size: 0.1\n"
     assert axolotl(tmp_path, flag).workload.evaluation is None
-    assert axolotl(tmp_path, held_out).workload.evaluation is None
-    found = axolotl(tmp_path, flag + held_out).workload
-    assert found.evaluation == Evaluation(batch=0, skip_logits=False)
-    assert found.evaluation.makes_logits(found.loss)
+    for text, whole in ((held_out, False), (flag + held_out, True)):
+        found = axolotl(tmp_path, text).workload
+        assert found.evaluation == Evaluation(batch=0, skip_logits=False)
+        assert found.evaluation.makes_logits(found.loss) is whole
 
 
 def test_a_kernel_without_its_plugin_is_warned_about(tmp_path: Path) -> None:
@@ -406,11 +406,14 @@ def test_every_example_reads_when_its_model_is_one_we_know(
 
 
 EVALUATIONS = [
-    ("eval_batch_size: 16\nval_set_size: 0.05", Evaluation(batch=16)),
-    ("eval_batch_size: 16\ntest_datasets:\n  - path: held/out", Evaluation(batch=16)),
+    ("eval_batch_size: 16\nval_set_size: 0.05", Evaluation(batch=16, skip_logits=False)),
+    (
+        "eval_batch_size: 16\ntest_datasets:\n  - path: held/out",
+        Evaluation(batch=16, skip_logits=False),
+    ),
     ("eval_batch_size: 16\nval_set_size: 0.0", None),
     ("eval_batch_size: 16", None),
-    ("val_set_size: 0.05", None),
+    ("val_set_size: 0.05", Evaluation(batch=0, skip_logits=False)),
 ]
 
 
