@@ -21,11 +21,13 @@ from memplan.levers import (
     attention,
     checkpointing,
     evaluation,
+    host_offload,
     loss,
     micro_batch,
     optimizer,
     sequence,
     set_to_none,
+    sharding,
 )
 
 
@@ -44,6 +46,8 @@ LEVERS: tuple[Lever, ...] = (
     loss,
     optimizer,
     activation_offload,
+    sharding,
+    host_offload,
     adapter,
     attention,
     micro_batch,
