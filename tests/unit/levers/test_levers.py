@@ -12,7 +12,7 @@ from memplan import profiles
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.harm import Harm
 from memplan.domain.plan import Option
-from memplan.domain.workload import Attention, Checkpointing, Evaluation, Task, Workload
+from memplan.domain.workload import Attention, Checkpointing, Evaluation, Task, Workload, World
 from memplan.levers import LEVERS, Lever, adapter, attention, checkpointing, micro_batch, sequence
 from tests.planning import workload
 
@@ -22,6 +22,7 @@ BUSY = (
     .changed("optimizer.set_to_none", False)
     .changed("evaluation", Evaluation(batch=8, kept=4))
 )
+SPREAD = BUSY.changed("world", World(data_parallel=4, sharding="zero1"))
 NOT_A_LEVER = {"__init__", "compatible", "cost"}
 
 
@@ -38,7 +39,7 @@ def test_every_lever_of_the_folder_is_listed() -> None:
 
 @pytest.mark.parametrize("lever", LEVERS, ids=lambda lever: lever.NAME)
 def test_a_lever_says_what_it_does_and_never_harms_more_than_it_says(lever: Lever) -> None:
-    options = lever.options(BUSY, None)
+    options = (*lever.options(BUSY, None), *lever.options(SPREAD, None))
     assert lever.SUMMARY
     assert options
     assert all(option.harm <= lever.HARM for option in options)
@@ -47,13 +48,15 @@ def test_a_lever_says_what_it_does_and_never_harms_more_than_it_says(lever: Leve
 
 @pytest.mark.parametrize("lever", LEVERS, ids=lambda lever: lever.NAME)
 def test_every_option_changes_every_field_it_names(lever: Lever) -> None:
-    for option in lever.options(BUSY, None):
-        assert all(BUSY.at(field) != value for field, value in option.changes.items())
+    for run in (BUSY, SPREAD):
+        for option in lever.options(run, None):
+            assert all(run.at(field) != value for field, value in option.changes.items())
 
 
 def test_no_two_levers_change_the_same_field() -> None:
-    for one, other in combinations(LEVERS, 2):
-        assert fields(one.options(BUSY, None)).isdisjoint(fields(other.options(BUSY, None)))
+    for run in (BUSY, SPREAD):
+        for one, other in combinations(LEVERS, 2):
+            assert fields(one.options(run, None)).isdisjoint(fields(other.options(run, None)))
 
 
 @pytest.mark.parametrize("lever", LEVERS, ids=lambda lever: lever.NAME)
@@ -103,9 +106,11 @@ def test_only_exact_levers_are_called_exact() -> None:
         "attention",
         "checkpointing",
         "evaluation",
+        "host_offload",
         "loss",
         "micro_batch",
         "set_to_none",
+        "sharding",
     }
 
 
