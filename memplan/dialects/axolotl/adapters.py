@@ -40,7 +40,7 @@ def adapter(keys: Keys, shape: Architecture) -> Adapter | None:
 
 
 def adapting(keys: Keys, shape: Architecture, weights: Dtype) -> Adapting | None:
-    """What ``adapter: lora`` and ``qlora`` would make of the run; both leave the dtype of the weights alone."""
+    """What ``adapter: lora`` and ``qlora`` would make of the run; the dtype of the weights stays."""
     found = plain(keys, LORA, shape)
     if found is None:
         return None
