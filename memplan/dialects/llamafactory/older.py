@@ -12,9 +12,10 @@ from memplan.dialects.llamafactory import gaps, write
 from memplan.dialects.llamafactory.generation import generation
 from memplan.dialects.llamafactory.vocabulary import ARGUMENTS, LORA, OFT, OFT_BLOCK
 from memplan.dialects.reading import Document, FieldChange, Intake, Reading
-from memplan.dialects.trainer import pairs
+from memplan.dialects.trainer import adapting, pairs
 from memplan.dialects.trainer.precision import published
 from memplan.documents.tree import MappingNode, Node, ScalarNode
+from memplan.domain.adapting import Adapting
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.edit import Advice, Edit
@@ -69,6 +70,7 @@ def _training(keys: Keys, shape: Architecture) -> Workload:
         adapter=_adapter(keys, shape, kind),
         quantization=_quantization(keys, shape),
         loading="direct",
+        adapting=_adapting(keys, shape, kind),
     )
     run = trainer.workload(keys, ARGUMENTS, model)
     neat = bool(keys.flag("neat_packing"))
@@ -121,6 +123,27 @@ def _adapter(keys: Keys, shape: Architecture, kind: str) -> Adapter | None:
     if resumed is not None and not keys.flag("create_new_adapter"):
         keys.warn(resumed, "training goes on with this adapter: counted are this file's rank and targets")
     return trainer.lora(keys, LORA, shape)
+
+
+def _adapting(keys: Keys, shape: Architecture, kind: str) -> Adapting | None:
+    """LoRA over frozen weights in the dtype of their files, or in 4 bits.
+
+    Quantized weights go with no resized vocabulary and no adapter on an adapter (``_verify_model_args`` in
+    src/llamafactory/hparams/parser.py).
+    """
+    found = adapting.plain(keys, LORA, shape) if kind in ("full", "lora") else None
+    if found is None:
+        return None
+    aside, method = adapting.aside(keys), keys.get("quantization_method")
+    files = trainer.weights(aside, (), shape, None, "")
+    barred = any(keys.flag(key) for key in ("resize_vocab", "create_new_adapter", "pissa_init"))
+    known = method is None or gaps.is_bitsandbytes(method)
+    return Adapting(
+        plain=found,
+        params=files,
+        quantized=found,
+        quantization=adapting.four_bits(_computed(aside, shape)) if known and not barred else None,
+    )
 
 
 def _rotating(keys: Keys, shape: Architecture) -> Adapter:

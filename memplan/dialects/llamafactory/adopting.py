@@ -1,0 +1,79 @@
+"""Adapters and 4-bit weights as LLaMA-Factory spells them; what follows from them has no key of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from memplan.dialects.llamafactory.vocabulary import LORA
+from memplan.dialects.reading import Reading
+from memplan.dialects.table import put
+from memplan.dialects.trainer.adapters import expected
+from memplan.dialects.trainer.adapting import quantizes, spell
+from memplan.domain.architecture import Architecture
+from memplan.domain.edit import Edit
+from memplan.domain.errors import EditRefusedError
+from memplan.domain.workload import Workload
+
+_BESIDE = ("finetuning_type", "stage", "model_name_or_path")
+
+
+def adapter(reading: Reading, after: Workload) -> list[Edit]:
+    """Edits for another adapter; targets are words with commas between, or ``all``.
+
+    ``lora_alpha`` is twice the rank unless it is written (``LoraArguments``).
+
+    Raises:
+        EditRefusedError: the adapter is given up, newly made of a run that trains only some layers, or
+            differs in what has no key.
+    """
+    wanted, before = after.adapter, reading.workload.adapter
+    if wanted == before:
+        return []
+    if wanted is None:
+        raise EditRefusedError("training all parameters instead of an adapter is a decision for a person")
+    if before is None and reading.workload.adapting is None:
+        raise EditRefusedError("finetuning_type trains some layers only: set it to lora by hand")
+    if before is not None and before.kind != "lora":
+        raise EditRefusedError("of adapters LoRA is written")
+    usual = expected(reading, after)
+    if replace(wanted, rank=usual.rank, targets=usual.targets, dropout=usual.dropout) != usual:
+        raise EditRefusedError("of an adapter its rank, targets and dropout are written")
+    written = [] if before is not None else put(reading, LORA.switch, "lora", _BESIDE)
+    if before is None or wanted.rank != before.rank:
+        written += put(reading, LORA.rank, wanted.rank, _BESIDE)
+    if wanted.dropout != (before or usual).dropout:
+        written += put(reading, LORA.dropout, wanted.dropout, (*LORA.rank, *_BESIDE))
+    if before is None or wanted.targets != before.targets:
+        written += put(reading, LORA.targets, _spelled(reading, wanted.targets), (*LORA.rank, *_BESIDE))
+    return written
+
+
+def quantization(reading: Reading, after: Workload) -> list[Edit]:
+    """Edits of ``quantization_bit`` and what goes with it."""
+    if not quantizes(reading, after):
+        return []
+    wanted = (
+        (("quantization_bit",), 4, None),
+        (("quantization_type",), "nf4", "nf4"),
+        (("double_quantization",), True, True),
+    )
+    return spell(reading, wanted, _BESIDE)
+
+
+def precision(reading: Reading, after: Workload) -> list[Edit]:
+    """Nothing is written: frozen weights have the dtype of their files as soon as they are frozen.
+
+    Raises:
+        EditRefusedError: a dtype changes for another reason.
+    """
+    before, wanted, habits = reading.workload.precision, after.precision, reading.workload.adapting
+    frozen = reading.workload.adapter is None and after.adapter is not None
+    if wanted == before or (frozen and habits and wanted == replace(before, params=habits.params)):
+        return []
+    raise EditRefusedError("the dtype of weights follows from what is trained")
+
+
+def _spelled(reading: Reading, targets: tuple[str, ...]) -> str:
+    model = reading.workload.model
+    whole = isinstance(model, Architecture) and targets == model.linears
+    return "all" if whole else ",".join(targets)
