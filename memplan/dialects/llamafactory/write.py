@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from memplan.dialects.llamafactory.vocabulary import ARGUMENTS, LORA
+from memplan.dialects.llamafactory import adopting
+from memplan.dialects.llamafactory.vocabulary import ARGUMENTS
 from memplan.dialects.reading import Reading
 from memplan.dialects.table import Writer, put
 from memplan.dialects.trainer import optimizers, pairs, writers
+from memplan.dialects.trainer.adapting import together
 from memplan.documents.tree import MappingNode, ScalarNode
-from memplan.domain.architecture import Architecture
 from memplan.domain.edit import Edit
 from memplan.domain.errors import EditRefusedError
 from memplan.domain.workload import Task, Workload
 
 _OWN_OPTIMIZERS = ("use_galore", "use_apollo", "use_badam", "use_adam_mini", "use_muon")
-_BESIDE = ("finetuning_type", "stage", "model_name_or_path")
 _ABOUT_MODEL = ("flash_attn", "trust_remote_code", "model_name_or_path")
 
 
@@ -55,36 +53,6 @@ def checkpointing(reading: Reading, after: Workload) -> list[Edit]:
     return written
 
 
-def adapter(reading: Reading, after: Workload) -> list[Edit]:
-    """Edits for another adapter; targets are words with commas between, or ``all``.
-
-    Raises:
-        EditRefusedError: the adapter is given up, newly made where that changes the dtype of all weights
-            as well, or differs in what has no key.
-    """
-    wanted, before = after.adapter, reading.workload.adapter
-    if wanted == before:
-        return []
-    if wanted is None:
-        raise EditRefusedError("training all parameters instead of an adapter is a decision for a person")
-    if before is None:
-        raise EditRefusedError(
-            "write finetuning_type: lora; frozen weights then keep the dtype of their files"
-        )
-    if before.kind != "lora":
-        raise EditRefusedError("of adapters LoRA is written")
-    if replace(wanted, rank=before.rank, targets=before.targets, dropout=before.dropout) != before:
-        raise EditRefusedError("of an adapter its rank, targets and dropout are written")
-    written: list[Edit] = []
-    if wanted.rank != before.rank:
-        written += put(reading, LORA.rank, wanted.rank, _BESIDE)
-    if wanted.dropout != before.dropout:
-        written += put(reading, LORA.dropout, wanted.dropout, (*LORA.rank, *_BESIDE))
-    if wanted.targets != before.targets:
-        written += put(reading, LORA.targets, _spelled(reading, wanted.targets), (*LORA.rank, *_BESIDE))
-    return written
-
-
 def optimizer(reading: Reading, after: Workload) -> list[Edit]:
     """Edits of ``optim``.
 
@@ -95,12 +63,6 @@ def optimizer(reading: Reading, after: Workload) -> list[Edit]:
         if _given(reading, key) is True:
             raise EditRefusedError(f"{key} comes before optim: turn that off first")
     return optimizers.write(ARGUMENTS, reading, after)
-
-
-def _spelled(reading: Reading, targets: tuple[str, ...]) -> str:
-    model = reading.workload.model
-    whole = isinstance(model, Architecture) and targets == model.linears
-    return "all" if whole else ",".join(targets)
 
 
 def _in_training(write: Writer) -> Writer:
@@ -114,8 +76,8 @@ def _in_training(write: Writer) -> Writer:
     return checked
 
 
-_OWN: dict[str, Writer] = {"checkpointing": checkpointing, "adapter": adapter, "optimizer": optimizer}
-_ALL = writers(ARGUMENTS) | _OWN
+_OWN: dict[str, Writer] = {"checkpointing": checkpointing, "adapter": adopting.adapter, "quantization": adopting.quantization, "precision": adopting.precision, "optimizer": optimizer}
+_ALL = together(writers(ARGUMENTS) | _OWN, "adapter", "quantization", "precision")
 WRITERS = {name: write if name == "attention" else _in_training(write) for name, write in _ALL.items()}
 
 IN_PAIRS = pairs.in_pairs(WRITERS)
