@@ -34,7 +34,7 @@ def checkpointing(reading: Reading, after: Workload) -> list[Edit]:
         return []
     if before.offload or wanted.offload:
         raise EditRefusedError("use_unsloth_gc sends activations to the host: turn that off first")
-    if wanted.every > 1:
+    if wanted.partial:
         raise EditRefusedError("LLaMA-Factory checkpoints every block or none")
     if _given(reading, "gradient_checkpointing") is True:
         place = reading.origins["checkpointing"].location
@@ -76,7 +76,13 @@ def _in_training(write: Writer) -> Writer:
     return checked
 
 
-_OWN: dict[str, Writer] = {"checkpointing": checkpointing, "adapter": adopting.adapter, "quantization": adopting.quantization, "precision": adopting.precision, "optimizer": optimizer}
+_OWN: dict[str, Writer] = {
+    "checkpointing": checkpointing,
+    "adapter": adopting.adapter,
+    "quantization": adopting.quantization,
+    "precision": adopting.precision,
+    "optimizer": optimizer,
+}
 _ALL = together(writers(ARGUMENTS) | _OWN, "adapter", "quantization", "precision")
 WRITERS = {name: write if name == "attention" else _in_training(write) for name, write in _ALL.items()}
 
