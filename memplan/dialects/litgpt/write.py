@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from memplan.dialects import table
 from memplan.dialects.components import optimizer_class
@@ -47,8 +48,11 @@ def _sequence(reading: Reading, after: Workload) -> list[Edit]:
 
 
 def _optimizer(reading: Reading, after: Workload) -> list[Edit]:
-    """Another class, by its path or its name."""
+    """Another class, by its path or its name, or the same one fused."""
     keys = Keys(root=Value(source=reading.document.source, key="", node=reading.document.root))
+    before = reading.workload.optimizer
+    if after.optimizer == replace(before, implementation="fused") != before:
+        return put(reading, ("optimizer.init_args.fused",), True)
     usual = "fused" if settings.command(keys) is settings.Command.PRETRAIN else "foreach"
     path = optimizer_class(reading.workload.optimizer, after.optimizer, usual)
     if path is None:

@@ -60,13 +60,28 @@ def _checkpointing(reading: Reading, after: Workload) -> list[Edit]:
         raise EditRefusedError(_UNTRAINED)
     if after.checkpointing == reading.workload.checkpointing:
         return []
-    if after.checkpointing not in (Checkpointing(every=0), Checkpointing(every=1)):
-        raise EditRefusedError("torchtune checkpoints every block or none")
     if _written(reading, "ac_mode"):
-        raise EditRefusedError("ac_mode decides which blocks are checkpointed")
+        return _selective(reading, after)
+    if after.checkpointing not in (Checkpointing(every=0), Checkpointing(every=1)):
+        raise EditRefusedError("torchtune checkpoints every block or none where ac_mode is not written")
     if not after.checkpointing.every and after.activation_offload is not ActivationOffload.NONE:
         raise EditRefusedError("activations are offloaded, which needs checkpointing")
     return put(reading, (settings.CHECKPOINTING,), after.checkpointing.every == 1, _BESIDE)
+
+
+def _selective(reading: Reading, after: Workload) -> list[Edit]:
+    """Edits of ``ac_mode`` and ``ac_option``, which count only while the other switch is off."""
+    wanted = after.checkpointing
+    if _keys(reading).flag(settings.CHECKPOINTING):
+        raise EditRefusedError(f"ac_mode and {settings.CHECKPOINTING} turn each other off")
+    if wanted != Checkpointing(every=wanted.every, start=max(0, wanted.every - 1)):
+        raise EditRefusedError("torchtune checkpoints the last of every few blocks")
+    if reading.workload.adapter is not None or reading.workload.world.sharding == "none":
+        raise EditRefusedError("ac_mode counts in full finetuning on several GPUs alone")
+    found = put(reading, ("ac_mode",), {0: "none", 1: "full"}.get(wanted.every, "selective"))
+    if wanted.every > 1:
+        found += put(reading, ("ac_option",), wanted.every, ("ac_mode",))
+    return found
 
 
 def _activation_offload(reading: Reading, after: Workload) -> list[Edit]:
@@ -87,27 +102,62 @@ def _activation_offload(reading: Reading, after: Workload) -> list[Edit]:
 
 
 def _loss(reading: Reading, after: Workload) -> list[Edit]:
+    """The number of pieces, or the component that makes pieces in place of the whole one.
+
+    Raises:
+        EditRefusedError: the file does not show that its release has it, or other losses go with this one.
+    """
     before, loss = reading.workload.loss, after.loss
     if loss == before:
         return []
-    if loss.kind != "chunked" or before.kind != "chunked":
-        raise EditRefusedError(f"the loss is another component, such as {settings.CHUNKED}")
-    return put(reading, ("loss.num_output_chunks",), loss.chunks)
+    keys = _keys(reading)
+    if loss.kind != "chunked" or keys.word("loss._component_") is None:
+        raise EditRefusedError(f"of losses those in pieces are written, such as {settings.CHUNKED}")
+    if before.kind == "chunked":
+        return put(reading, ("loss.num_output_chunks",), loss.chunks)
+    value, other = keys.get("loss"), keys.get("kd_loss")
+    if keys.word("loss._component_") != settings.WHOLE or other is not None:
+        raise EditRefusedError(
+            "another loss than cross-entropy stays", location=(other or keys.root).location
+        )
+    if len(value.entries() if value is not None else ()) != 1:
+        raise EditRefusedError("the loss has arguments of its own")
+    if not keys.has(settings.OFFLOADING, settings.STREAMS):
+        raise EditRefusedError("torchtune before 0.3 has no loss in pieces: write it by hand if yours has")
+    found = put(reading, ("loss._component_",), settings.CHUNKED)
+    if loss.chunks != settings.PIECES:
+        found += put(reading, ("loss.num_output_chunks",), loss.chunks, ("loss._component_",))
+    return found
 
 
 def _optimizer(reading: Reading, after: Workload) -> list[Edit]:
-    """Another class, if it takes the arguments that are there."""
+    """Another class, if it takes the arguments that are there, or the same one fused."""
+    before, keys = reading.workload.optimizer, _keys(reading)
+    if after.optimizer == replace(before, implementation="fused") != before:
+        return _fused(keys, reading)
     usual = "foreach" if reading.workload.world.sharding == "none" else "for_loop"
-    path = optimizer_class(reading.workload.optimizer, after.optimizer, usual)
+    path = optimizer_class(before, after.optimizer, usual)
     if path is None:
         return []
     for name in ("fused", "foreach", "capturable"):
-        value = _keys(reading).get(f"optimizer.{name}")
+        value = keys.get(f"optimizer.{name}")
         if value is not None:
             raise EditRefusedError(
                 f"{name} is an argument of PyTorch's optimizers: remove it", location=value.location
             )
     return put(reading, ("optimizer._component_",), path)
+
+
+def _fused(keys: Keys, reading: Reading) -> list[Edit]:
+    """PyTorch's own argument.
+
+    Raises:
+        EditRefusedError: foreach is asked for, or parameters lie on the host, where torchtune refuses it.
+    """
+    for name in ("optimizer.foreach", "fsdp_cpu_offload"):
+        if keys.flag(name):
+            raise EditRefusedError(f"fused and {name} exclude each other", location=keys.root.location)
+    return put(reading, ("optimizer.fused",), True, ("_component_",))
 
 
 def _adapter(reading: Reading, after: Workload) -> list[Edit]:
