@@ -68,9 +68,12 @@ def precision(reading: Reading, after: Workload) -> list[Edit]:
     """
     before, wanted, habits = reading.workload.precision, after.precision, reading.workload.adapting
     frozen = reading.workload.adapter is None and after.adapter is not None
-    if wanted == before or (frozen and habits and wanted == replace(before, params=habits.params)):
+    due = replace(before, params=habits.params) if frozen and habits is not None else before
+    if wanted == due:
         return []
-    raise EditRefusedError("the dtype of weights follows from what is trained")
+    raise EditRefusedError(
+        "weights have the dtype of their files as soon as they are frozen, with finetuning_type: lora"
+    )
 
 
 def _spelled(reading: Reading, targets: tuple[str, ...]) -> str:

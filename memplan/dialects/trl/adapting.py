@@ -44,11 +44,13 @@ def _precision(spoken: Release, reading: Reading, after: Workload) -> list[Edit]
     Raises:
         EditRefusedError: it changes alone, or another precision does.
     """
-    before, wanted = reading.workload.precision, after.precision
+    before, wanted, habits = reading.workload.precision, after.precision, reading.workload.adapting
+    along = after.quantization != reading.workload.quantization and habits is not None
+    beside = (habits.quantized_params or habits.params) if along and habits is not None else before.params
+    due = replace(before, params=beside)
+    if wanted != due or wanted.params not in _NAMES:
+        raise EditRefusedError("of precision only the dtype that 4-bit weights compute in is written")
     if wanted == before:
         return []
-    along = after.quantization != reading.workload.quantization and after.adapter is not None
-    if not along or wanted != replace(before, params=wanted.params) or wanted.params not in _NAMES:
-        raise EditRefusedError("of precision only the dtype that 4-bit weights compute in is written")
     names = ("dtype",) if spoken is LATEST else ("torch_dtype", "dtype")
     return put(reading, names, _NAMES[wanted.params], ("model_name_or_path",))
