@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from memplan.dialects import table, writing
@@ -69,9 +70,17 @@ def _checkpointing(reading: Reading, after: Workload) -> list[Edit]:
     return found
 
 
+def _optimizer(reading: Reading, after: Workload) -> list[Edit]:
+    """How the optimizer runs; which one it is stays."""
+    before = reading.workload.optimizer
+    if replace(before, implementation=after.optimizer.implementation) != after.optimizer:
+        raise EditRefusedError("of an optimizer torchtitan's implementation is written")
+    return table.writer(IMPLEMENTATION, beside=("name",))(reading, after)
+
+
 _WRITERS: dict[str, table.Writer] = {
     "batch": _batch,
     "sequence": table.writer(LENGTH, beside=("local_batch_size",)),
-    "optimizer": table.writer(IMPLEMENTATION, beside=("name",)),
+    "optimizer": _optimizer,
     "checkpointing": _checkpointing,
 }
