@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Reading
 from memplan.dialects.table import put
@@ -56,6 +57,8 @@ def write(arguments: Arguments, reading: Reading, after: Workload) -> list[Edit]
     """
     before = reading.workload
     assert isinstance(before.model, Architecture)
+    if after.loss != before.loss:
+        _refuse_smoothed(arguments, reading)
     states = {
         (Loss(), Kernels()): False,
         (liger.loss(before.model.model_type), Kernels(liger=LIGER)): True,
@@ -76,3 +79,15 @@ def along(arguments: Arguments, reading: Reading, after: Workload) -> list[Edit]
     """
     write(arguments, reading, after)
     return []
+
+
+def _refuse_smoothed(arguments: Arguments, reading: Reading) -> None:
+    """A smoothed loss is the Trainer's own, made of logits that Liger's loss does not return.
+
+    Raises:
+        EditRefusedError: labels are smoothed.
+    """
+    root = Value(source=reading.document.source, key="", node=reading.document.root)
+    value = Keys(root=root, lenient=True).get(*arguments.names("label_smoothing_factor"))
+    if value is not None and value.written().strip("0.") != "":
+        raise EditRefusedError(f"{value.key} needs whole logits", location=value.location)

@@ -77,6 +77,15 @@ def test_one_without_the_other_is_refused(tmp_path: Path, field: str, value: obj
     assert "together" in advice[0].message
 
 
+def test_a_smoothed_loss_keeps_its_logits(tmp_path: Path) -> None:
+    reading = trained(tmp_path, LLAMA, "label_smoothing_factor: 0.1\n")
+    run = reading.workload
+    changes = [("loss", run.loss, FUSED), ("kernels.liger", run.kernels.liger, LIGER)]
+    written, advice = edits(reading, changes)
+    assert not written
+    assert "needs whole logits" in advice[0].message
+
+
 @pytest.mark.parametrize(
     ("text", "whole"),
     [
