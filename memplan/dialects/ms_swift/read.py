@@ -11,10 +11,11 @@ from memplan.dialects.models import required_mapping
 from memplan.dialects.ms_swift import gaps, generation, worlds
 from memplan.dialects.ms_swift.vocabulary import ARGUMENTS, GLOBAL, LORA, TUNER
 from memplan.dialects.reading import Document, Intake, Reading
-from memplan.dialects.trainer import pairs, rollouts
+from memplan.dialects.trainer import adapting, pairs, rollouts
 from memplan.dialects.trainer.arguments import Arguments
 from memplan.dialects.trainer.read import BALANCED
 from memplan.dialects.trainer.uncut import whole_context
+from memplan.domain.adapting import Adapting
 from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
@@ -49,6 +50,7 @@ def read(document: Document, intake: Intake) -> Reading:
         adapter=adapter,
         quantization=_quantization(keys, params),
         loading="direct",
+        adapting=_adapting(keys, shape, params),
     )
     run = trainer.workload(keys, arguments(keys, intake.given.gpus), model)
     run = replace(
@@ -94,6 +96,20 @@ def _adapter(keys: Keys, shape: Architecture) -> Adapter | None:
     if word == "full":
         return None
     return trainer.lora(keys, LORA, shape, Dtype.FP32 if dtype is None else dtype.dtype())
+
+
+def _adapting(keys: Keys, shape: Architecture, params: Dtype) -> Adapting | None:
+    """LoRA, or LoRA over 4-bit weights that compute in what the run computes in."""
+    dtype = keys.get("lora_dtype")
+    if (keys.word(*TUNER) or "lora") not in ("lora", "full") or keys.get(*gaps.MEGATRON) is not None:
+        return None
+    found = adapting.plain(keys, LORA, shape, Dtype.FP32 if dtype is None else dtype.dtype())
+    if found is None:
+        return None
+    compute = params if params.is_half else _autocast(adapting.aside(keys), params) or params
+    return Adapting(
+        plain=found, params=params, quantized=found, quantization=adapting.four_bits(compute)
+    )
 
 
 def _quantization(keys: Keys, params: Dtype) -> Quantization | None:

@@ -25,12 +25,14 @@ ARGUMENTS = Arguments(
     attention=("attn_impl",),
     implementations={"flash_attn": Attention.FLASH_ATTENTION_2, **ATTENTION},
     liger=("use_liger_kernel",),
+    workers=1,
 )
 """Reentrant is what ``_fix_gradient_checkpointing`` in swift/trainers/mixin.py takes on one GPU, and under
 DeepSpeed or FSDP on several."""
 
 LORA = LoraKeys(
     switch=TUNER,
+    asks="lora",
     rank=("lora_rank", "train.lora_rank"),
     dropout_default=0.05,
     targets=("target_modules",),

@@ -42,11 +42,12 @@ src/peft/utils/constants.py)."""
 class LoraKeys:
     """Where a framework has an adapter's settings, and what it takes for those it isn't given.
 
-    ``switch`` is the key that asks for an adapter by being true; ``targets_default`` replaces PEFT's own
+    ``switch`` is the key that asks for an adapter by holding ``asks``; ``targets_default`` replaces PEFT's own
     (``("all",)`` for every linear layer). Without ``rank_default`` the rank is PEFT's.
     """
 
     switch: Names = ("use_peft",)
+    asks: bool | str = True
     rank: Names = ("lora_r",)
     rank_default: int = 8
     alpha: Names = ("lora_alpha",)
@@ -132,7 +133,7 @@ def write(names: LoraKeys, reading: Reading, after: Workload) -> list[Edit]:
         raise EditRefusedError("of an adapter its rank, targets and dropout are written")
     written: list[Edit] = []
     if before is None:
-        written += put(reading, names.switch, True, _BESIDE)
+        written += put(reading, names.switch, names.asks, _BESIDE)
         written += put(reading, names.alpha, 2 * adapter.rank, names.switch)
         written += put(reading, names.dropout, adapter.dropout, names.switch)
     if before is None or adapter.rank != before.rank:
