@@ -8,12 +8,13 @@ from functools import partial
 from memplan.dialects import table
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
-from memplan.dialects.ms_swift import gaps, generation, worlds
+from memplan.dialects.ms_swift import adopting, gaps, generation, worlds
 from memplan.dialects.ms_swift.read import ALLOCATOR, arguments
-from memplan.dialects.ms_swift.vocabulary import ARGUMENTS, LORA, TUNER
+from memplan.dialects.ms_swift.vocabulary import ARGUMENTS
 from memplan.dialects.reading import FieldChange, Reading
 from memplan.dialects.table import put
-from memplan.dialects.trainer import adapters, pairs, writers
+from memplan.dialects.trainer import pairs, writers
+from memplan.dialects.trainer.adapting import together
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import EditRefusedError
 from memplan.domain.workload import Workload
@@ -25,7 +26,8 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
     if generation.generates(keys):
         return table.edits(reading, changes, generation.WRITERS, "ms-swift")
     found = writers(arguments(keys, reading.given.gpus))
-    found |= {"batch": _batch, "adapter": _adapter, "allocator": _allocator}
+    found |= {"batch": _batch, "adapter": adopting.adapter, "quantization": adopting.quantization, "allocator": _allocator}
+    found = together(found, "adapter", "quantization")
     method = keys.word("rlhf_type")
     if method in gaps.PAIRED:
         found = pairs.in_pairs(found)
@@ -61,20 +63,6 @@ def _batch(reading: Reading, after: Workload) -> list[Edit]:
         )
     written = put(reading, ARGUMENTS.micro, wanted.micro, ARGUMENTS.accumulation)
     return written + put(reading, ARGUMENTS.accumulation, wanted.accumulation, ARGUMENTS.micro)
-
-
-def _adapter(reading: Reading, after: Workload) -> list[Edit]:
-    """Edits for another adapter; ``tuner_type`` names the kind.
-
-    Raises:
-        EditRefusedError: the adapter is given up or newly made, or differs in what has no key.
-    """
-    wanted, before = after.adapter, reading.workload.adapter
-    if _keys(reading).word(*TUNER) not in (None, "lora", "full"):
-        raise EditRefusedError("of tuners LoRA is written")
-    if wanted is not None and before is None:
-        raise EditRefusedError("an adapter replaces full training: set tuner_type by hand")
-    return adapters.write(LORA, reading, after)
 
 
 def _allocator(reading: Reading, after: Workload) -> list[Edit]:
