@@ -1,0 +1,168 @@
+"""``memplan sweep``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from memplan.cli.application import application
+from memplan.cli.coercion import PlainCommand
+from memplan.cli.options import (
+    Beside,
+    ConfigPath,
+    DialectName,
+    GpuCount,
+    ModelName,
+    Online,
+    Overrides,
+    Ram,
+    overridden,
+)
+from memplan.cli.output import emit, emit_report
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from memplan.dialects.reading import Reading
+    from memplan.domain.target import Target
+    from memplan.reporters.blocks import Picture
+    from memplan.sweep.grid import Sweep
+
+app = application()
+
+
+class Format(StrEnum):
+    """Forms a sweep can take."""
+
+    TERMINAL = "terminal"
+    JSON = "json"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+
+
+EPILOG = """\b
+Examples:
+  memplan sweep train.yml --over micro_batch=1..64 --gpu rtx3090
+  memplan sweep train.yml --over micro_batch=1..64 --over sequence=512..32768 --gpu rtx3090 --gpu h100-sxm
+  memplan sweep train.yml --over checkpointing=none,full --over micro_batch=1..32 --hold batch.global
+  memplan sweep ./model-dir --over layers=8..32:8 --over sequence=2048..65536 --out sweep.svg
+\b
+Ranges: 1..64 doubles from 1, with 64; 1..64:8 goes in steps of 8; lists have commas.
+\b
+Exit codes: 0; 2 bad input. A combination that cannot be is shown as refused.
+"""
+
+Over = Annotated[
+    list[str],
+    typer.Option(
+        "--over",
+        metavar="NAME=VALUES",
+        help="What to vary: micro_batch, sequence, rank, gpus, layers, any key that --set takes,"
+        " model.KEY of the model's config, or a declared value. Repeatable.",
+    ),
+]
+Gpus = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gpu",
+        metavar="NAME|auto|SIZE",
+        help="A GPU to judge by (memplan gpus lists them), this machine's (auto), or 24GiB. Repeatable."
+        " Default: the target the config names.",
+    ),
+]
+Hold = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--hold",
+        metavar="batch.global",
+        help="Keep the global batch: accumulation follows the micro-batch. Default: accumulation stays.",
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="Also write a picture or a table: .svg, .png, .html or .csv."),
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
+
+
+@app.command(cls=PlainCommand, epilog=EPILOG)
+def sweep(
+    path: ConfigPath,
+    over: Over,
+    gpu: Gpus = None,
+    hold: Hold = None,
+    gpus: GpuCount = None,
+    ram: Ram = None,
+    overrides: Overrides = None,
+    model: ModelName = None,
+    beside: Beside = None,
+    dialect: DialectName = None,
+    online: Online = False,
+    out: Out = None,
+    form: FormatOption = Format.TERMINAL,
+) -> None:
+    """Vary one value or two, and show where memory goes and where it stops fitting."""
+    from memplan.cli.progress import progress
+    from memplan.read import read
+    from memplan.sweep import sweep as vary
+    from memplan.sweep.axes import parse
+    from memplan.sweep.grid import count
+
+    reading = read(
+        path,
+        dialect=dialect,
+        overrides=overridden(overrides, gpus),
+        model=model,
+        beside=beside or (),
+        online=online,
+    )
+    axes = parse(reading.workload, over)
+    targets = _targets(reading, gpu or (), ram)
+    if out is not None:
+        from memplan.reporters.pictures import check
+
+        check(out, axes)
+    with progress("combinations", count(axes)) as advance:
+        found = vary(reading, axes, targets, hold=hold or (), advance=advance)
+    if out is not None:
+        _save(reading, found, out)
+    _print(reading, found, form)
+
+
+def _targets(reading: Reading, names: Sequence[str], ram: str | None) -> tuple[Target, ...]:
+    """The GPUs asked for, each once, else the config's own if it names one."""
+    from memplan.cli import target
+
+    found = [target.of_reading(reading, name, ram) for name in names or (None,)]
+    return tuple({item.name: item for item in found if item is not None}.values())
+
+
+def _save(reading: Reading, found: Sweep, out: Path) -> None:
+    from memplan.reporters.pictures import write
+
+    write(out, f"{reading.path}", found)
+
+
+def _print(reading: Reading, found: Sweep, form: Format) -> None:
+    from memplan.reporters.views import sweep as view
+    from memplan.reporters.views import sweep_data as data
+
+    if form is Format.JSON:
+        from memplan.reporters import json
+
+        emit(json.render(data.payload(reading, found)))
+    elif form is Format.CSV:
+        emit(data.table(found))
+    else:
+        emit_report(view.report(reading, found, _sketch(found)), form)
+
+
+def _sketch(found: Sweep) -> Picture | None:
+    from shutil import get_terminal_size
+
+    from memplan.reporters.sketches import chosen_signs, sketch
+
+    return sketch(found, get_terminal_size().columns, chosen_signs())

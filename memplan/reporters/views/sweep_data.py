@@ -1,0 +1,94 @@
+"""A sweep for programs: as JSON, and as rows for spreadsheets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from memplan.dialects.reading import Reading
+from memplan.domain.estimate import Estimate
+from memplan.reporters import csv
+from memplan.sweep.boundary import Boundary, boundaries
+from memplan.sweep.grid import Point, Setting, Sweep
+
+AMOUNTS = ("process", "low", "high", "peak_allocated", "peak_reserved")
+"""What of GPU memory stands in a row, in bytes."""
+
+
+def payload(reading: Reading, sweep: Sweep) -> dict[str, Any]:
+    """``memplan.sweep/1``. A point's ``estimates`` are those of ``targets``, in order; none where refused."""
+    return {
+        "schema": "memplan.sweep/1",
+        "source": str(reading.path),
+        "dialect": reading.dialect,
+        "axes": [
+            {"name": axis.name, "field": axis.field, "values": [item.plain for item in axis.settings]}
+            for axis in sweep.axes
+        ],
+        "targets": [
+            {"name": item.name, "capacity": int(item.capacity), "usable": int(item.limit)}
+            for item in sweep.targets
+        ],
+        "points": [_point(sweep, point) for point in sweep.points],
+        "boundaries": [_boundary(item) for item in boundaries(sweep)],
+        "notes": list(sweep.notes),
+        "warnings": list(reading.warnings),
+    }
+
+
+def table(sweep: Sweep) -> str:
+    """Comma-separated rows: one per point and target, or per point where there is no target."""
+    columns = [*(axis.name for axis in sweep.axes), "gpu", *AMOUNTS, "host", "verdict", "refused"]
+    return csv.render(columns, _rows(sweep))
+
+
+def _rows(sweep: Sweep) -> Iterator[list[object]]:
+    for point in sweep.points:
+        chosen = [item.plain for item in point.settings]
+        if point.refused is not None:
+            yield [*chosen, "", *("" for _ in AMOUNTS), "", "", point.refused]
+        for found in point.estimates:
+            amounts = _amounts(found)
+            name = found.target.name if found.target else ""
+            yield [*chosen, name, *amounts.values(), int(found.host.peak), str(found.verdict or ""), ""]
+
+
+def _amounts(found: Estimate) -> dict[str, int]:
+    return {name: int(getattr(found.device, name)) for name in AMOUNTS}
+
+
+def _point(sweep: Sweep, point: Point) -> dict[str, Any]:
+    return {
+        "values": {axis.name: item.plain for axis, item in zip(sweep.axes, point.settings, strict=True)},
+        "estimates": [
+            {
+                **_amounts(found),
+                "host": int(found.host.peak),
+                "peak_phase": str(found.device.peak_phase),
+                "verdict": found.verdict and str(found.verdict),
+                "headroom": int(found.headroom) if found.target else None,
+            }
+            for found in point.estimates
+        ],
+        "refused": point.refused,
+    }
+
+
+def _boundary(found: Boundary) -> dict[str, Any]:
+    names = [axis.name for axis in found.others]
+    return {
+        "target": found.target.name,
+        "along": found.along.name,
+        "rows": [
+            {
+                "values": {name: item.plain for name, item in zip(names, row.others, strict=True)},
+                "largest": _plain(row.largest),
+                "possible": _plain(row.possible),
+            }
+            for row in found.rows
+        ],
+    }
+
+
+def _plain(setting: Setting | None) -> int | str | None:
+    return None if setting is None else setting.plain
