@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memplan.dialects import checkpointing_schema
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.dtype import Dtype
@@ -258,7 +259,7 @@ def _native(value: Any) -> Any:
     if value is None:
         return "none"
     if isinstance(value, Checkpointing):
-        return value.name if value.every < 2 else {"every": value.every}
+        return checkpointing_schema.spelled(value)
     if isinstance(value, Dtype):
         return value.label
     if is_dataclass(value):

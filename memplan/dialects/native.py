@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from memplan.dialects import models, writing
+from memplan.dialects import checkpointing_schema, models, writing
 from memplan.dialects.fields import Value
 from memplan.dialects.header import HEADER_KEYS, check_version, target
 from memplan.dialects.reading import Document, FieldChange, Intake, Origin, Reading
@@ -204,10 +204,7 @@ def _allocator(options: AllocatorOptions) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Checkpointing):
-        flags = {name: True for name in ("reentrant", "offload") if getattr(value, name)}
-        if flags:
-            return {"every": value.every, **flags}
-        return value.name if value.every < 2 else {"every": value.every}
+        return checkpointing_schema.spelled(value)
     if isinstance(value, Loss):
         return {"chunked": value.chunks} if value.kind == "chunked" else value.kind
     if isinstance(value, Adapter | Quantization | Evaluation):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from memplan.dialects import checkpointing_schema
 from memplan.dialects.allocator_schema import ALLOCATOR, allocator
 from memplan.dialects.fields import Value
 from memplan.dialects.zero_schema import ZERO
@@ -20,7 +21,6 @@ from memplan.domain.kernels import LIGER
 from memplan.domain.workload import (
     Adapter,
     Attention,
-    Checkpointing,
     Evaluation,
     Loss,
     Outputs,
@@ -55,8 +55,6 @@ CODES = ("transformers", "litgpt", "torchtune")
 
 CACHES = ("dynamic", "static")
 LOGITS = ("all", "last")
-DEEPEST_STRIDE = 10_000
-"""No model has more blocks, so checkpointing every further one means nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,17 +128,6 @@ def quantization(value: Value) -> Quantization | None:
     if "kind" not in entries:
         raise value.fail("says nothing of the kind", expected=f"kind: {' | '.join(QUANTIZATIONS)}")
     return Quantization(**{name: QUANTIZATION[name](entry) for name, entry in entries.items()})
-
-
-def checkpointing(value: Value) -> Checkpointing:
-    """``none``, ``full``, ``{every: 2}`` or ``{every: 1, reentrant: true, offload: true}``."""
-    if value.written():
-        return Checkpointing(every=("none", "full").index(value.choice(("none", "full"))))
-    entries = value.entries(("every", "reentrant", "offload"))
-    if "every" not in entries:
-        raise value.fail("says nothing", expected="none, full or {every: 2}")
-    flags = {name: entries[name].flag() for name in ("reentrant", "offload") if name in entries}
-    return Checkpointing(every=entries["every"].whole(0, DEEPEST_STRIDE), **flags)
 
 
 def loss(value: Value) -> Loss:
@@ -254,7 +241,7 @@ SINGLES: Mapping[str, Leaf] = {
     "adapter": Leaf(field="adapter", read=adapter),
     "quantization": Leaf(field="quantization", read=quantization),
     "attention": Leaf(field="attention", read=lambda value: value.member(Attention)),
-    "checkpointing": Leaf(field="checkpointing", read=checkpointing),
+    "checkpointing": Leaf(field="checkpointing", read=checkpointing_schema.read),
     "activation_offload": Leaf(
         field="activation_offload", read=lambda value: value.member(ActivationOffload)
     ),

@@ -32,7 +32,12 @@ class Checkpointing:
     @property
     def partial(self) -> bool:
         """Whether it is on for some blocks, or for several at a time: what most frameworks cannot say."""
-        return self.every > 1 or (self.every == 1 and (self.chunk, self.start, self.blocks) != (1, 0, None))
+        return self.every > 1 or (self.every == 1 and not self.strided)
+
+    @property
+    def strided(self) -> bool:
+        """Whether ``every`` says it all: single blocks, counted from the first."""
+        return (self.chunk, self.start, self.blocks) == (1, 0, None)
 
     @property
     def name(self) -> str:

@@ -32,6 +32,9 @@ _REFUSED = {
 }
 _PRECISIONS = {"fp16": Dtype.FP16, "bfloat16": Dtype.BF16, "fp32": Dtype.FP32}
 
+BEFORE = 2
+"""Pieces of the pipeline in front of the blocks: the embeddings, and what turns their sides."""
+
 LENGTH = Setting(
     field="sequence.length",
     keys=("seq_length",),
@@ -60,15 +63,22 @@ def read(document: Document, intake: Intake) -> Reading:
     values = table.settle(keys, (LENGTH,))
     degree = (keys.whole("model_parallel_size") or 1) * (keys.whole("pipe_parallel_size", low=0) or 1)
     gpus = None if intake.given.gpus is None else max(1, intake.given.gpus // degree)
+    model = architecture(keys, intake)
     workload = Workload(
-        model=architecture(keys, intake),
+        model=model,
         precision=Precision(params=_params(keys)),
         batch=_batch(keys, gpus),
         optimizer=Optimizer(name="adamw", implementation="fused", clipping=_clips(keys)),
         attention=attention(keys),
-        checkpointing=_checkpointing(keys),
+        checkpointing=_checkpointing(keys, model.depth),
         saving=_saving(keys),
-        unmodelled=(_CODE, *vocabulary_gap(keys), *_degrees(keys), *_chunks(keys), *_gradients(keys)),
+        unmodelled=(
+            _CODE,
+            *vocabulary_gap(keys),
+            *_degrees(keys),
+            *_last_chunk(keys, model.depth),
+            *_gradients(keys),
+        ),
     )
     origin = keys.origins["precision.params"]
     workload = engine(keys, table.changed(workload, values), gpus)
@@ -128,18 +138,31 @@ def _clips(keys: Keys) -> bool:
     return value is None or value.number(0, 1e12) > 0
 
 
-def _checkpointing(keys: Keys) -> Checkpointing:
+def _checkpointing(keys: Keys, layers: int) -> Checkpointing:
+    """Blocks in chunks of ``checkpoint_num_layers``.
+
+    Chunks are counted from the embeddings, and one is checkpointed if there is nothing else than blocks in it
+    (``init_specs`` of ``GPT2ModelPipe`` in megatron/model/gpt2_model.py; ``_is_checkpointable`` and
+    ``forward`` of ``PipelineModule`` in deepspeed/runtime/pipe/module.py).
+    """
     keys.note("checkpointing", "checkpoint_activations", "GPT-NeoX's default: off")
-    return Checkpointing(every=int(bool(keys.flag("checkpoint_activations"))))
+    if not keys.flag("checkpoint_activations"):
+        return Checkpointing()
+    chunk = keys.whole("checkpoint_num_layers") or 1
+    start = -BEFORE % chunk
+    return Checkpointing(every=1, chunk=chunk, start=start) if start + chunk <= layers else Checkpointing()
 
 
-def _chunks(keys: Keys) -> tuple[Unmodelled, ...]:
-    """Chunks of several blocks keep fewer inputs, and are recomputed together."""
+def _last_chunk(keys: Keys, layers: int) -> tuple[Unmodelled, ...]:
+    """Blocks at the end that share a chunk with what follows them are not checkpointed."""
     value = keys.get("checkpoint_num_layers")
-    if value is None or value.whole() == 1 or not keys.flag("checkpoint_activations"):
+    if value is None or not keys.flag("checkpoint_activations"):
         return ()
-    reason = "blocks are counted as checkpointed one by one, and are in chunks"
-    return (placed(value, Unmodelled(reason=reason, shrinks=("activations",), grows=("activations",))),)
+    chunk = value.whole()
+    if not (BEFORE + layers) % chunk or -BEFORE % chunk + chunk > layers:
+        return ()
+    reason = "the last blocks are counted as a chunk, and are not checkpointed"
+    return (placed(value, Unmodelled(reason=reason, grows=("activations",))),)
 
 
 def _degrees(keys: Keys) -> tuple[Unmodelled, ...]:

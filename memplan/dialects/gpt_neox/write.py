@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memplan.dialects import table
-from memplan.dialects.gpt_neox.read import LENGTH
+from memplan.dialects.gpt_neox.read import BEFORE, LENGTH
 from memplan.dialects.reading import FieldChange, Reading
 from memplan.dialects.zero import batch
 from memplan.documents.tree import MappingNode, ScalarNode
@@ -54,12 +54,19 @@ def _sequence(reading: Reading, after: Workload) -> list[Edit]:
 
 
 def _checkpointing(reading: Reading, after: Workload) -> list[Edit]:
-    if after.checkpointing == reading.workload.checkpointing:
+    wanted, model = after.checkpointing, after.model
+    if wanted == reading.workload.checkpointing:
         return []
-    if after.checkpointing not in (Checkpointing(), Checkpointing(every=1)):
-        raise EditRefusedError("GPT-NeoX checkpoints every block or none, in chunks")
+    chunk = wanted.chunk
+    if wanted not in (Checkpointing(), Checkpointing(every=1, chunk=chunk, start=-BEFORE % chunk)):
+        raise EditRefusedError("GPT-NeoX checkpoints blocks in chunks, counted from the embeddings, or none")
+    if wanted.every and isinstance(model, Architecture) and (BEFORE + model.depth) % chunk:
+        raise EditRefusedError(f"a chunk of {chunk} would hold the last blocks with what follows them")
     beside = ("checkpoint_num_layers", "partition_activations", batch.MICRO, "seq_length")
-    return table.put(reading, ("checkpoint_activations",), bool(after.checkpointing.every), beside)
+    found = table.put(reading, ("checkpoint_activations",), bool(wanted.every), beside)
+    if wanted.every and (_number(reading, "checkpoint_num_layers") or 1) != chunk:
+        found += table.put(reading, ("checkpoint_num_layers",), chunk, ("checkpoint_activations",))
+    return found
 
 
 _WRITERS: dict[str, table.Writer] = {

@@ -259,7 +259,7 @@ def _checkpoint(reading: Reading, after: Workload) -> list[Edit]:
     wanted = after.checkpointing
     if wanted == reading.workload.checkpointing:
         return []
-    if wanted.every > 1 or wanted != replace(Checkpointing(), every=wanted.every):
+    if wanted.partial or wanted != replace(Checkpointing(), every=wanted.every):
         raise EditRefusedError("LLaMA-Factory's version 1 checkpoints every block or none")
     return table.put(reading, (SWITCH,), bool(wanted.every), MICRO.keys)
 

@@ -52,7 +52,7 @@ def _checkpointing(reading: Reading, after: Workload) -> list[Edit]:
         raise EditRefusedError("training.use_deterministic switches checkpointing off")
     if not keys.flag("fsdp.enable_fsdp"):
         return checkpointing.write(ARGUMENTS, reading, after)
-    if after.checkpointing.every > 1 or after.checkpointing.reentrant or after.checkpointing.offload:
+    if after.checkpointing.partial or after.checkpointing.reentrant or after.checkpointing.offload:
         raise EditRefusedError("under FSDP every block is checkpointed in the newer way, or none")
     if bool(before.every) is bool(after.checkpointing.every):
         return []

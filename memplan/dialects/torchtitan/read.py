@@ -222,9 +222,11 @@ def _accumulation(keys: Keys, micro: int, world: World) -> int:
 
 
 def _checkpointing(keys: Keys) -> Checkpointing:
-    """``activation_checkpoint``: every block, every n-th (``_apply_layer_sac``), or none.
+    """``activation_checkpoint``: every block, every n-th, or none.
 
-    By operators (``op``), or within a budget, what is kept is not simulated: counted as everything.
+    Of every few blocks it is the last: ``_apply_layer_sac`` (torchtitan/distributed/activation_checkpoint.py)
+    counts from one. By operators (``op``), or within a budget, what is kept is not simulated: counted as
+    everything.
     """
     mode = keys.get("activation_checkpoint.mode")
     option = keys.get("activation_checkpoint.selective_ac_option")
@@ -233,11 +235,12 @@ def _checkpointing(keys: Keys) -> Checkpointing:
     if name != "selective":
         return Checkpointing(every=int(name == "full"))
     if option is None or option.written() == "op":
-        return Checkpointing(every=2 if option is None else 0)
+        return Checkpointing(every=2, start=1) if option is None else Checkpointing()
     digits = option.written()
     if not (digits.isascii() and digits.isdigit() and len(digits) < 9):
         raise option.fail(f"{option.described()} is no option", expected='"op", or a number of blocks')
-    return Checkpointing(every=int(digits) or 1)
+    every = int(digits) or 1
+    return Checkpointing(every=every, start=every - 1)
 
 
 def _host(keys: Keys) -> HostUse:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from memplan.dialects import table
+from memplan.dialects.checkpointing_schema import DEEPEST
 from memplan.dialects.components import OPTIMIZERS
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Origin
-from memplan.dialects.schema import DEEPEST_STRIDE
 from memplan.dialects.table import Setting
 from memplan.dialects.torchtune.recipe import Kind
 from memplan.domain.dtype import Dtype
@@ -136,7 +136,10 @@ def loss(keys: Keys) -> Loss:
 
 
 def checkpointing(keys: Keys, *, selective: bool) -> Checkpointing:
-    """Every block, or every so many (``ac_mode: selective``, of full finetuning on several GPUs)."""
+    """Every block, or the last of every so many (``ac_mode: selective``, of full finetuning on several GPUs).
+
+    ``checkpoint_wrapper`` in torchtune/training/activations.py counts from one.
+    """
     value, mode = keys.get(CHECKPOINTING), keys.get("ac_mode")
     asked = bool(keys.flag(CHECKPOINTING))
     keys.note("checkpointing", value, "torchtune's default: off")
@@ -146,7 +149,8 @@ def checkpointing(keys: Keys, *, selective: bool) -> Checkpointing:
     if asked:
         keys.warn(mode, f"ac_mode and {CHECKPOINTING} turn each other off: nothing is checkpointed")
         return Checkpointing()
-    return Checkpointing(every=_stride(keys, mode))
+    every = _stride(keys, mode)
+    return Checkpointing(every=every, start=max(0, every - 1))
 
 
 def _stride(keys: Keys, mode: Value) -> int:
@@ -156,7 +160,7 @@ def _stride(keys: Keys, mode: Value) -> int:
         return int(name == "full")
     if option is None:
         raise mode.fail("selective checkpointing needs ac_option", expected="ac_option: 2")
-    return option.whole(0, DEEPEST_STRIDE) or 1
+    return option.whole(0, DEEPEST) or 1
 
 
 def activation_offload(keys: Keys) -> ActivationOffload:

@@ -50,7 +50,8 @@ def write(arguments: Arguments, reading: Reading, after: Workload) -> list[Edit]
         place = reading.origins["checkpointing"].location
         raise EditRefusedError("fsdp_config turns it on, not gradient_checkpointing", location=place)
     stride = _written(reading, arguments, "every_n_layers")
-    if wanted.every > 1 and stride is None:
+    known = stride is not None or any(_node(reading, name) is not None for name in _NEWER)
+    if wanted.every and (not wanted.strided or (wanted.every > 1 and not known)):
         raise EditRefusedError(f"{arguments.framework} checkpoints every block or none")
     written = []
     if bool(wanted.every) is not bool(before.every):
@@ -58,24 +59,35 @@ def write(arguments: Arguments, reading: Reading, after: Workload) -> list[Edit]
         written += put(reading, arguments.checkpointing, on, beside=_BESIDE)
     if stride is not None and wanted.every:
         written += put(reading, (stride,), wanted.every)
-    return written + _variant(arguments, reading, wanted)
+    missing = {} if stride is not None or wanted.every < 2 else {"every_n_layers": wanted.every}
+    return written + _variant(arguments, reading, wanted, missing)
 
+
+_NEWER = ("activation_checkpointing", "activation_checkpointing_kwargs")
+"""Names that came with ``every_n_layers``: who reads one knows the other."""
 
 _BESIDE = ("gradient_accumulation_steps", "per_device_train_batch_size")
 
 
-def _variant(arguments: Arguments, reading: Reading, wanted: Checkpointing) -> list[Edit]:
-    """Reentrant or not, where the file says it or the framework has it otherwise."""
+def _variant(
+    arguments: Arguments, reading: Reading, wanted: Checkpointing, missing: dict[str, int]
+) -> list[Edit]:
+    """Reentrant or not, where the file says it or the framework has it otherwise; and options to insert."""
     key = _written(reading, arguments, "use_reentrant")
-    if key is not None:
-        return put(reading, (key,), wanted.reentrant) if wanted.every else []
-    if not wanted.every or wanted.reentrant is arguments.reentrant:
-        return []
+    written: list[Edit] = []
+    if key is not None and wanted.every:
+        written += put(reading, (key,), wanted.reentrant)
+    if key is None and wanted.every and wanted.reentrant is not arguments.reentrant:
+        missing = {**missing, "use_reentrant": wanted.reentrant}
+    if not missing:
+        return written
     options = next((name for name in arguments.options if _node(reading, name) is not None), None)
     if options is None:
         beside = (*arguments.checkpointing, *_BESIDE)
-        return put(reading, (_alias(reading, arguments),), {"use_reentrant": wanted.reentrant}, beside)
-    return put(reading, (f"{options}.use_reentrant",), wanted.reentrant)
+        return written + put(reading, (_alias(reading, arguments),), missing, beside)
+    for name, value in missing.items():
+        written += put(reading, (f"{options}.{name}",), value)
+    return written
 
 
 def _alias(reading: Reading, arguments: Arguments) -> str:
