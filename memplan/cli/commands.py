@@ -12,7 +12,19 @@ from memplan import __version__
 from memplan.cli.application import application
 from memplan.cli.coercion import PlainGroup
 
-COMMANDS = ("estimate", "fit", "apply", "check", "explain", "sweep", "smoke", "watch", "gpus", "models", "profiles")
+COMMANDS = (
+    "estimate",
+    "fit",
+    "apply",
+    "check",
+    "explain",
+    "sweep",
+    "smoke",
+    "watch",
+    "gpus",
+    "models",
+    "profiles",
+)
 """One module of this package each, in the order of the help text."""
 
 EPILOG = """\b
