@@ -21,7 +21,7 @@ def adapter(reading: Reading, after: Workload) -> list[Edit]:
     """Edits for another adapter; ``tuner_type`` names the kind.
 
     Raises:
-        EditRefusedError: the adapter is given up, or differs in what has no key, or another tuner is asked for.
+        EditRefusedError: the adapter is given up, differs in what has no key, or is another tuner.
     """
     document = reading.document
     keys = Keys(root=Value(source=document.source, key="", node=document.root), lenient=True)
@@ -31,7 +31,7 @@ def adapter(reading: Reading, after: Workload) -> list[Edit]:
 
 
 def quantization(reading: Reading, after: Workload) -> list[Edit]:
-    """Edits of ``quant_method``, ``quant_bits`` and what bitsandbytes computes in, bf16 for weights in bf16."""
+    """Edits of ``quant_method``, ``quant_bits``, and what bitsandbytes computes in where it isn't usual."""
     if not quantizes(reading, after) or after.quantization is None:
         return []
     usual = Dtype.BF16 if after.precision.params is Dtype.BF16 else Dtype.FP32

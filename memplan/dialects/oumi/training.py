@@ -10,10 +10,11 @@ from memplan.dialects.oumi import gaps, rollouts
 from memplan.dialects.oumi.vocabulary import ARGUMENTS, LORA, PAST, arguments
 from memplan.dialects.oumi.worlds import spread
 from memplan.dialects.reading import Document, Intake, Reading
-from memplan.dialects.trainer import pairs
+from memplan.dialects.trainer import adapting, pairs
 from memplan.dialects.trainer import rollouts as grpo
 from memplan.dialects.trainer.read import BALANCED
 from memplan.dialects.trainer.uncut import whole_context
+from memplan.domain.adapting import Adapting
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.harm import Harm
@@ -47,6 +48,7 @@ def read(document: Document, keys: Keys, intake: Intake) -> Reading:
         adapter=_adapter(keys, shape, quantized, params),
         quantization=quantized,
         loading="mapped" if keys.flag("fsdp.enable_fsdp") else "direct",
+        adapting=_adapting(keys, shape, params),
     )
     run = trainer.workload(keys, arguments(kind), model)
     run = _mixed(
@@ -107,6 +109,24 @@ def _adapter(
     if keys.flag("fsdp.enable_fsdp"):
         return replace(found, dtype=params)
     return replace(found, prepare_kbit=True)
+
+
+def _adapting(keys: Keys, shape: Architecture, params: Dtype) -> Adapting | None:
+    """LoRA, or LoRA over 4-bit weights that compute in what the run computes in.
+
+    Nothing is said of runs under FSDP, which wraps adapters in another way.
+    """
+    found = adapting.plain(keys, LORA, shape)
+    if found is None or keys.flag("fsdp.enable_fsdp"):
+        return None
+    value = keys.get("training.mixed_precision_dtype")
+    mixed = _HALVES.get(value.written().lower()) if value is not None else None
+    return Adapting(
+        plain=found,
+        params=params,
+        quantized=replace(found, prepare_kbit=True),
+        quantization=adapting.four_bits(mixed or params),
+    )
 
 
 def _quantization(keys: Keys) -> Quantization | None:

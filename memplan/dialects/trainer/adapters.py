@@ -42,8 +42,8 @@ src/peft/utils/constants.py)."""
 class LoraKeys:
     """Where a framework has an adapter's settings, and what it takes for those it isn't given.
 
-    ``switch`` is the key that asks for an adapter by holding ``asks``; ``targets_default`` replaces PEFT's own
-    (``("all",)`` for every linear layer). Without ``rank_default`` the rank is PEFT's.
+    ``switch`` is the key that asks for an adapter by holding ``asks``; ``targets_default`` replaces PEFT's
+    own (``("all",)`` for every linear layer). Without ``rank_default`` the rank is PEFT's.
     """
 
     switch: Names = ("use_peft",)
