@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from memplan.dialects import table
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
+from memplan.dialects.oumi import adopting
 from memplan.dialects.oumi.generation import BATCH
 from memplan.dialects.oumi.training import trainer_type
-from memplan.dialects.oumi.vocabulary import ARGUMENTS, LORA, arguments
+from memplan.dialects.oumi.vocabulary import ARGUMENTS, arguments
 from memplan.dialects.reading import FieldChange, Reading
 from memplan.dialects.table import Writer, put, writer
 from memplan.dialects.trainer import checkpointing, optimizers, pairs, writers
+from memplan.dialects.trainer.adapting import together
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import EditRefusedError
 from memplan.domain.workload import Task, Workload
@@ -59,27 +60,6 @@ def _checkpointing(reading: Reading, after: Workload) -> list[Edit]:
     return put(reading, ARGUMENTS.checkpointing, bool(after.checkpointing.every), ARGUMENTS.accumulation)
 
 
-def _adapter(reading: Reading, after: Workload) -> list[Edit]:
-    """Edits of ``peft``; targets are a list, also for all linear layers.
-
-    Raises:
-        EditRefusedError: an adapter is made or given up, or differs in what has no key.
-    """
-    wanted, before = after.adapter, reading.workload.adapter
-    if wanted is None or before is None:
-        raise EditRefusedError("an adapter has more to it than its keys: set training.use_peft by hand")
-    if replace(wanted, rank=before.rank, targets=before.targets, dropout=before.dropout) != before:
-        raise EditRefusedError("of an adapter its rank, targets and dropout are written")
-    written: list[Edit] = []
-    if wanted.rank != before.rank:
-        written += put(reading, LORA.rank, wanted.rank, LORA.alpha)
-    if wanted.dropout != before.dropout:
-        written += put(reading, LORA.dropout, wanted.dropout, LORA.rank)
-    if wanted.targets != before.targets:
-        written += put(reading, LORA.targets, list(wanted.targets), LORA.rank)
-    return written
-
-
 def _optimizer(reading: Reading, after: Workload) -> list[Edit]:
     return optimizers.write(ARGUMENTS, reading, after)
 
@@ -95,11 +75,17 @@ def _rows(reading: Reading, after: Workload) -> list[Edit]:
     return _ROWS(reading, after)
 
 
-_TRAINING: dict[str, Writer] = writers(ARGUMENTS) | {
+_TRAINING: dict[str, Writer] = together(
+    writers(ARGUMENTS)
+    | {
     "checkpointing": _checkpointing,
-    "adapter": _adapter,
+    "adapter": adopting.adapter,
+    "quantization": adopting.quantization,
     "optimizer": _optimizer,
-}
+    },
+    "adapter",
+    "quantization",
+)
 _ROWS = writer(BATCH, beside=("generation.max_new_tokens",))
 _GENERATION: dict[str, Writer] = {
     "batch": _rows,
