@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from memplan.dialects import table, writing
+from memplan.dialects import loader, table, writing
 from memplan.dialects.axolotl import adopting, losses, numbers
 from memplan.dialects.axolotl.checkpointing import OFFLOADING_SWITCHES
 from memplan.dialects.axolotl.read import LEGACY
@@ -162,6 +162,7 @@ _WRITERS: dict[str, table.Writer] = together(
     {
         "batch": _batch,
         "evaluation": _evaluation,
+        "host": loader.writer(beside=("micro_batch_size", "sequence_len", "base_model")),
         "sequence": _sequence,
         "checkpointing": _checkpointing,
         "activation_offload": _activation_offload,

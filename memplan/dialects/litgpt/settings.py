@@ -258,8 +258,11 @@ def unmodelled(keys: Keys, what: Command) -> tuple[Unmodelled, ...]:
     return tuple(found)
 
 
+WORKERS = ("data.init_args.num_workers", "data.num_workers")
+
+
 def workers(keys: Keys) -> int:
     """DataLoader workers, 4 unless ``data`` says otherwise."""
-    value: Value | None = keys.get("data.init_args.num_workers", "data.num_workers")
+    value: Value | None = keys.get(*WORKERS)
     keys.note("host.workers", value, "litgpt's default: 4")
     return 4 if value is None else value.whole(0, 1024)

@@ -97,8 +97,22 @@ def _targets(reading: Reading, adapter: Adapter) -> list[Edit]:
     ]
 
 
+def _host(reading: Reading, after: Workload) -> list[Edit]:
+    """The workers of the data module, where the file says how many: not every module takes them."""
+    keys = Keys(root=Value(source=reading.document.source, key="", node=reading.document.root))
+    before, wanted = reading.workload.host, after.host
+    if replace(before, workers=wanted.workers) != wanted:
+        raise EditRefusedError("of the host only DataLoader workers are written")
+    if wanted.workers == before.workers:
+        return []
+    if keys.get(*settings.WORKERS) is None:
+        raise EditRefusedError("not every data module takes num_workers")
+    return put(reading, settings.WORKERS, wanted.workers)
+
+
 _WRITERS: Mapping[str, Writer] = {
     "batch": _batch,
+    "host": _host,
     "sequence": _sequence,
     "optimizer": _optimizer,
     "adapter": _adapter,

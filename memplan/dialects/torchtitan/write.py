@@ -16,6 +16,10 @@ from memplan.domain.workload import Checkpointing, Workload
 
 _GLOBAL = "training.global_batch_size"
 _TABLE = "activation_checkpoint"
+_LOADER = {
+    "workers": "training.dataloader.num_workers",
+    "prefetch": "training.dataloader.prefetch_factor",
+}
 
 
 def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:
@@ -78,8 +82,27 @@ def _optimizer(reading: Reading, after: Workload) -> list[Edit]:
     return table.writer(IMPLEMENTATION, beside=("name",))(reading, after)
 
 
+def _host(reading: Reading, after: Workload) -> list[Edit]:
+    """Workers and batches ahead, where the job says how many."""
+    before, wanted = reading.workload.host, after.host
+    if replace(before, workers=wanted.workers, prefetch=wanted.prefetch) != wanted:
+        raise EditRefusedError("of the host only DataLoader workers are written")
+    if not wanted.workers and _at(reading.document.root, _LOADER["prefetch"]) is not None:
+        raise EditRefusedError("PyTorch takes prefetch_factor only with workers: remove it")
+    found: list[Edit] = []
+    for name in ("workers", "prefetch"):
+        value = getattr(wanted, name)
+        if value == getattr(before, name):
+            continue
+        if _at(reading.document.root, _LOADER[name]) is None:
+            raise EditRefusedError(f"{_LOADER[name]} is not written, and not every release takes it")
+        found += table.put(reading, (_LOADER[name],), value)
+    return found
+
+
 _WRITERS: dict[str, table.Writer] = {
     "batch": _batch,
+    "host": _host,
     "sequence": table.writer(LENGTH, beside=("local_batch_size",)),
     "optimizer": _optimizer,
     "checkpointing": _checkpointing,

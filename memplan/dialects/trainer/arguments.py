@@ -32,6 +32,7 @@ class Arguments:
         reentrant: the variant of checkpointing when nothing is said; transformers 5 has the newer one.
         implementations: words for kinds of attention; ``spelled`` turns one into another for writing.
         autocast: whether ``bf16`` holds when neither ``bf16`` nor ``fp16`` is written.
+        workers: of the DataLoader when none are named.
         kept: checkpoints on disk without ``save_total_limit``; with no limit at all, one is counted.
     """
 
@@ -61,6 +62,7 @@ class Arguments:
     liger: Names = ("use_liger_kernel", "use_liger")
     compiled: Names = ("torch_compile", "compile")
     kept: int = 1
+    workers: int = 0
 
     @property
     def default(self) -> str:

@@ -23,7 +23,7 @@ def host(keys: Keys, arguments: Arguments, shape: Architecture, loading: str) ->
     return HostUse(
         loading=loading,
         published=published(shape),
-        workers=count or 0,
+        workers=arguments.workers if count is None else count,
         prefetch=_count(keys, arguments, "dataloader_prefetch_factor") or PREFETCH,
         pinned=keys.flag(*arguments.names("dataloader_pin_memory")) is not False,
     )

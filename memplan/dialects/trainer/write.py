@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from memplan.dialects import loader
 from memplan.dialects.table import Setting, Writer, whole, writer
 from memplan.dialects.trainer import adapters, attention, checkpointing, evaluation, losses, optimizers
 from memplan.dialects.trainer.arguments import Arguments
@@ -44,6 +45,7 @@ def writers(arguments: Arguments, lora: adapters.LoraKeys | None = None) -> dict
     found: dict[str, Writer] = {
         "batch": writer(micro, accumulation, beside=beside),
         "sequence": writer(length, beside=beside),
+        "host": loader.writer(arguments.prefix, beside, arguments.workers),
         "evaluation": partial(evaluation.write, arguments, beside),
         "optimizer": partial(optimizers.write, arguments),
         "checkpointing": partial(checkpointing.write, arguments),
