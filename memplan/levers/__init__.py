@@ -28,6 +28,7 @@ from memplan.levers import (
     sequence,
     set_to_none,
     sharding,
+    workers,
 )
 
 
@@ -55,5 +56,6 @@ LEVERS: tuple[Lever, ...] = (
     sequence,
     set_to_none,
     evaluation,
+    workers,
     allocator,
 )
