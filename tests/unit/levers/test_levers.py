@@ -10,6 +10,7 @@ import pytest
 import memplan.levers
 from memplan import profiles
 from memplan.domain.architecture import DeclaredModel
+from memplan.domain.bytes import Bytes
 from memplan.domain.harm import Harm
 from memplan.domain.plan import Option
 from memplan.domain.workload import Attention, Checkpointing, Evaluation, Task, Workload, World
@@ -23,6 +24,7 @@ BUSY = (
     .changed("evaluation", Evaluation(batch=8, kept=4))
 )
 SPREAD = BUSY.changed("world", World(data_parallel=4, sharding="zero1"))
+SHORT = profiles.target("24GiB", ram=Bytes.parse("16GiB"))
 NOT_A_LEVER = {"__init__", "compatible", "cost"}
 
 
@@ -39,7 +41,7 @@ def test_every_lever_of_the_folder_is_listed() -> None:
 
 @pytest.mark.parametrize("lever", LEVERS, ids=lambda lever: lever.NAME)
 def test_a_lever_says_what_it_does_and_never_harms_more_than_it_says(lever: Lever) -> None:
-    options = (*lever.options(BUSY, None), *lever.options(SPREAD, None))
+    options = (*lever.options(BUSY, SHORT), *lever.options(SPREAD, SHORT))
     assert lever.SUMMARY
     assert options
     assert all(option.harm <= lever.HARM for option in options)
@@ -111,6 +113,7 @@ def test_only_exact_levers_are_called_exact() -> None:
         "micro_batch",
         "set_to_none",
         "sharding",
+        "workers",
     }
 
 
