@@ -48,8 +48,10 @@ def _grouped(workload: Workload, shape: Architecture, target: Target) -> Iterato
     ]
     if not fewer or not layers:
         return
-    every = workload.checkpointing.every
-    kept = len(layers) - len(layers) // every + 1 if every else len(layers)
+    regions = workload.checkpointing.regions(shape.num_hidden_layers)
+    again = {index for region in regions for index in region}
+    largest = max((len(set(region).intersection(layers)) for region in regions), default=0)
+    kept = len(set(layers) - again) + largest
     width = (workload.precision.autocast or workload.precision.params).itemsize
     low = 2 * kept * fewer * shape.head_dim * _tokens(workload) * width
     yield Gap(reason="grouped heads are counted as repeated for the efficient kernel", low=Bytes(low))

@@ -37,7 +37,9 @@ REMEDIES = (
         setting="checkpointing=full",
         frees=("activations",),
         effect="each block keeps its input alone and computes the rest again",
-        applies=lambda workload, _: _trains(workload) and workload.checkpointing.every != 1,
+        applies=lambda workload, _: (
+            _trains(workload) and not workload.checkpointing.full and workload.checkpointing.chunk == 1
+        ),
         lever="checkpointing",
     ),
     Remedy(
@@ -45,7 +47,7 @@ REMEDIES = (
         frees=("activations",),
         effect="blocks' inputs wait in host memory",
         applies=lambda workload, _: (
-            _trains(workload) and workload.checkpointing.every == 1 and not workload.checkpointing.offload
+            _trains(workload) and workload.checkpointing.full and not workload.checkpointing.offload
         ),
     ),
     Remedy(

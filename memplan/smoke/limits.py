@@ -42,6 +42,8 @@ def _reasons(workload: Workload) -> Iterator[str]:
         yield "it evaluates between steps"
     if workload.world.data_parallel > 1 or workload.world.sharding != "none":
         yield "it runs on several GPUs"
+    if workload.checkpointing.chunk > 1:
+        yield "its blocks are checkpointed in chunks, which transformers does not"
     yield from _of_the_optimizer(workload)
     yield from (item.reason for item in workload.unmodelled)
 

@@ -107,8 +107,9 @@ def _checkpoint(model: Any, wanted: Checkpointing) -> None:
     # The generator's state is kept in host memory; fake tensors cannot give it back.
     model.gradient_checkpointing_enable({"use_reentrant": wanted.reentrant, "preserve_rng_state": False})
     layers = [module for module in model.modules() if _is_layer(module)]
+    chosen = {index for region in wanted.regions(len(layers)) for index in region}
     for index, layer in enumerate(layers):
-        layer.gradient_checkpointing = index % wanted.every == 0
+        layer.gradient_checkpointing = index in chosen
 
 
 def _is_layer(module: Any) -> bool:
