@@ -10,6 +10,7 @@ from memplan.dialects.trainer.adapting import four_bits, plain
 from memplan.domain.adapting import Adapting
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
+from memplan.domain.errors import FieldError
 from memplan.domain.workload import Adapter, Quantization
 
 LORA = LoraKeys(switch=("adapter",), dora=("peft_use_dora",))
@@ -34,7 +35,12 @@ def adapter(keys: Keys, shape: Architecture) -> Adapter | None:
         keys.warnings.append(f"{kind.source.path}: lora_r is not given; counted as {LORA.rank_default}")
     if not keys.flag(_EVERY):
         return lora(keys, LORA, shape)
-    found = lora(keys, replace(LORA, targets_default=shape.linears), shape)
+    every = replace(LORA, targets_default=shape.linears)
+    try:
+        found = lora(keys, every, shape)
+    except FieldError:
+        # Names that the model lacks are those of another, and all its layers are adapted without them.
+        found = lora(keys, replace(every, targets=()), shape)
     keys.note("adapter.targets", _EVERY)
     return replace(found, targets=shape.linears)
 
