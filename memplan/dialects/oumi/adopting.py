@@ -39,7 +39,9 @@ def adapter(reading: Reading, after: Workload) -> list[Edit]:
     if replace(wanted, rank=usual.rank, targets=usual.targets, dropout=usual.dropout) != usual:
         raise EditRefusedError("of an adapter its rank, targets and dropout are written")
     if before is None and reading.workload.adapting is None:
-        raise EditRefusedError("under FSDP an adapter has more to it than its keys: set training.use_peft by hand")
+        raise EditRefusedError(
+            "under FSDP an adapter has more to it than its keys: set training.use_peft by hand"
+        )
     values: dict[str, Any] = {}
     if before is None or wanted.rank != before.rank:
         values["lora_r"] = wanted.rank
@@ -62,7 +64,7 @@ def quantization(reading: Reading, after: Workload) -> list[Edit]:
     return _into(reading, _bits(reading, after))
 
 
-def _bits(reading: Reading, after: Workload) -> Mapping[str, Any]:
+def _bits(reading: Reading, after: Workload) -> dict[str, Any]:
     if not quantizes(reading, after) or after.quantization is None:
         return {}
     return {
