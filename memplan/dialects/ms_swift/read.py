@@ -107,9 +107,7 @@ def _adapting(keys: Keys, shape: Architecture, params: Dtype) -> Adapting | None
     if found is None:
         return None
     compute = params if params.is_half else _autocast(adapting.aside(keys), params) or params
-    return Adapting(
-        plain=found, params=params, quantized=found, quantization=adapting.four_bits(compute)
-    )
+    return Adapting(plain=found, params=params, quantized=found, quantization=adapting.four_bits(compute))
 
 
 def _quantization(keys: Keys, params: Dtype) -> Quantization | None:

@@ -26,7 +26,12 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
     if generation.generates(keys):
         return table.edits(reading, changes, generation.WRITERS, "ms-swift")
     found = writers(arguments(keys, reading.given.gpus))
-    found |= {"batch": _batch, "adapter": adopting.adapter, "quantization": adopting.quantization, "allocator": _allocator}
+    found |= {
+        "batch": _batch,
+        "adapter": adopting.adapter,
+        "quantization": adopting.quantization,
+        "allocator": _allocator,
+    }
     found = together(found, "adapter", "quantization")
     method = keys.word("rlhf_type")
     if method in gaps.PAIRED:

@@ -78,10 +78,10 @@ def _rows(reading: Reading, after: Workload) -> list[Edit]:
 _TRAINING: dict[str, Writer] = together(
     writers(ARGUMENTS)
     | {
-    "checkpointing": _checkpointing,
-    "adapter": adopting.adapter,
-    "quantization": adopting.quantization,
-    "optimizer": _optimizer,
+        "checkpointing": _checkpointing,
+        "adapter": adopting.adapter,
+        "quantization": adopting.quantization,
+        "optimizer": _optimizer,
     },
     "adapter",
     "quantization",
