@@ -143,6 +143,13 @@ class Target:
         """Whether FlashAttention-2 runs here (compute capability 8.0 and above)."""
         return self.gpu.flash_attention_2 if self.gpu else self.compute_capability >= (8, 0)
 
+    @property
+    def fp8(self) -> bool | None:
+        """Whether there are products in fp8; None where the compute capability is only assumed."""
+        if self.gpu is not None:
+            return self.gpu.fp8
+        return None if self.compute_capability == ASSUMED_CAPABILITY else self.compute_capability >= (8, 9)
+
     def supports(self, dtype: Dtype) -> bool:
         """Whether the hardware trains in this dtype natively (bf16 needs compute capability 8.0)."""
         if self.gpu is not None and dtype in (Dtype.FP32, Dtype.FP16, Dtype.BF16):
