@@ -20,7 +20,7 @@ from memplan.smoke.watch.signals import Signals
 FIRST_PAUSE = 0.005
 """Seconds between the first two looks; pauses double up to the interval, so that short commands are seen."""
 
-GRACE = 1.0
+GRACE = 0.5
 """Seconds for what a command leaves behind to end by itself, as loader workers and resource trackers do."""
 
 PATIENCE = 3.0

@@ -24,7 +24,7 @@ class Resident:
     """Bytes of several processes together. ``highest`` is the most that one of them ever had resident.
 
     ``held`` is anonymous and shared memory, None when it was not looked at; ``shared_once`` says that pages
-    of several processes count once in it.
+    which several of the processes share count once in it.
     """
 
     rss: int
@@ -41,20 +41,27 @@ class HostMeter:
 
     def read(self, processes: Iterable[Any]) -> Resident:
         """What the processes (psutil's) hold now; one that is gone meanwhile holds nothing."""
+        counted = {process.pid: _counted(process) for process in processes}
+        whole = {pid: found["RssAnon"] + found["RssShmem"] for pid, found in counted.items()}
+        shares: dict[int, int | None] = {}
+        looked = len(counted) < 2 or time.monotonic() >= self._again
+        if len(counted) > 1 and looked:
+            shares = self._walk(counted)
+        untold = any(share is None for share in shares.values())
+        held = sum(amount if (share := shares.get(pid)) is None else share for pid, amount in whole.items())
+        return Resident(
+            rss=sum(found["VmRSS"] for found in counted.values()),
+            highest=max((found["VmHWM"] for found in counted.values()), default=0),
+            held=held if looked else None,
+            shared_once=not untold,
+        )
+
+    def _walk(self, pids: Iterable[int]) -> dict[int, int | None]:
         started = time.monotonic()
-        walk = started >= self._again
-        rss = highest = held = untold = 0
-        for process in processes:
-            counted = _counted(process)
-            share = _share(process.pid) if walk else None
-            untold += walk and share is None
-            rss += counted["VmRSS"]
-            highest = max(highest, counted["VmHWM"])
-            held += counted["RssAnon"] + counted["RssShmem"] if share is None else share
-        if walk:
-            now = time.monotonic()
-            self._again = now + PATIENCE * (now - started)
-        return Resident(rss=rss, highest=highest, held=held if walk else None, shared_once=untold < 2)
+        shares = {pid: _share(pid) for pid in pids}
+        now = time.monotonic()
+        self._again = now + PATIENCE * (now - started)
+        return shares
 
 
 def _counted(process: Any) -> dict[str, int]:

@@ -45,12 +45,16 @@ class Session:
         """Take down what is held now; the processes that hold it."""
         alive = self.processes.alive()
         seconds = time.monotonic() - self._started
-        gpus = self._gpus.read(process.pid for process in alive)
-        phase = self._phases.current() if self._phases else None
-        moment = self.peaks.take(seconds, self._host.read(alive), gpus, phase)
+        phase = self._phase()
+        gpus, host = self._gpus.read(process.pid for process in alive), self._host.read(alive)
+        # A look during which the phase changed belongs to neither.
+        moment = self.peaks.take(seconds, host, gpus, phase if self._phase() == phase else None)
         if self._observer is not None:
             self._observer(moment)
         return alive
+
+    def _phase(self) -> str | None:
+        return self._phases.current() if self._phases else None
 
     def starved(self) -> int:
         """How many processes the kernel has killed for want of memory since the start."""
