@@ -19,7 +19,8 @@ class Adapting:
     ``plain`` is the adapter over weights as they are, ``quantized`` the one over weights in 4 bits, which
     ``quantization`` describes (None: the framework has none, or the run cannot have it). Their ranks and
     targets are those of the file, for whoever asks to replace. ``params`` is the dtype that frozen weights
-    are loaded in, ``quantized_params`` that of what stays unquantized beside 4-bit weights.
+    are loaded in, ``quantized_params`` that of what stays unquantized beside 4-bit weights, and
+    ``quantized_loading`` how these come in (``memplan.domain.host``); None: as the others.
     """
 
     plain: Adapter
@@ -27,6 +28,7 @@ class Adapting:
     quantized: Adapter | None = None
     quantization: Quantization | None = None
     quantized_params: Dtype | None = None
+    quantized_loading: str | None = None
 
     def cast(self, dtype: Callable[[Dtype], Dtype]) -> Adapting:
         """The habits where everything that is not quantized has one dtype, found from that of the weights."""

@@ -65,24 +65,19 @@ def options(workload: Workload, target: Target | None, /) -> tuple[Option, ...]:
 
 def _adapted(workload: Workload, shape: Architecture, habits: Adapting) -> Iterator[Option]:
     """LoRA, QLoRA, and the leaner of them with a lower rank."""
-    quantized = _quantized(workload, shape, habits)
-    for rank in (RANK,) if quantized else (RANK, SMALLEST):
-        plain = replace(habits.plain, rank=rank, targets=shape.linears)
+    quantizes = _saves(workload, shape, habits)
+    for rank in (RANK,) if quantizes else (RANK, SMALLEST):
         yield Option(
-            changes=_changes(workload, plain, workload.quantization, habits.params),
+            changes=_changes(workload, habits, rank, shape.linears),
             harm=HARM,
             reason="gradients and optimizer state only for the adapters; the model learns less freely, "
             "and wants a higher learning rate",
             degree=_LORA + (_LOWER if rank < RANK else 0),
             requires=("peft",),
         )
-    if quantized is None:
-        return
-    over, quantization, params = quantized
-    for rank in (RANK, SMALLEST):
-        adapter = replace(over, rank=rank, targets=shape.linears)
+    for rank in (RANK, SMALLEST) if quantizes else ():
         yield Option(
-            changes=_changes(workload, adapter, quantization, params),
+            changes=_changes(workload, habits, rank, shape.linears, quantized=True),
             harm=HARM,
             reason=f"adapters of rank {rank} over frozen weights {_ROUNDED}",
             degree=_LORA + _QLORA + (_LOWER if rank < RANK else 0),
@@ -102,14 +97,10 @@ def _reduced(workload: Workload, shape: Architecture, habits: Adapting) -> Itera
             "their scale is alpha / rank",
             degree=_QLORA + steps * _LOWER,
         )
-    quantized = _quantized(workload, shape, habits)
-    if quantized is None:
-        return
-    over, quantization, params = quantized
-    for steps, rank in enumerate((now.rank, *ranks(now.rank))):
+    for steps, rank in enumerate((now.rank, *ranks(now.rank))) if _saves(workload, shape, habits) else ():
         lower = f"adapters of rank {rank} over " if steps else ""
         yield Option(
-            changes=_changes(workload, replace(over, rank=rank, targets=now.targets), quantization, params),
+            changes=_changes(workload, habits, rank, now.targets, quantized=True),
             harm=HARM,
             reason=f"{lower}frozen weights {_ROUNDED}",
             degree=_QLORA + steps * _LOWER,
@@ -126,10 +117,18 @@ def ranks(rank: int) -> list[int]:
 
 
 def _changes(
-    workload: Workload, adapter: Adapter, quantization: Quantization | None, params: Dtype
+    workload: Workload, habits: Adapting, rank: int, targets: tuple[str, ...], *, quantized: bool = False
 ) -> dict[str, Any]:
     """What differs from the run as it is."""
-    wanted = {"adapter": adapter, "quantization": quantization, "precision.params": params}
+    over = habits.quantized if quantized and habits.quantized else habits.plain
+    params = (habits.quantized_params if quantized else None) or habits.params
+    loading = habits.quantized_loading if quantized else None
+    wanted = {
+        "adapter": replace(over, rank=rank, targets=targets),
+        "quantization": habits.quantization if quantized else workload.quantization,
+        "precision.params": params,
+        "host.loading": loading or workload.host.loading,
+    }
     return {field: value for field, value in wanted.items() if workload.at(field) != value}
 
 
@@ -150,35 +149,29 @@ def _usual(workload: Workload) -> Adapting:
     )
 
 
-def _quantized(
-    workload: Workload, shape: Architecture, habits: Adapting
-) -> tuple[Adapter, Quantization, Dtype] | None:
-    """The adapter over 4-bit weights, these, and the dtype of the rest; None where nothing is saved.
+def _saves(workload: Workload, shape: Architecture, habits: Adapting) -> bool:
+    """Whether weights can be stored in 4 bits, and that saves more than it takes.
 
-    What they save has to outweigh one matrix made whole again, and with ``prepare_kbit`` embeddings and head
-    in fp32 and a copy of the head to compute with.
+    It takes one matrix made whole again, and with ``prepare_kbit`` embeddings and head in fp32 and a copy of
+    the head to compute with.
     """
     now, quantization, over = workload.quantization, habits.quantization, habits.quantized
     if quantization is None or over is None or (now is not None and now.kind != "int8"):
-        return None
+        return False
     if shape.config.get("quantization_config") or shape.model_type in _MIXED:
-        return None
-    if workload.world.sharding not in _WHOLE:
-        return None
-    params = habits.quantized_params or habits.params
+        return False
     matrices = [
         group
         for group in shape.groups
         if len(group.shape) == 2 and not set(group.name.split(".")).isdisjoint(shape.linears)
     ]
     stored = sum(group.parameters for group in matrices)
-    held = habits.params.itemsize if now is None else 1
-    saved = stored * (held - _SCALES / 8)
+    saved = stored * ((habits.params.itemsize if now is None else 1) - _SCALES / 8)
     added = max((prod(group.shape) for group in matrices), default=0) * quantization.compute.itemsize
     if over.prepare_kbit and now is None:
         added += (shape.parameters - stored) * (Dtype.FP32.itemsize - habits.params.itemsize)
         added += shape.vocab_size * shape.hidden_size * quantization.compute.itemsize
-    return (over, quantization, params) if saved > added else None
+    return workload.world.sharding in _WHOLE and saved > added
 
 
 def _runs(workload: Workload, option: Option, target: Target | None) -> bool:

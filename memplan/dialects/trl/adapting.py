@@ -21,8 +21,12 @@ _BESIDE = ("use_peft", "attn_implementation", "model_name_or_path")
 
 def adopting(found: Mapping[str, Writer], spoken: Release) -> dict[str, Writer]:
     """The writers with those of quantized weights, and of the dtype that these compute in."""
-    writers = dict(found) | {"quantization": _quantization, "precision": partial(_precision, spoken)}
-    return together(writers, "adapter", "quantization", "precision")
+    own: dict[str, Writer] = {
+        "quantization": _quantization,
+        "precision": partial(_precision, spoken),
+        "host": partial(_host, found.get("host")),
+    }
+    return together(dict(found) | own, "adapter", *own)
 
 
 def _quantization(reading: Reading, after: Workload) -> list[Edit]:
@@ -54,3 +58,18 @@ def _precision(spoken: Release, reading: Reading, after: Workload) -> list[Edit]
         return []
     names = ("dtype",) if spoken is LATEST else ("torch_dtype", "dtype")
     return put(reading, names, _NAMES[wanted.params], ("model_name_or_path",))
+
+
+def _host(write: Writer | None, reading: Reading, after: Workload) -> list[Edit]:
+    """Edits of the rest of the host: how weights come in follows from whether they are quantized.
+
+    Raises:
+        EditRefusedError: they are to come in another way, or nothing else of the host is written.
+    """
+    run, habits = reading.workload, reading.workload.adapting
+    along = after.quantization != run.quantization and habits is not None
+    due = (habits.quantized_loading if along and habits is not None else None) or run.host.loading
+    rest = after.changed("host.loading", run.host.loading)
+    if after.host.loading != due or (write is None and rest.host != run.host):
+        raise EditRefusedError("how weights come in follows from whether they are quantized")
+    return [] if write is None else write(reading, rest)

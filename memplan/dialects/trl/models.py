@@ -55,6 +55,7 @@ def _adapting(keys: Keys, release: Release, shape: Architecture, params: Dtype) 
         quantized=_over(keys, release, found, quantization),
         quantization=quantization,
         quantized_params=over,
+        quantized_loading="direct",
     )
 
 
