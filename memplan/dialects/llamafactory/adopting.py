@@ -14,6 +14,7 @@ from memplan.domain.edit import Edit
 from memplan.domain.errors import EditRefusedError
 from memplan.domain.workload import Workload
 
+FROZEN = "weights have the dtype of their files as soon as they are frozen, with finetuning_type: lora"
 _BESIDE = ("finetuning_type", "stage", "model_name_or_path")
 
 
@@ -58,22 +59,6 @@ def quantization(reading: Reading, after: Workload) -> list[Edit]:
         (("double_quantization",), True, True),
     )
     return spell(reading, wanted, _BESIDE)
-
-
-def precision(reading: Reading, after: Workload) -> list[Edit]:
-    """Nothing is written: frozen weights have the dtype of their files as soon as they are frozen.
-
-    Raises:
-        EditRefusedError: a dtype changes for another reason.
-    """
-    before, wanted, habits = reading.workload.precision, after.precision, reading.workload.adapting
-    frozen = reading.workload.adapter is None and after.adapter is not None
-    due = replace(before, params=habits.params) if frozen and habits is not None else before
-    if wanted == due:
-        return []
-    raise EditRefusedError(
-        "weights have the dtype of their files as soon as they are frozen, with finetuning_type: lora"
-    )
 
 
 def _spelled(reading: Reading, targets: tuple[str, ...]) -> str:

@@ -60,6 +60,20 @@ def quantizes(reading: Reading, after: Workload) -> bool:
     return True
 
 
+def frozen(hint: str, reading: Reading, after: Workload) -> list[Edit]:
+    """Nothing is written: weights have another dtype as soon as they are frozen, which ``hint`` explains.
+
+    Raises:
+        EditRefusedError: a dtype changes for another reason, or does not change with what is trained.
+    """
+    before, run = reading.workload.precision, reading.workload
+    new = run.adapter is None and after.adapter is not None
+    due = replace(before, params=run.adapting.params) if new and run.adapting is not None else before
+    if after.precision != due:
+        raise EditRefusedError(hint)
+    return []
+
+
 def spell(reading: Reading, wanted: Iterable[Spelling], beside: Sequence[str]) -> list[Edit]:
     """Edits that make keys hold values; a key that is absent stays so where its default is the value."""
     found: list[Edit] = []

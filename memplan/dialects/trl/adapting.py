@@ -50,11 +50,13 @@ def _precision(spoken: Release, reading: Reading, after: Workload) -> list[Edit]
     """
     before, wanted, habits = reading.workload.precision, after.precision, reading.workload.adapting
     along = after.quantization != reading.workload.quantization and habits is not None
-    beside = (habits.quantized_params or habits.params) if along and habits is not None else before.params
+    frozen = reading.workload.adapter is None and after.adapter is not None
+    loaded = habits.params if frozen and habits is not None else before.params
+    beside = (habits.quantized_params or loaded) if along and habits is not None else loaded
     due = replace(before, params=beside)
     if wanted != due or wanted.params not in _NAMES:
         raise EditRefusedError("of precision only the dtype that 4-bit weights compute in is written")
-    if wanted == before:
+    if not along or wanted.params is loaded:
         return []
     names = ("dtype",) if spoken is LATEST else ("torch_dtype", "dtype")
     return put(reading, names, _NAMES[wanted.params], ("model_name_or_path",))
