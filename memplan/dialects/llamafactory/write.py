@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from memplan.dialects.llamafactory import adopting
 from memplan.dialects.llamafactory.vocabulary import ARGUMENTS
 from memplan.dialects.reading import Reading
 from memplan.dialects.table import Writer, put
 from memplan.dialects.trainer import optimizers, pairs, writers
-from memplan.dialects.trainer.adapting import together
+from memplan.dialects.trainer.adapting import frozen, together
 from memplan.documents.tree import MappingNode, ScalarNode
 from memplan.domain.edit import Edit
 from memplan.domain.errors import EditRefusedError
@@ -80,7 +82,7 @@ _OWN: dict[str, Writer] = {
     "checkpointing": checkpointing,
     "adapter": adopting.adapter,
     "quantization": adopting.quantization,
-    "precision": adopting.precision,
+    "precision": partial(frozen, adopting.FROZEN),
     "optimizer": optimizer,
 }
 _ALL = together(writers(ARGUMENTS) | _OWN, "adapter", "quantization", "precision")
