@@ -13,7 +13,7 @@ from memplan.dialects.axolotl.checkpointing import OFFLOADING_SWITCHES
 from memplan.dialects.axolotl.read import LEGACY
 from memplan.dialects.reading import FieldChange, Reading
 from memplan.dialects.trainer import optimizers
-from memplan.dialects.trainer.adapting import together
+from memplan.dialects.trainer.adapting import frozen, together
 from memplan.dialects.trainer.arguments import ATTENTION
 from memplan.documents.tree import MappingNode, ScalarNode
 from memplan.domain.edit import Advice, Edit
@@ -169,10 +169,12 @@ _WRITERS: dict[str, table.Writer] = together(
         "attention": _attention,
         "adapter": adopting.adapter,
         "quantization": adopting.quantization,
+        "precision": partial(frozen, "what is trained is fp32 under FSDP, and what is frozen is not"),
         "loss": losses.write,
         "kernels": losses.along,
         "optimizer": partial(optimizers.write, numbers.ARGUMENTS),
     },
     "adapter",
     "quantization",
+    "precision",
 )
