@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from memplan.domain.architecture import Architecture, DeclaredModel
+from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
-from memplan.domain.dtype import Dtype
 from memplan.domain.errors import Location
 from memplan.domain.estimate import Component, Estimate
 from memplan.domain.finding import Finding, Level
 from memplan.domain.plan import Plan
 from memplan.domain.target import Target
 from memplan.domain.wording import in_words
-from memplan.domain.workload import Attention, Workload
+from memplan.domain.workload import Workload
 
 if TYPE_CHECKING:
     from memplan.dialects.reading import Reading
@@ -46,7 +45,9 @@ def judged(
     reading: Reading, target: Target, margin: Bytes, planner: Planner | None, estimator: Estimator
 ) -> Iterator[Finding]:
     """Findings MP005, MP001 and MP003 of a config, worst first."""
-    yield from _unsupported(reading, target)
+    from memplan.dialects.hardware import findings
+
+    yield from findings(reading, target)
     estimate = estimator(reading.workload, target)
     room = Bytes(target.limit - margin)
     if estimate.device.stays_within(room):
@@ -55,39 +56,6 @@ def judged(
         yield _too_large(reading, target, margin, estimate, planner)
     else:
         yield _undecided(reading, target, room, estimate)
-
-
-def _unsupported(reading: Reading, target: Target) -> Iterator[Finding]:
-    workload = reading.workload
-    if not isinstance(workload.model, Architecture):
-        return
-    capability = ".".join(str(number) for number in target.compute_capability)
-    if (field := _bf16_field(workload)) is not None and not target.supports(Dtype.BF16):
-        yield _finding(
-            reading,
-            (field, "precision.params"),
-            "MP005",
-            f"{target.name} (compute capability {capability}) has no bf16, which starts at 8.0",
-            "train in fp16, or choose a GPU from Ampere on",
-        )
-    if workload.attention is Attention.FLASH_ATTENTION_2 and not target.flash_attention_2:
-        yield _finding(
-            reading,
-            ("attention",),
-            "MP005",
-            f"{target.name} (compute capability {capability}) cannot run FlashAttention-2, which needs 8.0",
-            "use sdpa attention",
-        )
-
-
-def _bf16_field(workload: Workload) -> str | None:
-    """The first field that asks the GPU to compute in bf16."""
-    asked = {
-        "precision.autocast": workload.precision.autocast,
-        "quantization.compute": workload.quantization.compute if workload.quantization else None,
-        "precision.params": workload.precision.params,
-    }
-    return next((field for field, dtype in asked.items() if dtype is Dtype.BF16), None)
 
 
 def _too_large(

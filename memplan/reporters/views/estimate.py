@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from memplan.dialects import hardware
 from memplan.dialects.reading import Reading
 from memplan.domain.estimate import Estimate
 from memplan.reporters.blocks import Block, Bullets, Paragraph, Report, Tone
@@ -26,6 +27,7 @@ def _blocks(reading: Reading, estimate: Estimate) -> Iterator[Block]:
     yield from memory.warnings(reading.warnings, estimate)
     if reading.findings:
         yield findings(reading)
+    yield from lacking(reading, estimate)
     if estimate.target is None:
         yield Paragraph("No target: name one with --gpu to learn whether it fits.")
 
@@ -34,3 +36,11 @@ def findings(reading: Reading) -> Bullets:
     """What reading found wrong, each with its place."""
     lines = tuple(f"{item.path}:{item.line}: {item.message}" for item in reading.findings)
     return Bullets(lines, "Found while reading:", Tone.CAUTION)
+
+
+def lacking(reading: Reading, estimate: Estimate) -> Iterator[Bullets]:
+    """What the GPU has not got of what the run asks for, each with its place and a way out."""
+    found = hardware.findings(reading, estimate.target, estimate.workload)
+    if found and estimate.target is not None:
+        lines = tuple(f"{item.path}:{item.line}: {item.message}; {item.fix}" for item in found)
+        yield Bullets(lines, f"{estimate.target.name} cannot do all of it:", Tone.BAD)
