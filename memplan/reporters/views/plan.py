@@ -10,7 +10,7 @@ from memplan.domain.harm import Harm
 from memplan.domain.plan import Alternative, Change, Plan
 from memplan.reporters.blocks import Block, Bullets, Heading, Paragraph, Report, Table, Tone
 from memplan.reporters.views import memory
-from memplan.reporters.views.estimate import findings
+from memplan.reporters.views.estimate import findings, lacking
 from memplan.reporters.words import change, share, size, times, value
 
 HARMS = {
@@ -49,6 +49,7 @@ def _blocks(reading: Reading, plan: Plan) -> Iterator[Block]:
     yield from memory.warnings(reading.warnings, plan.after)
     if reading.findings:
         yield findings(reading)
+    yield from lacking(reading, plan.after)
 
 
 def _headline(reading: Reading, plan: Plan) -> Heading:
