@@ -19,6 +19,7 @@ COMMANDS = (
     "check",
     "explain",
     "sweep",
+    "diff",
     "smoke",
     "watch",
     "gpus",
