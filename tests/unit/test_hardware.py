@@ -1,4 +1,4 @@
-"""What a GPU lacks of what a config asks for: estimate, fit and check say it alike, and no plan adds to it."""
+"""What a GPU lacks of what a config asks for: estimate, fit and check say it alike."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.planning import workload
 
 HALF = workload().changed("precision.params", Dtype.FP16)
 TURING = profiles.target("gtx1650")
-NATIVE = "memplan: 1\nmodel: {ref: HuggingFaceTB/SmolLM2-135M}\nbatch: {micro: 1}\n"
+NATIVE = "memplan: 1\nmodel: {ref: HuggingFaceTB/SmolLM2-135M}\nbatch: {micro: 1}\nsequence: {length: 64}\n"
 
 
 def whats(what: Workload, target: Target) -> list[str]:
@@ -78,8 +78,8 @@ def test_fp8_before_ada_is_an_error_at_its_key(tmp_path: Path, dialect: str) -> 
 @pytest.mark.parametrize(
     ("text", "line", "fix"),
     [
-        ("precision: {params: bf16}\n", 4, "params: fp32, autocast: fp16"),
-        ("precision: {params: fp16}\nattention: flash_attention_2\n", 5, "sdpa"),
+        ("precision: {params: bf16}\n", 5, "params: fp32, autocast: fp16"),
+        ("precision: {params: fp16}\nattention: flash_attention_2\n", 6, "sdpa"),
     ],
 )
 def test_estimate_fit_and_check_say_the_same(
