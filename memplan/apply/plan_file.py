@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SCHEMA = "memplan.plan-file/1"
 _SECTIONS = ("source", "dialect", "job", "gpu", "profile", "margin", "slowdown", "changes", "edits", "files")
 _JOB_KEYS = ("model", "with", "set")
-_CHANGE_KEYS = ("field", "before", "after", "harm", "reason", "saves")
+_CHANGE_KEYS = ("field", "before", "after", "harm", "reason", "saves", "slowdown", "requires")
 _HEADER = """\
 # A plan by memplan. Review it, then: memplan apply --plan THIS_FILE
 # It is refused if it was edited, or if a file it names has changed since.
@@ -240,6 +240,8 @@ def _change(entry: Value, workload: Workload) -> Change:
         harm=Harm[parts["harm"].choice([harm.label for harm in Harm]).upper()],
         reason=parts["reason"].word(),
         saves=Bytes(int(parts["saves"].number(-(2.0**60), 2.0**60))),
+        slowdown=parts["slowdown"].number(0, 1e9),
+        requires=tuple(item.word() for item in parts["requires"].items()),
     )
 
 
@@ -250,7 +252,9 @@ def _saved(change: Change) -> dict[str, Any]:
         "after": _native(change.after),
         "harm": change.harm.label,
         "reason": change.reason,
-        "saves": int(change.saves),
+        "saves": int(change.saves or 0),
+        "slowdown": round(change.slowdown, 4),
+        "requires": list(change.requires),
     }
 
 

@@ -31,6 +31,7 @@ class Option:
 class Change:
     """One changed field (native path or declared name): before, after, harm, reason, bytes saved.
 
+    ``saves`` is what it saves on top of those before it, None where only the whole was counted.
     ``slowdown`` is the modelled step time relative to that without this change, those before it made.
     ``requires`` names packages that the changed run needs.
     """
@@ -40,7 +41,7 @@ class Change:
     after: Any
     harm: Harm
     reason: str
-    saves: Bytes
+    saves: Bytes | None
     slowdown: float = 1.0
     requires: tuple[str, ...] = ()
 
@@ -76,3 +77,8 @@ class Plan:
     blocking: str | None = None
     offer: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """Packages that the changed run needs and the present one may lack, sorted."""
+        return tuple(sorted({name for change in self.changes for name in change.requires}))

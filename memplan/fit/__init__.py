@@ -24,8 +24,7 @@ from memplan.estimate.simulation import least_allocated
 from memplan.fit.combination import plan_levers
 from memplan.fit.ladder import plan_declared
 from memplan.fit.policy import Estimator, Floor, Policy, policy_for
-from memplan.fit.ram import within_ram
-from memplan.levers import LEVERS
+from memplan.fit.ram import short_of_ram
 
 if TYPE_CHECKING:
     from memplan.dialects.reading import Reading
@@ -68,9 +67,9 @@ def fit(
     """
     from memplan.dialects import edits
 
-    count, floor = _remembered(estimator or estimate), None if estimator else _least
+    count, floor = _remembered(estimator or estimate), None if estimator else least
     policy = policy_for(reading, target, profile=profile, margin=margin, allow=allow, keep=tuple(keep))
-    plan = within_ram(_plan(reading, policy, count, floor), target)
+    plan = short_of_ram(_plan(reading, policy, count, floor), target)
     if not plan.changes:
         return replace(plan, files=dict(reading.files))
     written, advice = edits(reading, [(change.field, change.before, change.after) for change in plan.changes])
@@ -78,17 +77,9 @@ def fit(
 
 
 def _plan(reading: Reading, policy: Policy, count: Estimator, floor: Floor | None) -> Plan:
-    """A plan that can be written into the config, or where none of those fits, any plan."""
-    workload = reading.workload
-    if isinstance(workload.model, DeclaredModel):
-        return plan_declared(workload, policy, count)
-    writable = _writable(reading)
-    offered = (option for lever in LEVERS for option in lever.options(workload, policy.target))
-    if not all(writable(option) for option in offered):
-        plan = plan_levers(workload, replace(policy, writable=writable), count, floor)
-        if plan.feasible:
-            return plan
-    return plan_levers(workload, policy, count, floor)
+    if isinstance(reading.workload.model, DeclaredModel):
+        return plan_declared(reading.workload, policy, count)
+    return plan_levers(reading.workload, replace(policy, writable=_writable(reading)), count, floor)
 
 
 def _writable(reading: Reading) -> Callable[[Option], bool]:
@@ -103,7 +94,8 @@ def _writable(reading: Reading) -> Callable[[Option], bool]:
     return writable
 
 
-def _least(workload: Workload, target: Target) -> int:
+def least(workload: Workload, target: Target) -> int:
+    """Bytes that a workload allocates at once at the least: the floor of a search."""
     assert isinstance(workload.model, Architecture)
     return least_allocated(workload, workload.model, target.compute_capability)
 

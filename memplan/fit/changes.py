@@ -1,40 +1,59 @@
-"""Options as a list of changes, each with the bytes it saves."""
+"""Options as a list of changes, each with the bytes it saves and the time it costs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Estimate
 from memplan.domain.plan import Change, Option
+from memplan.domain.target import Target
 from memplan.domain.workload import Workload
+from memplan.levers.cost import slowdown
+
+Measure = Callable[[Workload], Estimate]
 
 
 def changes_of(
-    workload: Workload, options: Iterable[Option], measure: Callable[[Workload], Estimate]
+    workload: Workload, options: Iterable[Option], measure: Measure | None, target: Target | None
 ) -> tuple[Change, ...]:
     """Every field the options change, in order.
 
-    Savings are what each option saves on top of those before it, so that they add up to the whole;
-    an option of several fields saves as one, and its first field carries the bytes.
+    Savings are what each option saves on top of those before it, so that they add up to the whole; so do
+    slowdowns, as a product. An option of several fields counts as one, and its first field carries the
+    figures. Without ``measure`` savings are left out.
     """
     found: list[Change] = []
     for option in options:
-        before = workload
+        after = workload
         for field, value in option.changes.items():
-            workload = workload.changed(field, value)
-        saves = Bytes(measure(before).device.process - measure(workload).device.process)
-        for field in option.changes:
-            old, new = value_at(before, field), value_at(workload, field)
-            found.append(
-                Change(
-                    field=field, before=old, after=new, harm=option.harm, reason=option.reason, saves=saves
-                )
-            )
-            saves = Bytes(0)
+            after = after.changed(field, value)
+        saves = _saved(workload, after, measure)
+        found.extend(_changes(workload, after, option, saves, slowdown(workload, after, target)))
+        workload = after
     return tuple(found)
+
+
+def _saved(before: Workload, after: Workload, measure: Measure | None) -> Bytes | None:
+    return None if measure is None else Bytes(measure(before).device.process - measure(after).device.process)
+
+
+def _changes(
+    before: Workload, after: Workload, option: Option, saves: Bytes | None, time: float
+) -> Iterator[Change]:
+    for first, field in enumerate(option.changes):
+        yield Change(
+            field=field,
+            before=value_at(before, field),
+            after=value_at(after, field),
+            harm=option.harm,
+            reason=option.reason,
+            saves=saves if first == 0 or saves is None else Bytes(0),
+            slowdown=time if first == 0 else 1.0,
+            requires=option.requires,
+        )
 
 
 def value_at(workload: Workload, field: str) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Estimate
@@ -13,26 +14,37 @@ from memplan.domain.wording import in_words
 from memplan.domain.workload import Workload
 from memplan.fit.changes import changes_of
 from memplan.fit.policy import Estimator, Floor, Policy
-from memplan.fit.search import Candidate, Search
+from memplan.fit.search import Search
+from memplan.fit.space import Candidate
 
 MOST_ALTERNATIVES = 5
+WORTH_KNOWING = 20
+"""An alternative frees at least this part of the limit (a 20th) more than the plan before it."""
+
+FASTER = 0.98
+"""A faster plan that asks for something (a package, an edit by hand) is worth knowing from 2 % on."""
 
 
 def plan_levers(workload: Workload, policy: Policy, estimator: Estimator, floor: Floor | None = None) -> Plan:
     """The cheapest combination of levers that fits, or the closest when none does.
 
-    ``floor`` spares estimates of what cannot fit; without it they are made.
+    What the config's own file can say comes first: options that would have to be set by hand are in the plan
+    only where nothing else fits. ``floor`` spares estimates of what cannot fit; without it they are made.
     """
     before = estimator(workload, policy.target)
     if policy.accepts(before):
         return unchanged(before, policy, feasible=True)
     search = Search(workload, policy, estimator, {workload: before}, floor)
-    best = search.best()
-    if best is None:
-        return _closest(search, before)
-    return replace(
-        _plan(search, best, before), feasible=True, alternatives=tuple(_alternatives(search, best))
-    )
+    anyhow = search.under(replace(policy, writable=None)) if policy.writable else search
+    for searched in dict.fromkeys((search, anyhow)):
+        frontier = searched.frontier(policy.target.limit // WORTH_KNOWING)
+        best = next(frontier, None)
+        if best is not None:
+            others = [*_roomier(searched, best, frontier), *_faster(anyhow, best, policy)]
+            return replace(
+                _plan(searched, best, before), feasible=True, alternatives=tuple(others[:MOST_ALTERNATIVES])
+            )
+    return _closest(anyhow, before)
 
 
 def unchanged(before: Estimate, policy: Policy, *, feasible: bool) -> Plan:
@@ -58,7 +70,7 @@ def _plan(search: Search, chosen: Candidate, before: Estimate) -> Plan:
     return Plan(
         feasible=False,
         harm=chosen.harm,
-        changes=changes_of(search.workload, chosen.options, search.measure),
+        changes=changes_of(search.workload, chosen.options, search.measure, search.policy.target),
         before=before,
         after=search.measure(chosen.workload),
         margin=search.policy.margin,
@@ -80,42 +92,43 @@ def _offer(search: Search) -> str | None:
     if search.policy.allow is Harm.BEHAVIOUR:
         return None
     wider = search.under(replace(search.policy, allow=Harm.BEHAVIOUR))
-    least = wider.least()
-    found = wider.best() if wider.fits(least) else None
-    chosen = found or least
+    found = wider.best()
+    chosen = found or wider.least()
     if chosen.harm <= search.policy.allow:
         return None
-    words = in_words(changes_of(search.workload, chosen.options, search.measure))
-    missing = search.policy.misses(search.measure(chosen.workload))
+    words = in_words(changes_of(search.workload, chosen.options, None, search.policy.target))
+    after = search.measure(chosen.workload)
+    missing = search.policy.misses(after)
     if found is not None:
         return f"--allow {found.harm.label} fits with {Bytes(-missing).rounded()} to spare: {words}"
-    return f"even --allow {chosen.harm.label} misses by {missing.rounded()}: {words}"
+    ram = search.policy.misses_ram(after)
+    what = f"{missing.rounded()}" if missing > 0 else f"{ram.rounded()} of host RAM"
+    return f"even --allow {chosen.harm.label} misses by {what}: {words}"
 
 
-def _alternatives(search: Search, best: Candidate) -> list[Alternative]:
-    """Other plans on the memory-speed frontier: each has more headroom than every faster one."""
-    pool = {entry.choice: entry for entry in [*search.corners(), *search.known()]}
-    fitting = sorted(
-        (entry for entry in pool.values() if entry.harm <= best.harm and search.fits(entry)),
-        key=lambda entry: (entry.price, search.high(entry), entry.choice),
-    )
-    frontier: list[Candidate] = [best]
-    for entry in fitting:
-        if search.high(entry) < search.high(frontier[-1]):
-            frontier.append(entry)
-    return [_alternative(search, best, entry) for entry in _spread(frontier[1:])]
+def _roomier(search: Search, best: Candidate, frontier: Iterator[Candidate]) -> Iterator[Alternative]:
+    """Plans with more headroom that are slower: the frontier beyond the best, as far as they harm no more."""
+    for entry in islice(frontier, MOST_ALTERNATIVES - 1):
+        if entry.harm > best.harm:
+            return
+        yield _alternative(search, best, entry, search.policy)
 
 
-def _spread(frontier: Sequence[Candidate]) -> list[Candidate]:
-    """At most five, evenly over the frontier, its last (the one with most headroom) always among them."""
-    if len(frontier) <= MOST_ALTERNATIVES:
-        return list(frontier)
-    last = len(frontier) - 1
-    return [frontier[place * last // (MOST_ALTERNATIVES - 1)] for place in range(MOST_ALTERNATIVES)]
+def _faster(search: Search, best: Candidate, policy: Policy) -> Iterator[Alternative]:
+    """The fastest plan if packages and edits by hand were free, where it is worth knowing."""
+    eager = search.under(replace(search.policy, allow=best.harm, packages_matter=False))
+    found = eager.best()
+    if found is not None and found.slowdown < FASTER * best.slowdown:
+        yield _alternative(search, best, found, policy)
 
 
-def _alternative(search: Search, best: Candidate, other: Candidate) -> Alternative:
-    changes = changes_of(search.workload, other.options, search.measure)
+def _alternative(search: Search, best: Candidate, other: Candidate, policy: Policy) -> Alternative:
+    changes = changes_of(search.workload, other.options, None, search.policy.target)
+    freed = Bytes(search.high(best) - search.high(other))
+    needs = [name for name in other.requires if name not in best.requires]
+    if not all(policy.permits(option) for option in other.options):
+        needs.append("an edit by hand")
+    trade = _trade(freed, other.slowdown / best.slowdown)
     return Alternative(
         name=in_words([change for change in changes if change.field != "batch.accumulation"]),
         changes=changes,
@@ -123,11 +136,12 @@ def _alternative(search: Search, best: Candidate, other: Candidate) -> Alternati
         feasible=True,
         after=search.measure(other.workload),
         slowdown=other.slowdown,
-        trade=_trade(Bytes(search.high(best) - search.high(other)), other.slowdown / best.slowdown),
+        trade=f"{trade}, needs {' and '.join(needs)}" if needs else trade,
     )
 
 
 def _trade(freed: Bytes, ratio: float) -> str:
     percent = round(100 * (ratio - 1))
+    room = f"{freed.rounded()} more headroom" if freed >= 0 else f"{Bytes(-freed).rounded()} less headroom"
     pace = f"{percent} % slower" if percent > 0 else f"{-percent} % faster" if percent < 0 else "as fast"
-    return f"{freed.rounded()} more headroom, {pace}"
+    return f"{room}, {pace}"

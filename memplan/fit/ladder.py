@@ -49,7 +49,7 @@ def plan_declared(workload: Workload, policy: Policy, estimator: Estimator) -> P
     plan = Plan(
         feasible=step.fits,
         harm=Harm.BEHAVIOUR,
-        changes=changes_of(workload, step.options, ladder.measure),
+        changes=changes_of(workload, step.options, ladder.measure, policy.target),
         before=before,
         after=step.estimate,
         margin=policy.margin,
@@ -103,7 +103,7 @@ class _Ladder:
             if step is not None:
                 yield Alternative(
                     name=profile.name,
-                    changes=changes_of(self.workload, step.options, self.measure),
+                    changes=changes_of(self.workload, step.options, self.measure, self.policy.target),
                     harm=Harm.BEHAVIOUR,
                     feasible=step.fits,
                     after=step.estimate,

@@ -35,6 +35,7 @@ class Policy:
 
     ``profiles`` are the named profiles of the target's GPU, or of the nearest smaller one that has some;
     ``profile`` is the name of the one whose rungs tunable values follow. ``writable`` narrows the options.
+    Without ``packages_matter`` a plan that needs new packages is as good as one that does not.
     ``batch_harm`` is what another micro-batch does to this experiment at the least, and ``batch_reason`` why.
     """
 
@@ -46,13 +47,23 @@ class Policy:
     profile: str | None = None
     profiles: tuple[NamedProfile, ...] = ()
     writable: Callable[[Option], bool] | None = None
+    packages_matter: bool = True
     batch_harm: Harm | None = None
     batch_reason: str = ""
 
     def accepts(self, estimate: Estimate, margin: Bytes | None = None) -> bool:
-        """Whether even the upper bound leaves the margin free."""
+        """Whether even the upper bounds leave the margin free, and fit the host's RAM if that is known."""
         free = self.margin if margin is None else margin
-        return estimate.device.stays_within(self.target.limit - free)
+        return estimate.device.stays_within(self.target.limit - free) and self.has_ram(estimate)
+
+    def has_ram(self, estimate: Estimate) -> bool:
+        """Whether the host's RAM is enough for sure, as far as it is known."""
+        return self.misses_ram(estimate) == 0
+
+    def misses_ram(self, estimate: Estimate) -> Bytes:
+        """Bytes of RAM that may be missing; 0 when the target does not say how much it has."""
+        ram = self.target.ram
+        return Bytes(0) if ram is None else Bytes(max(0, estimate.host.high - ram))
 
     def misses(self, estimate: Estimate, margin: Bytes | None = None) -> Bytes:
         """Bytes above what the margin leaves of the limit; negative when there is room."""

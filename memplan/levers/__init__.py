@@ -49,13 +49,17 @@ LEVERS: tuple[Lever, ...] = (
     activation_offload,
     sharding,
     host_offload,
-    adapter,
     attention,
-    micro_batch,
     checkpointing,
+    adapter,
     sequence,
+    micro_batch,
     set_to_none,
     evaluation,
     workers,
     allocator,
 )
+"""In the order in which a plan lists them."""
+
+UNRANKED = ("loss", "activation_offload", "sharding", "host_offload")
+"""Levers of which no option is the leanest, to within 4 MiB, and the fastest whatever the others do."""

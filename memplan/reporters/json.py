@@ -96,6 +96,7 @@ def plan(reading: Reading, made: Plan) -> dict[str, Any]:
         ],
         "margin": int(made.margin),
         "slowdown": round(made.slowdown, 4),
+        "requires": list(made.requires),
         "profile": made.profile,
         "blocking": made.blocking,
         "offer": made.offer,
@@ -281,7 +282,9 @@ def _change(item: Change) -> dict[str, Any]:
         "after": value(item.after),
         "harm": item.harm.label,
         "reason": item.reason,
-        "saves": int(item.saves),
+        "saves": None if item.saves is None else int(item.saves),
+        "slowdown": round(item.slowdown, 4),
+        "requires": list(item.requires),
     }
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -18,7 +21,7 @@ from memplan.domain.target import Target
 from memplan.domain.workload import Adapter, Attention, Checkpointing, Task, Workload
 from memplan.fit import fit
 from memplan.read import read
-from tests.planning import CONFIG, CONTEXT, MIB, Counter, estimate, reading, target, workload
+from tests.planning import CONFIG, CONTEXT, MIB, UNCOUNTED, Counter, estimate, reading, target, workload
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NEUROGEN = EXAMPLES / "neurogen"
@@ -28,8 +31,9 @@ FLOOR = estimate(
 ).device.process
 
 
-def planned(mib: int, what: Workload | None = None, **options: object) -> Plan:
-    return fit(reading(what), target(mib), estimator=estimate, **options)  # type: ignore[arg-type]
+def planned(mib: int, what: Workload | None = None, *, keep: Sequence[str] = (), **options: object) -> Plan:
+    kept = (*keep, *UNCOUNTED)
+    return fit(reading(what), target(mib), estimator=estimate, keep=kept, **options)  # type: ignore[arg-type]
 
 
 def mib(amount: int) -> int:
@@ -165,8 +169,8 @@ def test_the_closest_plan_has_no_change_that_saves_nothing() -> None:
 
 def test_an_offer_says_that_more_harm_would_fit() -> None:
     lora = workload(micro=1, accumulation=16).changed("checkpointing", Checkpointing(every=1))
-    small = estimate(lora.changed("adapter", Adapter()).changed("sequence.length", 1024)).device.process
-    plan = planned(mib(small) + 2)
+    small = estimate(lora.changed("adapter", Adapter())).device.process
+    plan = planned(mib(small) + 2, keep=["sequence"])
     assert not plan.feasible
     assert plan.offer is not None
     assert plan.offer.startswith("--allow behaviour fits with ")
@@ -198,7 +202,8 @@ def test_alternatives_trade_speed_for_headroom() -> None:
     assert highs == sorted(highs, reverse=True)
     assert len({other.name for other in plan.alternatives}) == len(plan.alternatives)
     assert all("more headroom" in other.trade for other in plan.alternatives)
-    assert plan.alternatives[-1].after.device.high == FLOOR
+    freed = [one - other for one, other in pairwise(highs)]
+    assert all(amount >= (mib(PEAK) - 1) * MIB // 20 for amount in freed)
 
 
 def test_a_plan_is_never_called_feasible_while_the_bounds_straddle_the_limit() -> None:
@@ -211,9 +216,10 @@ def test_a_plan_is_never_called_feasible_while_the_bounds_straddle_the_limit() -
 
 def test_hopeless_cases_need_few_estimates() -> None:
     counter = Counter()
-    plan = fit(reading(workload(micro=5040, accumulation=1, length=4096)), target(200), estimator=counter)
+    large = reading(workload(micro=5040, accumulation=1, length=4096))
+    plan = fit(large, target(200), estimator=counter, keep=UNCOUNTED)
     assert not plan.feasible
-    assert len(counter.asked) < 40
+    assert len(counter.asked) < 20
 
 
 def test_the_order_of_estimates_is_the_same_every_time() -> None:
@@ -379,7 +385,8 @@ def test_full_training_of_8b_on_4_gib_is_impossible_and_says_why_after_few_simul
         asked.append(what)
         return simulate(what, where)
 
-    plan = fit(read(EXAMPLES / "llama-3.1-8b"), gtx1650(), estimator=counted)
+    with patch("memplan.fit.estimate", counted):
+        plan = fit(read(EXAMPLES / "llama-3.1-8b"), gtx1650())
     assert not plan.feasible
     assert plan.blocking == "optimizer_state"
     assert plan.offer is not None

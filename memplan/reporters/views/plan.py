@@ -70,10 +70,22 @@ def _headline(reading: Reading, plan: Plan) -> Heading:
 def changes(made: tuple[Change, ...]) -> Table:
     """One row per changed field."""
     rows = tuple(
-        (item.field, value(item.before), value(item.after), size(item.saves), item.harm.label, item.reason)
+        (
+            item.field,
+            value(item.before),
+            value(item.after),
+            size(item.saves or 0),
+            times(item.slowdown),
+            item.harm.label,
+            item.reason,
+        )
         for item in made
     )
-    return Table(columns=("change", "before", "after", "saves", "harm", "reason"), align="<>>><<", rows=rows)
+    return Table(
+        columns=("change", "before", "after", "saves", "step time", "harm", "reason"),
+        align="<>>>><<",
+        rows=rows,
+    )
 
 
 def comparison(before: Estimate, after: Estimate) -> Table:
@@ -139,6 +151,8 @@ def _summary(plan: Plan, tunable: tuple[str, ...]) -> str:
     if plan.changes:
         consented = all(item.field in tunable for item in plan.changes)
         lines.append(f"Harm: {HARMS[plan.harm]}{', in values declared tunable only' if consented else ''}.")
+    if plan.requires:
+        lines.append(f"Needs {' and '.join(plan.requires)} where it runs.")
     if times(plan.slowdown) != times(1):
         lines.append(f"Modelled step time: {times(plan.slowdown)} of what it was.")
     return "\n".join(lines)

@@ -77,6 +77,8 @@ def test_a_plan_has_the_keys_of_the_contract() -> None:
             "harm": "behaviour",
             "reason": "rung 1",
             "saves": 2000 * samples.MIB,
+            "slowdown": 1.0,
+            "requires": [],
         }
     ]
     assert payload["edits"] == [{"path": "case/train.py", "line": 7, "before": "4096", "after": "1024"}]
