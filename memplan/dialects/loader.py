@@ -41,16 +41,18 @@ def _write(prefix: str, beside: Sequence[str], workers: int, reading: Reading, a
     counted = replace(before, workers=wanted.workers, prefetch=wanted.prefetch, pinned=wanted.pinned)
     if counted != wanted:
         raise EditRefusedError("of the host only DataLoader workers are written")
+    names = [f"{prefix}{key}" for key in KEYS]
+    if (wanted.workers, wanted.prefetch) == (before.workers, before.prefetch):
+        return put(reading, names[2:], wanted.pinned, (*names, *beside))
     if not wanted.workers and wanted.prefetch != PREFETCH:
         raise EditRefusedError("without workers nothing is prepared ahead")
     ahead = wanted.prefetch if wanted.workers else None
     fewer = None if wanted.workers != before.workers else workers  # a number that changes is always said
-    asked = zip(KEYS, (wanted.workers, ahead, wanted.pinned), (fewer, PREFETCH, True), strict=True)
+    asked = zip(names, (wanted.workers, ahead, wanted.pinned), (fewer, PREFETCH, True), strict=True)
     found: list[Edit] = []
-    for key, value, usual in asked:
-        name = f"{prefix}{key}"
+    for name, value, usual in asked:
         if (value is not None and value != usual) or _given(reading, name):
-            found += put(reading, (name,), value, (*(f"{prefix}{other}" for other in KEYS), *beside))
+            found += put(reading, (name,), value, (*names, *beside))
     return found
 
 

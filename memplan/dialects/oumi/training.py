@@ -7,6 +7,7 @@ from dataclasses import replace
 from memplan.dialects import trainer
 from memplan.dialects.keys import Keys
 from memplan.dialects.oumi import gaps, rollouts
+from memplan.dialects.oumi.feeding import fed
 from memplan.dialects.oumi.vocabulary import ARGUMENTS, LORA, PAST, arguments
 from memplan.dialects.oumi.worlds import spread
 from memplan.dialects.reading import Document, Intake, Reading
@@ -55,7 +56,7 @@ def read(document: Document, keys: Keys, intake: Intake) -> Reading:
         keys, replace(run, sequence=_sequence(keys, shape, run.sequence, kind), saving=_saving(keys, run))
     )
     run = replace(run, optimizer=_optimizer(keys, run.optimizer, kind), checkpointing=_recomputed(keys, run))
-    run = spread(keys, run, kind)
+    run = fed(keys, spread(keys, run, kind), intake.given.gpus)
     run = replace(run, unmodelled=(*run.unmodelled, *gaps.unmodelled(keys, kind, run)))
     if kind == "oumi":
         run = replace(run, outputs=Outputs.KEPT)

@@ -38,6 +38,7 @@ WORKERS = [
     (SWIFT, [0, 0]),
     (SWIFT + "dataloader_num_workers: 2\n", [1, 0, 0]),
     (OUMI + "  dataloader_num_workers: 2\n  dataloader_prefetch_factor: 32\n", [2, 1, 0, 0]),
+    (OUMI + "  dataloader_num_workers: auto\n  dataloader_prefetch_factor: 32\n", [2, 1, 0, 0]),
     (SCRIPT + ', "dataloader_num_workers": 2, "dataloader_prefetch_factor": 4}', [2, 1, 0, 0]),
 ]
 EVALUATIONS = [

@@ -112,7 +112,7 @@ FACTS: list[tuple[str, dict[str, Any]]] = [
             "precision.autocast": None,
         },
     ),
-    ("training: {dataloader_num_workers: auto, save_steps: 0}\n", {"saving.kept": 0, "host.workers": 0}),
+    ("training: {dataloader_num_workers: auto, save_steps: 0}\n", {"saving.kept": 0, "host.workers": 2}),
 ]
 
 
