@@ -51,7 +51,7 @@ def _changes(
             harm=option.harm,
             reason=option.reason,
             saves=saves if first == 0 or saves is None else Bytes(0),
-            slowdown=time if first == 0 else 1.0,
+            slowdown=round(time, 4) if first == 0 else 1.0,
             requires=option.requires,
         )
 
