@@ -152,12 +152,12 @@ def _language_model(what: Workload) -> dict[str, int]:
     per_layer = tokens * 16 * HIDDEN
     if what.attention is Attention.EAGER:
         per_layer += what.batch.micro * HEADS * what.sequence.length**2 * 6
-    every = what.checkpointing.every
-    recomputed = -(-LAYERS // every) if every else 0
+    regions = what.checkpointing.regions(LAYERS)
+    recomputed = what.checkpointing.recomputed(LAYERS)
     kept = (
         (LAYERS - recomputed) * per_layer
-        + recomputed * tokens * 2 * HIDDEN
-        + (per_layer if recomputed else 0)
+        + len(regions) * tokens * 2 * HIDDEN
+        + max(map(len, regions), default=0) * per_layer
     )
     gradients = 2 * trained * (2 if what.batch.accumulation > 1 else 1)
     return {
