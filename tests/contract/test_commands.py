@@ -12,7 +12,7 @@ from memplan.cli.commands import COMMANDS
 from memplan.reporters import REPORTERS
 
 FOLDER = Path(import_module("memplan.cli").__file__ or "").parent
-SHARED_PARTS = {"__init__", "application", "coercion", "commands", "options", "output", "progress", "target"}
+SHARED_PARTS = {"__init__", "application", "coercion", "commands", "options", "output", "prediction", "progress", "target"}
 HEAVY = ("torch", "transformers", "pydantic", "rich", "pynvml", "yaml", "tree_sitter")
 
 
