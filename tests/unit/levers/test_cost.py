@@ -11,7 +11,6 @@ from memplan.domain.architecture import DeclaredModel
 from memplan.domain.target import Target
 from memplan.domain.workload import Adapter, Attention, Checkpointing, Task, Workload
 from memplan.families import architecture
-from memplan.families.llama import PROJECTIONS
 from memplan.levers.cost import slowdown
 from tests.planning import HIDDEN, INNER, LAYERS, VOCABULARY, workload
 
@@ -58,8 +57,11 @@ def test_tiny_batches_wait_for_the_weights() -> None:
 
 @targets
 def test_lora_is_faster_than_full_training(target: Target | None) -> None:
-    lora = LONG.changed("adapter", Adapter(rank=8, targets=PROJECTIONS))
-    assert 0.6 < slowdown(LONG, lora, target) < 1
+    seven_billion = profiles.model("mistralai/Mistral-7B-v0.1")
+    assert seven_billion is not None
+    full = replace(LONG, model=architecture(seven_billion.config, lambda _: None))
+    lora = full.changed("adapter", Adapter(rank=8, targets=("q_proj", "k_proj", "v_proj", "o_proj")))
+    assert 0.6 < slowdown(full, lora, target) < 1
 
 
 @targets
