@@ -11,24 +11,11 @@ from memplan.domain.target import Target
 from memplan.domain.workload import Workload
 from memplan.estimate.kernel_gaps import kernel_gaps
 from memplan.estimate.mixture_gaps import mixture_gaps
+from memplan.estimate.optimizer_gaps import optimizer_gaps
 from memplan.estimate.world_gaps import world_gaps
 from memplan.estimate.zero_gaps import zero_gaps
 from memplan.simulator.fused_loss import FUSED
 from memplan.simulator.loading import readers
-from memplan.simulator.optimizer import SIMULATED
-
-_SMALLER_THAN_ADAMW = (
-    "8bit",
-    "4bit",
-    "lion",
-    "adafactor",
-    "muon",
-    "sgd",
-    "paged",
-    "came",
-    "rmsprop",
-    "adagrad",
-)
 
 
 def gaps(workload: Workload, target: Target | None, parts: Sequence[Component]) -> Iterator[Gap]:
@@ -41,7 +28,7 @@ def gaps(workload: Workload, target: Target | None, parts: Sequence[Component]) 
     yield from _code(workload, shape, sizes)
     yield from _left_out(workload, shape)
     yield from _quantization(workload, shape, sizes)
-    yield from _optimizer(workload, sizes)
+    yield from optimizer_gaps(workload, shape, sizes)
     yield from _loss(workload, sizes)
     yield from _kernels(workload, shape, sizes)
     yield from world_gaps(workload, sizes)
@@ -134,19 +121,6 @@ def _quantization(workload: Workload, shape: Architecture, sizes: dict[str, int]
             reason="int8 weights: which columns are computed in 16 bits depends on the data",
             high=Bytes(sizes["activations"] // 500),
         )
-
-
-def _optimizer(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
-    name = workload.optimizer.name
-    if name in SIMULATED:
-        return
-    states = sizes["optimizer_state"]
-    smaller = any(part in name for part in _SMALLER_THAN_ADAMW)
-    yield Gap(
-        reason=f"optimizer {name} is not simulated: counted as AdamW",
-        low=Bytes(states),
-        high=Bytes(0 if smaller else states),
-    )
 
 
 def _loss(workload: Workload, sizes: dict[str, int]) -> Iterator[Gap]:
