@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOST_RUNS = 4
+"""Runs of blocks that a name tells apart."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpointing:
@@ -75,4 +78,7 @@ def _named(blocks: tuple[int, ...]) -> str:
             merged[-1] = (merged[-1][0], high)
         else:
             merged.append((low, high))
-    return "blocks " + ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in merged)
+    told = [str(low) if low == high else f"{low}-{high}" for low, high in merged]
+    if len(told) > MOST_RUNS:
+        return f"{len(blocks)} blocks: {', '.join(told[: MOST_RUNS - 1])}, … {told[-1]}"
+    return "blocks " + ", ".join(told)

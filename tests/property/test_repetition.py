@@ -93,6 +93,21 @@ def test_every_family_is_known_by_a_few_of_its_layers(name: str, every: int, lor
 
 
 @st.composite
+def checkpointings(draw: st.DrawFn, *, chunks: bool) -> Checkpointing:
+    """Some blocks or all, alone or several at a time."""
+    reentrant = draw(st.booleans())
+    if draw(st.integers(0, 3)) == 0:
+        blocks = draw(st.sets(st.integers(0, 15), min_size=1))
+        return Checkpointing(every=1, blocks=tuple(sorted(blocks)), reentrant=reentrant)
+    return Checkpointing(
+        every=draw(st.integers(0, 3)),
+        chunk=draw(st.integers(1, 3)) if chunks else 1,
+        start=draw(st.integers(0, 2)),
+        reentrant=reentrant,
+    )
+
+
+@st.composite
 def trainings(draw: st.DrawFn) -> Workload:
     """Some run of some family at some depth."""
     name = draw(st.sampled_from(sorted(MODELS)))
@@ -121,7 +136,7 @@ def trainings(draw: st.DrawFn) -> Workload:
         if adapted
         else None,
         attention=draw(st.sampled_from((Attention.EAGER, Attention.SDPA))),
-        checkpointing=Checkpointing(every=draw(st.integers(0, 3)), reentrant=draw(st.booleans())),
+        checkpointing=draw(checkpointings(chunks=shape.model_type != "t5")),
         loss=Loss(kind=draw(st.sampled_from(("cross_entropy", "chunked"))), chunks=4) if plain else Loss(),
         outputs=draw(st.sampled_from(Outputs)),
         evaluation=draw(st.sampled_from((None, Evaluation(batch=2, kept=1)))),
@@ -138,6 +153,26 @@ def test_training_of_some_layers_is_training_of_all(workload: Workload) -> None:
         # What does not repeat itself is refused, and simulated whole.
         with suppress(IrregularError):
             assert same(workload, shape, part)
+
+
+@pytest.mark.parametrize("layers", [22, 23])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Checkpointing(every=1, chunk=3),
+        Checkpointing(every=1, chunk=2, reentrant=True),
+        Checkpointing(every=2, start=1),
+        Checkpointing(every=1, blocks=(0, 1, 2)),
+    ],
+    ids=lambda wanted: wanted.name,
+)
+@pytest.mark.parametrize("name", ["llama", "deepseek_v3"])
+def test_regions_of_blocks_repeat_themselves_too(name: str, wanted: Checkpointing, layers: int) -> None:
+    shape = model(name, layers)
+    workload = Workload(model=shape, checkpointing=wanted)
+    part = folded(workload, shape)
+    assert part is not None
+    assert same(workload, shape, part)
 
 
 @pytest.mark.parametrize("kind", ["nf4", "int8"])

@@ -336,7 +336,7 @@ def test_a_plan_that_can_be_written_is_preferred_to_a_faster_one_that_cannot() -
     native = fit(reading(what), target(mib(whole) - 1), estimator=estimate)
     axolotl = replace(reading(what, text, "train.yml"), dialect="axolotl")
     plan = fit(axolotl, target(mib(whole) - 1), estimator=estimate)
-    assert changed(native) == {"checkpointing": Checkpointing(every=2)}
+    assert changed(native) == {"checkpointing": Checkpointing(every=4)}
     assert changed(plan) == {"checkpointing": Checkpointing(every=1)}
     assert plan.advice == ()
 

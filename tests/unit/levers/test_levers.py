@@ -13,7 +13,7 @@ from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.harm import Harm
 from memplan.domain.plan import Option
-from memplan.domain.workload import Attention, Checkpointing, Evaluation, Task, Workload, World
+from memplan.domain.workload import Attention, Evaluation, Task, Workload, World
 from memplan.levers import LEVERS, Lever, adapter, attention, checkpointing, micro_batch, sequence
 from tests.planning import workload
 
@@ -80,13 +80,6 @@ def test_the_micro_batch_takes_every_smaller_divisor_and_keeps_the_product() -> 
 
 def test_a_micro_batch_of_one_cannot_shrink() -> None:
     assert micro_batch.options(workload(micro=1), None) == ()
-
-
-@pytest.mark.parametrize(("now", "offered"), [(0, [2, 1]), (4, [2, 1]), (2, [1]), (1, [])])
-def test_checkpointing_only_keeps_fewer_activations(now: int, offered: list[int]) -> None:
-    what = workload().changed("checkpointing", Checkpointing(every=now))
-    settings = [option.changes["checkpointing"].every for option in checkpointing.options(what, None)]
-    assert settings == offered
 
 
 @pytest.mark.parametrize("kind", [kind for kind in Attention if kind is not Attention.EAGER])
