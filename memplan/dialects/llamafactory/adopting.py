@@ -24,8 +24,8 @@ def adapter(reading: Reading, after: Workload) -> list[Edit]:
     ``lora_alpha`` is twice the rank unless it is written (``LoraArguments``).
 
     Raises:
-        EditRefusedError: the adapter is given up, newly made of a run that trains only some layers, or
-            differs in what has no key.
+        EditRefusedError: the adapter is given up, newly made of a run that goes with none, or differs
+            in what has no key.
     """
     wanted, before = after.adapter, reading.workload.adapter
     if wanted == before:
@@ -33,7 +33,7 @@ def adapter(reading: Reading, after: Workload) -> list[Edit]:
     if wanted is None:
         raise EditRefusedError("training all parameters instead of an adapter is a decision for a person")
     if before is None and reading.workload.adapting is None:
-        raise EditRefusedError("finetuning_type trains some layers only: set it to lora by hand")
+        raise EditRefusedError("what the file trains by goes with no LoRA")
     if before is not None and before.kind != "lora":
         raise EditRefusedError("of adapters LoRA is written")
     usual = expected(reading, after)

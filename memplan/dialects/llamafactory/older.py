@@ -29,6 +29,9 @@ from memplan.domain.workload import (
     Workload,
 )
 
+FULL_ONLY = ("use_galore", "use_apollo", "use_badam")
+"""What LLaMA-Factory refuses to combine with LoRA (``FinetuningArguments.__post_init__``)."""
+
 _NO_TRAINING = "LLaMA-Factory trains nothing with this file unless do_train is true; counted is its training"
 
 
@@ -131,7 +134,8 @@ def _adapting(keys: Keys, shape: Architecture, kind: str) -> Adapting | None:
     Quantized weights go with no resized vocabulary and no adapter on an adapter (``_verify_model_args`` in
     src/llamafactory/hparams/parser.py).
     """
-    found = adapting.plain(keys, LORA, shape) if kind in ("full", "lora") else None
+    full = kind == "full" and not any(keys.flag(key) for key in FULL_ONLY)
+    found = adapting.plain(keys, LORA, shape) if full or kind == "lora" else None
     if found is None:
         return None
     aside, method = adapting.aside(keys), keys.get("quantization_method")

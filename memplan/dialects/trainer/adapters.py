@@ -131,17 +131,18 @@ def write(names: LoraKeys, reading: Reading, after: Workload) -> list[Edit]:
     usual = expected(reading, after)
     if replace(adapter, rank=usual.rank, targets=usual.targets, dropout=usual.dropout) != usual:
         raise EditRefusedError("of an adapter its rank, targets and dropout are written")
+    beside = (*names.switch, *_BESIDE)
     written: list[Edit] = []
     if before is None:
         written += put(reading, names.switch, names.asks, _BESIDE)
-        written += put(reading, names.alpha, 2 * adapter.rank, names.switch)
-        written += put(reading, names.dropout, adapter.dropout, names.switch)
+        written += put(reading, names.alpha, 2 * adapter.rank, beside)
+        written += put(reading, names.dropout, adapter.dropout, beside)
     if before is None or adapter.rank != before.rank:
-        written += put(reading, names.rank, adapter.rank, names.switch)
+        written += put(reading, names.rank, adapter.rank, beside)
     if before is not None and adapter.dropout != before.dropout:
-        written += put(reading, names.dropout, adapter.dropout, names.switch)
+        written += put(reading, names.dropout, adapter.dropout, beside)
     if before is None or adapter.targets != before.targets:
-        written += put(reading, names.targets, _spelled(reading, adapter), names.switch)
+        written += put(reading, names.targets, _spelled(reading, adapter), beside)
     return written
 
 
@@ -156,7 +157,7 @@ def expected(reading: Reading, after: Workload) -> Adapter:
     return run.adapter or Adapter(dtype=Dtype.FP32)
 
 
-_BESIDE = ("attn_implementation", "model_name_or_path")
+_BESIDE = ("attn_implementation", "model_name_or_path", "model")
 
 
 def _spelled(reading: Reading, adapter: Adapter) -> list[str] | str:
