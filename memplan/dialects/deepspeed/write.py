@@ -16,6 +16,8 @@ from memplan.domain.errors import EditRefusedError
 from memplan.domain.workload import Workload
 from memplan.domain.zero import Zero
 
+_COMMUNICATION = "communication_data_type"
+
 
 def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit, ...], tuple[Advice, ...]]:
     """The changes as edits: batch sizes together, and the settings of ``zero_optimization``."""
@@ -35,6 +37,8 @@ def _world(reading: Reading, after: Workload) -> list[Edit]:
     found: list[Edit] = []
     if before.sharding != wanted.sharding:
         found += writing.put(source, zero, "stage", stage_of(wanted.sharding))
+    if before.zero.communication is not wanted.zero.communication:
+        found += _communication(reading, wanted.zero)
     for key, value in _settings(zero, before.zero, wanted.zero):
         section = zero.get(key)
         if isinstance(section, MappingNode) and isinstance(value, dict):
@@ -58,9 +62,17 @@ def _settings(zero: MappingNode, before: Zero, after: Zero) -> list[tuple[str, o
         place = getattr(after, field)
         if place is not getattr(before, field):
             found.append((key, {"device": device(place)}))
-    if after.pinned != before.pinned or after.communication != before.communication:
+    if after.pinned != before.pinned:
         raise EditRefusedError("DeepSpeed has no key for it that memplan writes")
     return found
+
+
+def _communication(reading: Reading, wanted: Zero) -> list[Edit]:
+    """In which dtype gradients travel, where the config says so already."""
+    root = reading.document.root
+    if wanted.communication is None or not isinstance(root, MappingNode) or root.item(_COMMUNICATION) is None:
+        raise EditRefusedError(f"{_COMMUNICATION} is not written")
+    return writing.put(reading.document.source, root, _COMMUNICATION, wanted.communication.label)
 
 
 _WRITERS: Mapping[str, table.Writer] = {"batch": batch.write, "world": _world}

@@ -307,3 +307,13 @@ def test_every_json_of_deepspeed_in_the_corpus_is_read_or_refused_with_its_place
     assert len(paths) >= 80
     # Four templates are no JSON, and one file has neither ZeRO nor a batch.
     assert len(refused) == 5
+
+
+def test_the_dtype_that_gradients_travel_in_is_written_where_it_stands(tmp_path: Path) -> None:
+    config = {"bf16": {"enabled": True}, "zero_optimization": {"stage": 2}}
+    reading = alone(tmp_path, {**config, "communication_data_type": "fp32"})
+    after, refused = rewritten(reading, "world.zero.communication", Dtype.BF16)
+    assert not refused
+    assert after["communication_data_type"] == "bf16"
+    silent = rewritten(alone(tmp_path, config), "world.zero.communication", Dtype.FP32)
+    assert "communication_data_type is not written" in silent[1][0]

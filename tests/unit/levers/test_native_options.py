@@ -21,6 +21,9 @@ CONFIGS = {
     "evaluation: {batch: 16, kept: 4}\nallocator: {max_split_size_mb: 64}\n",
     "adapted": MODEL + "adapter: {rank: 16, targets: [q_proj]}\nquantization: {kind: nf4}\n",
     "spread": MODEL + "world: {data_parallel: 4}\nprecision: {params: fp32}\nhost: {workers: 4}\n",
+    "fp32 gradients": MODEL + "precision: {params: bf16, gradients: fp32}\n",
+    "fp32 sums": MODEL
+    + "world: {data_parallel: 4, sharding: fsdp2, param_dtype: bf16, reduce_dtype: fp32}\n",
     "generating": MODEL + "task: generate\ngenerate: {prompt: 4096, new_tokens: 64, cache: dynamic}\n",
 }
 
