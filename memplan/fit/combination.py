@@ -25,11 +25,19 @@ FASTER = 0.98
 """A faster plan that asks for something (a package, an edit by hand) is worth knowing from 2 % on."""
 
 
-def plan_levers(workload: Workload, policy: Policy, estimator: Estimator, floor: Floor | None = None) -> Plan:
+def plan_levers(
+    workload: Workload,
+    policy: Policy,
+    estimator: Estimator,
+    floor: Floor | None = None,
+    *,
+    brief: bool = False,
+) -> Plan:
     """The cheapest combination of levers that fits, or the closest when none does.
 
     What the config's own file can say comes first: options that would have to be set by hand are in the plan
     only where nothing else fits. ``floor`` spares estimates of what cannot fit; without it they are made.
+    A ``brief`` plan is the same without what goes beyond it: alternatives, offers, the savings of each change.
     """
     before = estimator(workload, policy.target)
     if policy.accepts(before):
@@ -39,12 +47,14 @@ def plan_levers(workload: Workload, policy: Policy, estimator: Estimator, floor:
     for searched in dict.fromkeys((search, anyhow)):
         frontier = searched.frontier(policy.target.limit // WORTH_KNOWING)
         best = next(frontier, None)
+        if best is not None and brief:
+            return replace(_plan(searched, best, before, brief=True), feasible=True)
         if best is not None:
             others = [*_roomier(searched, best, frontier), *_faster(anyhow, best, policy)]
             return replace(
                 _plan(searched, best, before), feasible=True, alternatives=tuple(others[:MOST_ALTERNATIVES])
             )
-    return _closest(anyhow, before)
+    return _closest(anyhow, before, brief=brief)
 
 
 def unchanged(before: Estimate, policy: Policy, *, feasible: bool) -> Plan:
@@ -66,11 +76,12 @@ def largest_component(estimate: Estimate) -> str | None:
     return max(components, key=lambda part: part.bytes).name if components else None
 
 
-def _plan(search: Search, chosen: Candidate, before: Estimate) -> Plan:
+def _plan(search: Search, chosen: Candidate, before: Estimate, *, brief: bool = False) -> Plan:
+    measure = None if brief else search.measure
     return Plan(
         feasible=False,
         harm=chosen.harm,
-        changes=changes_of(search.workload, chosen.options, search.measure, search.policy.target),
+        changes=changes_of(search.workload, chosen.options, measure, search.policy.target),
         before=before,
         after=search.measure(chosen.workload),
         margin=search.policy.margin,
@@ -79,9 +90,11 @@ def _plan(search: Search, chosen: Candidate, before: Estimate) -> Plan:
     )
 
 
-def _closest(search: Search, before: Estimate) -> Plan:
-    plan = _plan(search, search.least(), before)
-    return replace(plan, blocking=largest_component(plan.after), offer=_offer(search))
+def _closest(search: Search, before: Estimate, *, brief: bool) -> Plan:
+    plan = _plan(search, search.least(), before, brief=brief)
+    return replace(
+        plan, blocking=largest_component(plan.after), offer=None if brief else _offer(search)
+    )
 
 
 def _offer(search: Search) -> str | None:
