@@ -41,6 +41,8 @@ def fit(
     allow: Harm = Harm.EXACT,
     keep: Sequence[str] = (),
     estimator: Estimator | None = None,
+    floor: Floor | None = None,
+    brief: bool = False,
 ) -> Plan:
     """The plan for a config on a target.
 
@@ -55,6 +57,9 @@ def fit(
         allow: the worst harm a change may do, apart from values declared tunable.
         keep: fields no change may touch: native paths, whole sections, or names of declared values.
         estimator: what counts the bytes; ``memplan.estimate`` when not given.
+        floor: what tells the bytes that are allocated at the least; ``least`` when neither is given.
+        brief: whether to leave out what goes beyond the plan and takes most of the time: alternatives, what
+            more harm would give, the savings of each change.
 
     Returns:
         A plan whose upper bound plus the margin is within the target's limit, without changes when
@@ -67,19 +72,23 @@ def fit(
     """
     from memplan.dialects import edits
 
-    count, floor = _remembered(estimator or estimate), None if estimator else least
+    count = _remembered(estimator or estimate)
+    bottom = floor if floor is not None or estimator is not None else least
     policy = policy_for(reading, target, profile=profile, margin=margin, allow=allow, keep=tuple(keep))
-    plan = short_of_ram(_plan(reading, policy, count, floor), target)
+    plan = short_of_ram(_plan(reading, policy, count, bottom, brief=brief), target)
     if not plan.changes:
         return replace(plan, files=dict(reading.files))
     written, advice = edits(reading, [(change.field, change.before, change.after) for change in plan.changes])
     return replace(plan, edits=written, advice=advice, files=dict(reading.files))
 
 
-def _plan(reading: Reading, policy: Policy, count: Estimator, floor: Floor | None) -> Plan:
+def _plan(
+    reading: Reading, policy: Policy, count: Estimator, floor: Floor | None, *, brief: bool
+) -> Plan:
     if isinstance(reading.workload.model, DeclaredModel):
         return plan_declared(reading.workload, policy, count)
-    return plan_levers(reading.workload, replace(policy, writable=_writable(reading)), count, floor)
+    writable = replace(policy, writable=_writable(reading))
+    return plan_levers(reading.workload, writable, count, floor, brief=brief)
 
 
 def _writable(reading: Reading) -> Callable[[Option], bool]:
