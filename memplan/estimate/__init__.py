@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
@@ -19,7 +20,7 @@ from memplan.estimate.kept import kept
 from memplan.estimate.simulation import simulate
 from memplan.simulator.replay import Replay, replay
 
-__all__ = ["estimate", "estimates", "first_failure", "trace_of"]
+__all__ = ["estimate", "estimates", "first_failure", "sharing", "trace_of"]
 
 
 def estimate(workload: Workload, target: Target | None = None) -> Estimate:
@@ -48,6 +49,23 @@ def estimates(workload: Workload, targets: Sequence[Target | None]) -> tuple[Est
             traces[capability] = trace, replay(trace, options=workload.allocator)
         found.append(_estimate(workload, target, *traces[capability]))
     return tuple(found)
+
+
+def sharing(most: int = 16) -> Callable[[Workload, Target | None], Estimate]:
+    """``estimate`` for many targets: it simulates a workload once for all GPUs of a compute capability.
+
+    The last ``most`` simulations are kept, some megabytes each.
+    """
+
+    @lru_cache(maxsize=most)
+    def simulated(workload: Workload, capability: tuple[int, int]) -> tuple[Trace, Replay]:
+        trace = trace_of(workload, capability)
+        return trace, replay(trace, options=workload.allocator)
+
+    def count(workload: Workload, target: Target | None) -> Estimate:
+        return _estimate(workload, target, *simulated(workload, _capability(target)))
+
+    return count
 
 
 def _capability(target: Target | None) -> tuple[int, int]:
