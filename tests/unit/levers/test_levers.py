@@ -11,9 +11,11 @@ import memplan.levers
 from memplan import profiles
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
+from memplan.domain.dtype import Dtype
 from memplan.domain.harm import Harm
 from memplan.domain.plan import Option
 from memplan.domain.workload import Attention, Evaluation, Task, Workload, World
+from memplan.domain.zero import Zero
 from memplan.levers import LEVERS, Lever, adapter, attention, checkpointing, micro_batch, sequence
 from tests.planning import workload
 
@@ -23,7 +25,9 @@ BUSY = (
     .changed("optimizer.set_to_none", False)
     .changed("evaluation", Evaluation(batch=8, kept=4))
 )
-SPREAD = BUSY.changed("world", World(data_parallel=4, sharding="zero1"))
+SPREAD = BUSY.changed(
+    "world", World(data_parallel=4, sharding="zero1", zero=Zero(communication=Dtype.FP32))
+)
 SHORT = profiles.target("24GiB", ram=Bytes.parse("16GiB"))
 NOT_A_LEVER = {"__init__", "compatible", "cost"}
 
