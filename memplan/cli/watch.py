@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,8 +29,6 @@ from memplan.cli.options import (
 from memplan.cli.output import emit, emit_report
 
 if TYPE_CHECKING:
-    from memplan.dialects.reading import Reading
-    from memplan.domain.target import Target
     from memplan.domain.watched import Moment, Prediction, Watched
 
 app = application()
@@ -54,11 +52,12 @@ SOONEST, LATEST = 0.01, 3600.0
 LIVE_SECONDS = 5.0
 """Between two lines of ``--live``, at least."""
 
+_ERASED = "\r\x1b[K"
+"""Back to the start of a terminal's line, and nothing on it."""
+
 _TIME = re.compile(r"\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*(ms|s|)\s*", re.ASCII)
 
-Command = Annotated[
-    list[str] | None, typer.Argument(metavar="COMMAND", help="What to run, as it is.")
-]
+Command = Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="What to run, as it is.")]
 ConfigFile = Annotated[
     str | None,
     typer.Option("--config", metavar="PATH", help="The config the command trains by, to compare with."),
@@ -112,20 +111,24 @@ def watch(
         _writable(out)
     prediction: Prediction | None = None
     if plan_file is not None:
-        prediction = _planned(plan_file)
+        from memplan.cli.prediction import planned
+
+        prediction = planned(plan_file)
     elif config is not None:
+        from memplan.cli.prediction import estimated
         from memplan.read import read
 
         values = overridden(overrides, gpus)
         reading = read(
             config, dialect=dialect, overrides=values, model=model, beside=beside or (), online=online
         )
-        prediction = _estimated(reading, gpu)
+        prediction = estimated(reading, gpu)
     if strict and prediction is None:
         raise typer.BadParameter("--strict compares with a prediction: give --config or --plan")
-    watched = _watched(
-        command or [], pid, pause, leave, _observer(prediction, alone=pid is not None, on=live)
-    )
+    telling = LiveLine(prediction, alone=pid is not None) if live else None
+    watched = _watched(command or [], pid, pause, leave, telling)
+    if telling is not None:
+        telling.close()
     _report(watched, prediction, form, out)
     raise typer.Exit(_exit_code(watched, prediction, strict=strict))
 
@@ -170,53 +173,8 @@ def _writable(path: Path) -> None:
         raise FileAccessError(f"{path} cannot be written")
 
 
-def _planned(path: Path) -> Prediction:
-    from memplan import profiles
-    from memplan.apply import plan_file as files
-    from memplan.domain.watched import Prediction
-    from memplan.read import read
-
-    saved = files.load(path)
-    reading = read(
-        saved.source,
-        dialect=saved.dialect,
-        overrides=saved.overrides,
-        model=saved.model,
-        beside=saved.beside,
-    )
-    plan = saved.plan(reading, profiles.target(saved.gpu))
-    notes: tuple[str, ...] = ()
-    if plan.changes:
-        notes = (f"{saved.source} does not hold the plan yet: memplan apply --plan {path}",)
-        print(f"memplan: {notes[0]}", file=sys.stderr, flush=True)
-    return Prediction.of(plan.after, str(path), margin=plan.margin, notes=notes)
-
-
-def _estimated(reading: Reading, gpu: str | None) -> Prediction:
-    from memplan.domain.watched import Prediction
-    from memplan.estimate import estimate
-
-    return Prediction.of(estimate(reading.workload, _target(reading, gpu)), str(reading.path))
-
-
-def _target(reading: Reading, gpu: str | None) -> Target | None:
-    """The GPU asked for, else the config's own, else this machine's."""
-    from memplan import probe
-    from memplan.cli import target
-    from memplan.domain.errors import InputError
-
-    found = target.of_reading(reading, gpu)
-    if found is not None:
-        return found
-    try:
-        present = probe.devices()
-    except InputError:
-        return None
-    return target.this_machine() if present else None
-
-
 def _watched(
-    command: list[str], pid: int | None, pause: float, leave: bool, observer: Callable[[Moment], None] | None
+    command: list[str], pid: int | None, pause: float, leave: bool, observer: LiveLine | None
 ) -> Watched:
     from memplan.smoke import watch as watching
 
@@ -225,25 +183,30 @@ def _watched(
     return watching.watch(command, interval=pause, leave=leave, observer=observer)
 
 
-def _observer(prediction: Prediction | None, *, alone: bool, on: bool) -> Callable[[Moment], None] | None:
-    """Writes whole lines, which never break another program's; ``alone`` on a terminal, one line in place."""
-    if not on:
-        return None
-    from memplan.reporters.views.watch import line
+class LiveLine:
+    """Says what is in use: in whole lines, which break no others; ``alone`` on a terminal, in one place."""
 
-    in_place = alone and sys.stderr.isatty()
-    due = 0.0
+    def __init__(self, prediction: Prediction | None, *, alone: bool) -> None:
+        self._prediction = prediction
+        self._in_place = alone and sys.stderr.isatty()
+        self._due = 0.0
 
-    def tell(moment: Moment) -> None:
-        nonlocal due
-        if not in_place and time.monotonic() < due:
+    def __call__(self, moment: Moment) -> None:
+        """Say it, if it is time."""
+        from memplan.reporters.views.watch import line
+
+        if not self._in_place and time.monotonic() < self._due:
             return
-        due = time.monotonic() + LIVE_SECONDS
-        text = line(moment, prediction)
-        sys.stderr.write(f"\r\x1b[K{text}" if in_place else f"memplan: {text}\n")
+        self._due = time.monotonic() + LIVE_SECONDS
+        text = line(moment, self._prediction)
+        sys.stderr.write(f"{_ERASED}{text}" if self._in_place else f"memplan: {text}\n")
         sys.stderr.flush()
 
-    return tell
+    def close(self) -> None:
+        """Leave no line behind that the report would stand beside."""
+        if self._in_place:
+            sys.stderr.write(_ERASED)
+            sys.stderr.flush()
 
 
 def _report(watched: Watched, prediction: Prediction | None, form: Format, out: Path | None) -> None:

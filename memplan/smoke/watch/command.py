@@ -20,7 +20,7 @@ _PARENT_DEATH_SIGNAL = 1
 
 
 class Command:
-    """A child process.
+    """A child process, with every file that was opened for it.
 
     Where standard input is a terminal, the command shares this process's group, so that it may read from it,
     and Ctrl-C reaches both by itself. Otherwise it has a group of its own.
@@ -36,6 +36,7 @@ class Command:
                 env=environment,
                 process_group=None if self._shares_group else 0,
                 preexec_fn=_dying_with_us(),
+                close_fds=False,
             )
         except OSError as error:
             adopt(False)

@@ -82,7 +82,8 @@ def _follow(command: Command, session: Session, signals: Signals) -> None:
 def _outlived(session: Session) -> tuple[int, ...]:
     """What still runs when the command is gone and there was time to end."""
     until = time.monotonic() + GRACE
-    while alive := session.look():
+    while alive := session.processes.alive():
+        session.look()
         session.processes.reap(but=0)
         if time.monotonic() > until:
             return tuple(sorted(process.pid for process in alive))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -16,7 +16,7 @@ class Processes:
 
     def __init__(self, root: int, *, before: Iterable[int] = ()) -> None:
         self._root = root
-        self._before = frozenset(before)
+        self._before = tuple(before)
         self._seen: dict[int, Any] = {}
         self._dead: tuple[int, ...] = ()
 
@@ -24,11 +24,14 @@ class Processes:
         """The processes that run now, as psutil's. Those that ended and wait for their parent do not."""
         import psutil
 
-        everyone = {process.pid: process for process in psutil.process_iter(["ppid", "status"])}
-        roots = {self._root, *(pid for pid, process in self._seen.items() if everyone.get(pid) == process)}
-        mine = {pid: everyone[pid] for pid in self._below(roots, everyone)}
-        dead = {pid for pid, process in mine.items() if process.info["status"] == psutil.STATUS_ZOMBIE}
-        self._dead = tuple(pid for pid in dead if mine[pid].info["ppid"] == os.getpid())
+        strangers = {process.pid for pid in self._before for process in _family(pid)}
+        found: dict[int, Any] = {}
+        for root in (self._root, *self._orphans()):
+            if root not in found:
+                found |= {process.pid: process for process in _family(root)}
+        mine = {pid: found[pid] for pid in found.keys() - strangers - {os.getpid()}}
+        dead = {pid for pid, process in mine.items() if _status(process) in (None, psutil.STATUS_ZOMBIE)}
+        self._dead = tuple(dead)
         self._seen = {pid: process for pid, process in mine.items() if pid not in dead}
         return tuple(self._seen.values())
 
@@ -39,16 +42,25 @@ class Processes:
                 with suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
 
-    def _below(self, roots: set[int], everyone: dict[int, Any]) -> set[int]:
-        children: dict[int, list[int]] = {}
-        for pid, process in everyone.items():
-            children.setdefault(process.info["ppid"], []).append(pid)
-        found: set[int] = set()
-        waiting = list(roots)
-        while waiting:
-            pid = waiting.pop()
-            if pid in found or pid in self._before or pid not in everyone:
-                continue
-            found.add(pid)
-            waiting.extend(children.get(pid, ()))
-        return found - {os.getpid()}
+    def _orphans(self) -> Iterator[int]:
+        """Ids of what was seen before and is still the same process."""
+        return (pid for pid, process in self._seen.items() if process.is_running())
+
+
+def _family(root: int) -> Iterator[Any]:
+    """A process and all its descendants; nothing if it is gone."""
+    import psutil
+
+    with suppress(psutil.Error):
+        process = psutil.Process(root)
+        yield process
+        yield from process.children(recursive=True)
+
+
+def _status(process: Any) -> str | None:
+    import psutil
+
+    try:
+        return str(process.status())
+    except psutil.Error:
+        return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from memplan.domain.watched import Ending, Moment, Watched
 from memplan.smoke.watch.graphics import GpuMeter
@@ -39,10 +38,17 @@ class Session:
         self._observer = observer
         self._host = HostMeter()
         self._kills = _killed_for_memory()
+        self._wrong: str | None = None
         self._started = time.monotonic()
 
-    def look(self) -> tuple[Any, ...]:
-        """Take down what is held now; the processes that hold it."""
+    def look(self) -> None:
+        """Take down what is held now; nothing that goes wrong with watching may end what is watched."""
+        try:
+            self._look()
+        except Exception as error:
+            self._wrong = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+    def _look(self) -> None:
         alive = self.processes.alive()
         seconds = time.monotonic() - self._started
         phase = self._phase()
@@ -51,7 +57,6 @@ class Session:
         moment = self.peaks.take(seconds, host, gpus, phase if self._phase() == phase else None)
         if self._observer is not None:
             self._observer(moment)
-        return alive
 
     def _phase(self) -> str | None:
         return self._phases.current() if self._phases else None
@@ -80,6 +85,8 @@ class Session:
         )
 
     def _notes(self) -> Iterator[str]:
+        if self._wrong is not None:
+            yield f"not every look succeeded: {self._wrong}"
         if self._gpus.absent is not None:
             yield f"host memory only: {self._gpus.absent}"
         if any(not gpu.attributed for gpu in self.peaks.gpus(self._gpus.names)):

@@ -34,10 +34,10 @@ target: {gpu: rtx3090}
 BIG = """\
 memplan: 1
 model:
-  config: {model_type: llama, hidden_size: 512, intermediate_size: 1600, num_hidden_layers: 8,
+  config: {model_type: llama, hidden_size: 512, intermediate_size: 1600, num_hidden_layers: 2,
            num_attention_heads: 8, num_key_value_heads: 8, vocab_size: 5000}
 sequence: {length: 2048}
-batch: {micro: 8}
+batch: {micro: 24}
 precision: {params: fp32}
 target: {gpu: gtx1650}
 """

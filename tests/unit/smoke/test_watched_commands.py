@@ -81,6 +81,14 @@ def test_streams_are_the_commands_own(tmp_path: Path) -> None:
     assert "exit code 0" in err
 
 
+def test_other_open_files_are_passed_to_the_command(tmp_path: Path) -> None:
+    path = tmp_path / "third"
+    with path.open("wb") as third:
+        code = f"os.write({third.fileno()}, b'here')"
+        assert started(tmp_path, code, pass_fds=[third.fileno()]).done()[0] == 0
+    assert path.read_bytes() == b"here"
+
+
 def test_ctrl_c_reaches_the_command_once(tmp_path: Path) -> None:
     count = "import signal; n = []; signal.signal(signal.SIGINT, lambda *_: n.append(1))\nREADY\n"
     running = started(
@@ -100,7 +108,9 @@ def test_a_second_ctrl_c_kills_everything(tmp_path: Path) -> None:
     running.process.send_signal(signal.SIGINT)
     time.sleep(0.1)
     assert not any(map(is_gone, family))
-    running.process.send_signal(signal.SIGINT)
+    while running.process.poll() is None:
+        running.process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
     assert running.done()[0] == 137
     assert all(map(is_gone, family))
 
@@ -163,19 +173,15 @@ def test_a_command_may_talk_to_the_terminal_and_gets_its_ctrl_c_once(tmp_path: P
     assert (code, "name? " in screen) == (64, True)
 
 
-def attached(pid: int, folder: Path) -> subprocess.Popen[str]:
-    watch = ["watch", "--pid", str(pid), "--interval", "20ms", "--out", str(folder / "record.json")]
-    return subprocess.Popen(
-        [sys.executable, "-m", "memplan", *watch], cwd=ROOT, text=True, stdout=subprocess.PIPE
-    )
-
-
-def test_ctrl_c_ends_an_attached_watch_alone(tmp_path: Path) -> None:
+def test_ctrl_c_ends_an_attached_watch_alone() -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
-        watching = attached(process.pid, tmp_path)
-        time.sleep(0.7)
-        watching.send_signal(signal.SIGINT)
-        out = watching.communicate(timeout=30)[0]
+        watch = [sys.executable, "-m", "memplan", "watch", "--pid", str(process.pid), "--live"]
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen(watch, cwd=ROOT, text=True, **pipes) as watching:
+            assert watching.stderr is not None
+            assert "RSS" in watching.stderr.readline()
+            watching.send_signal(signal.SIGINT)
+            out = watching.communicate(timeout=30)[0]
         assert (watching.returncode, process.poll()) == (0, None)
         assert "it still runs" in out
         process.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -12,7 +13,7 @@ import pytest
 
 from memplan.domain.errors import InputError
 from memplan.domain.watched import Moment, Watched
-from memplan.smoke.watch import attach, watch
+from memplan.smoke.watch import attach, resident, watch
 
 MIB = 2**20
 PRELUDE = """\
@@ -24,28 +25,64 @@ def touch(memory):
 def tell(phase):
     with open(os.environ["MEMPLAN_PHASES"], "a") as phases:
         phases.write(phase + "\\n")
+def hold(stage=1):
+    open(f"{gate}/{stage}-{os.getpid()}", "w").close()
+    while not os.path.exists(f"{gate}/open-{stage}"):
+        time.sleep(0.005)
 """
+"""``hold`` waits until it was looked at a few times."""
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/smaps_rollup").exists(), reason="the kernel tells no PSS"
 )
 
 
-def ran(code: str, *, leave: bool = False, interval: float = 0.02) -> Watched:
-    return watch([sys.executable, "-c", PRELUDE + code], interval=interval, leave=leave)
+class Gate:
+    """Opens stage by stage, when all who wait at it were looked at."""
+
+    LOOKS = 3
+
+    def __init__(self, folder: Path, crowds: tuple[int, ...]) -> None:
+        self.folder = folder
+        self.crowds = list(enumerate(crowds, 1))
+        self.looks = 0
+
+    def __call__(self, moment: Moment) -> None:
+        if not self.crowds:
+            return
+        stage, crowd = self.crowds[0]
+        self.looks += len(list(self.folder.glob(f"{stage}-*"))) == crowd
+        if self.looks == self.LOOKS:
+            (self.folder / f"open-{stage}").touch()
+            self.looks = 0
+            del self.crowds[0]
+
+
+def ran(code: str, *crowds: int, leave: bool = False, interval: float = 0.01) -> Watched:
+    """A script watched; so many of its processes ``hold`` at stage 1, 2 and so on."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = f"gate = {folder!r}\n{PRELUDE}{code}"
+        gate = Gate(Path(folder), crowds)
+        return watch([sys.executable, "-c", script], interval=interval, leave=leave, observer=gate)
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Walks pages at every look, however slow this machine is."""
+    monkeypatch.setattr(resident, "PATIENCE", 0)
 
 
 @pytest.fixture(scope="module")
 def interpreter() -> int:
     """What the interpreter holds by itself."""
-    return ran("time.sleep(0.1)").held.bytes
+    return ran("hold()", 1).held.bytes
 
 
 @pytest.mark.parametrize(
     "allocation", ["bytearray(96 * 2**20)", "mmap.mmap(-1, 96 * 2**20)"], ids=["private", "shared"]
 )
 def test_what_a_script_allocates_is_what_is_measured(interpreter: int, allocation: str) -> None:
-    found = ran(f"kept = touch({allocation})\ntime.sleep(0.1)")
+    found = ran(f"kept = touch({allocation})\nhold()", 1)
     assert found.held.bytes - interpreter == pytest.approx(96 * MIB, rel=0.02)
     assert found.rss.bytes >= found.held.bytes
     assert found.shared_once
@@ -58,9 +95,10 @@ def test_pages_that_forked_processes_share_count_once_and_their_own_for_each(int
         "for _ in range(3):\n"
         "    if not os.fork():\n"
         "        own = touch(bytearray(16 * 2**20))\n"
-        "        time.sleep(0.4)\n"
+        "        hold()\n"
         "        os._exit(0)\n"
-        "time.sleep(0.45)\n"
+        "hold()\n",
+        4,
     )
     # Each interpreter also writes to pages that it shares: reference counts.
     assert 112 * MIB <= found.held.bytes <= 112 * MIB + 4 * interpreter
@@ -80,8 +118,10 @@ def test_of_a_process_too_short_to_be_seen_a_bound_is_told() -> None:
 
 def test_peaks_are_told_by_the_phases_that_the_command_tells() -> None:
     found = ran(
-        "tell('load')\nkept = touch(bytearray(32 * 2**20))\ntime.sleep(0.1)\n"
-        "tell('train')\nmore = touch(bytearray(64 * 2**20))\ntime.sleep(0.1)\n"
+        "tell('load')\nkept = touch(bytearray(32 * 2**20))\nhold(1)\n"
+        "tell('train')\nmore = touch(bytearray(64 * 2**20))\nhold(2)\n",
+        1,
+        1,
     )
     phases = {name: host for name, _, host in found.phases}
     assert list(phases) == ["load", "train"]
@@ -95,9 +135,10 @@ def test_descendants_are_watched_also_when_their_parent_has_died(interpreter: in
         "    if os.fork():\n"
         "        os._exit(0)\n"
         "    kept = touch(bytearray(48 * 2**20))\n"
-        "    time.sleep(0.15)\n"
+        "    hold()\n"
         "    os._exit(0)\n"
-        "os.wait()\ntime.sleep(0.3)\n"
+        "os.wait()\nhold()\n",
+        2,
     )
     assert 48 * MIB <= found.held.bytes <= 48 * MIB + 3 * interpreter
     assert found.ending.outlived == ()
@@ -145,7 +186,7 @@ def test_what_outlives_the_command_is_left_when_asked() -> None:
 
 def test_processes_that_were_there_before_are_left_alone() -> None:
     with psutil.Popen(["sleep", "60"]) as mine:
-        assert ran("time.sleep(0.05)").ending.outlived == ()
+        assert ran("hold()", 1).ending.outlived == ()
         assert mine.poll() is None
         mine.kill()
 
@@ -169,14 +210,15 @@ def test_what_cannot_be_run_is_refused_with_the_reason(
 
 
 def test_a_process_that_runs_is_watched_to_its_end_with_what_it_started() -> None:
-    script = (
-        PRELUDE
-        + "child = os.fork()\nkept = touch(bytearray(32 * 2**20))\nprint(flush=True)\ntime.sleep(0.3)\n"
-    )
-    with psutil.Popen([sys.executable, "-c", script], stdout=-1) as process:
-        process.stdout.readline()
-        process.stdout.readline()
-        found = attach(process.pid, interval=0.02)
+    script = "child = os.fork()\nkept = touch(bytearray(32 * 2**20))\nprint(flush=True)\nsys.stdin.read()\n"
+    with psutil.Popen([sys.executable, "-c", PRELUDE + script], stdin=-1, stdout=-1) as process:
+        for _ in range(2):
+            process.stdout.readline()
+
+        def end(moment: Moment) -> None:
+            process.stdin.close()
+
+        found = attach(process.pid, interval=0.02, observer=end)
     assert found.held.bytes >= 64 * MIB
     assert (found.pid, found.ending.code, found.command[0]) == (process.pid, None, sys.executable)
 
@@ -186,9 +228,25 @@ def test_a_process_that_does_not_run_is_refused() -> None:
         attach(2**22)
 
 
-def test_every_look_is_told(interpreter: int) -> None:
+def test_every_look_is_told(tmp_path: Path) -> None:
     moments: list[Moment] = []
-    watch([sys.executable, "-c", "import time; time.sleep(0.1)"], interval=0.02, observer=moments.append)
-    assert len(moments) >= 4
+    gate = Gate(tmp_path, (1,))
+
+    def observe(moment: Moment) -> None:
+        moments.append(moment)
+        gate(moment)
+
+    script = f"gate = {str(tmp_path)!r}\n{PRELUDE}kept = touch(bytearray(2**25))\nhold()"
+    found = watch([sys.executable, "-c", script], interval=0.01, observer=observe)
+    assert found.looks == len(moments) >= Gate.LOOKS
     assert [moment.seconds for moment in moments] == sorted(moment.seconds for moment in moments)
-    assert max(moment.rss for moment in moments) >= interpreter
+    assert max(moment.rss for moment in moments) > 2**25
+
+
+def test_trouble_with_watching_is_told_and_does_not_end_the_command() -> None:
+    def broken(moment: Moment) -> None:
+        raise OSError("the terminal is gone")
+
+    found = watch([sys.executable, "-c", "raise SystemExit(5)"], interval=0.02, observer=broken)
+    assert found.ending.code == 5
+    assert "not every look succeeded: OSError: the terminal is gone" in found.notes
