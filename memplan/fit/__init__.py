@@ -82,9 +82,7 @@ def fit(
     return replace(plan, edits=written, advice=advice, files=dict(reading.files))
 
 
-def _plan(
-    reading: Reading, policy: Policy, count: Estimator, floor: Floor | None, *, brief: bool
-) -> Plan:
+def _plan(reading: Reading, policy: Policy, count: Estimator, floor: Floor | None, *, brief: bool) -> Plan:
     if isinstance(reading.workload.model, DeclaredModel):
         return plan_declared(reading.workload, policy, count)
     writable = replace(policy, writable=_writable(reading))

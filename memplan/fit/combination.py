@@ -37,7 +37,7 @@ def plan_levers(
 
     What the config's own file can say comes first: options that would have to be set by hand are in the plan
     only where nothing else fits. ``floor`` spares estimates of what cannot fit; without it they are made.
-    A ``brief`` plan is the same without what goes beyond it: alternatives, offers, the savings of each change.
+    A ``brief`` plan is the same without what goes beyond it: alternatives, offers, savings of each change.
     """
     before = estimator(workload, policy.target)
     if policy.accepts(before):
@@ -92,9 +92,7 @@ def _plan(search: Search, chosen: Candidate, before: Estimate, *, brief: bool = 
 
 def _closest(search: Search, before: Estimate, *, brief: bool) -> Plan:
     plan = _plan(search, search.least(), before, brief=brief)
-    return replace(
-        plan, blocking=largest_component(plan.after), offer=None if brief else _offer(search)
-    )
+    return replace(plan, blocking=largest_component(plan.after), offer=None if brief else _offer(search))
 
 
 def _offer(search: Search) -> str | None:
