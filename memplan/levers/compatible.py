@@ -38,11 +38,20 @@ def _one_way_for_states_to_the_host(workload: Workload) -> bool:
     return not (paged and workload.world.zero.optimizer is not Place.GPU)
 
 
+def _whole_weights_in_4_bits(workload: Workload) -> bool:
+    """Weights that a plan stores in 4 bits stay whole on each GPU: not every framework can split them."""
+    habits = workload.adapting
+    stored = workload.quantization if habits is not None else None
+    new = habits is not None and stored is not None and stored == habits.quantization
+    return not new or workload.world.sharding in ("none", "zero1", "zero2")
+
+
 RULES: tuple[Callable[[Workload], bool], ...] = (
     _one_way_to_the_host,
     _offloading_with_recomputation,
     _whole_tensors_for_bitsandbytes,
     _one_way_for_states_to_the_host,
+    _whole_weights_in_4_bits,
 )
 """Each says whether a workload is a sensible one as far as it looks at it."""
 
