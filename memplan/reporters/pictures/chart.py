@@ -9,14 +9,16 @@ from math import ceil, floor, log2
 from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Estimate
 from memplan.reporters.pictures.frontier import crossings
-from memplan.reporters.pictures.ink import CURVE, FAINT, GRID, TEXT, breadth
+from memplan.reporters.pictures.ink import CURVE, FAINT, GRID, SHEET, TEXT, breadth
 from memplan.reporters.pictures.judged import judged
 from memplan.reporters.pictures.legend import LEFT, colour, heading
 from memplan.reporters.pictures.shapes import Area, Dot, Drawing, Line, Place, Shape, Text
+from memplan.reporters.words import size
 from memplan.sweep.grid import Point, Sweep
 
 WIDTH, HEIGHT, RIGHT = 720.0, 340.0, 40.0
-MOST_TICKS = 8
+MOST_TICKS, MOST_FIGURES = 8, 12
+"""Lines of the scale, and points with their figure beside them, at the most."""
 
 _Known = tuple[int, Estimate]
 """The number of a point and its estimate."""
@@ -44,7 +46,8 @@ class _Chart:
         ]
         amounts = [max(int(edge), 1) for _, found in self.known for edge in _edges(found)]
         amounts += [int(target.limit) for target in sweep.targets]
-        self.low, self.high = floor(log2(min(amounts))), ceil(log2(max(amounts)) + 0.01)
+        self.ticks = _ticks(min(amounts), max(amounts))
+        self.low, self.high = log2(self.ticks[0]), log2(self.ticks[-1])
 
     def drawing(self) -> Drawing:
         """All of it, from the back to the front."""
@@ -65,11 +68,10 @@ class _Chart:
         return self.left + 30 + (inner / 2 if count == 1 else number * inner / (count - 1))
 
     def _scale(self) -> Iterator[Shape]:
-        step = max(1, ceil((self.high - self.low) / MOST_TICKS))
-        for power in range(self.low, self.high + 1, step):
-            down = self._down(2.0**power)
+        for amount in self.ticks:
+            down = self._down(amount)
             yield Line(places=((self.left, down), (self.right, down)), colour=GRID)
-            yield Text(place=(self.left - 8, down + 4), words=_tick(power), anchor="end", colour=FAINT)
+            yield Text(place=(self.left - 8, down + 4), words=_tick(amount), anchor="end", colour=FAINT)
 
     def _limits(self) -> Iterator[Shape]:
         """A dashed line per GPU, up to where the curve surely stays below it a strong one."""
@@ -124,6 +126,9 @@ class _Chart:
                 yield Line(places=((over, low), (over, high)), colour=CURVE, width=1.5)
             point = self.sweep.points[number]
             yield Dot(centre=self._at(number, found), radius=5, fill=CURVE, title=self._hover(point))
+            if len(self.known) <= MOST_FIGURES:
+                above = (over, high - 12 if low - high > 1 else self._at(number, found)[1] - 12)
+                yield Text(place=above, words=size(found.device.process), size=11, colour=TEXT, halo=SHEET)
 
     def _hover(self, point: Point) -> str:
         lines = [f"{self.axis.name} {point.settings[0].shown}", *map(judged, point.estimates)]
@@ -152,6 +157,18 @@ def _strip(left: float, right: float, down: float) -> tuple[Place, ...]:
     return ((left, down - 5), (right, down - 5), (right, down + 5), (left, down + 5))
 
 
-def _tick(power: int) -> str:
-    number, _, unit = Bytes(2 ** max(power, 0)).rounded().partition(" ")
+def _ticks(least: int, most: int) -> list[int]:
+    """Powers of two around the amounts; over few of them those and a half as well (16, 24, 32 GiB)."""
+    low, high = floor(log2(least)), ceil(log2(most))
+    if high - low > MOST_TICKS // 2:
+        step = ceil((high - low) / MOST_TICKS)
+        return [2**power for power in range(low, high + step, step)]
+    found = [half for power in range(low, high + 1) for half in (2**power, 3 * 2**power // 2)]
+    first = max(place for place, amount in enumerate(found) if amount <= least)
+    last = next(place for place, amount in enumerate(found) if amount >= most and place > first)
+    return found[first : last + 1]
+
+
+def _tick(amount: int) -> str:
+    number, _, unit = Bytes(amount).rounded().partition(" ")
     return f"{float(number):g} {unit}"

@@ -15,8 +15,11 @@ from memplan.reporters.pictures.shapes import Area, Box, Drawing, Line, Place, S
 from memplan.sweep.boundary import line
 from memplan.sweep.grid import Point, Sweep
 
-CELL, GAP, STEEP = 64.0, 2.0, 44.0
-"""Width of a cell, the white between cells, and a cell's height, in pixels."""
+NARROW, BROAD, GAP, STEEP = 64.0, 120.0, 2.0, 44.0
+"""A cell's least and greatest width, the white between cells, and a cell's height, in pixels."""
+
+SPREAD = 480.0
+"""Pixels that few cells spread over."""
 
 _GIB = 2**30
 
@@ -35,12 +38,16 @@ class _Map:
         self.up, self.across = (second, first) if self.turned else (first, second)
         labels = max(breadth(item.shown, 12) for item in self.up.settings)
         self.left = LEFT + 26 + labels + 10
-        self.width = max(self.left + CELL * len(self.across.settings) + 28, 520.0)
+        count = len(self.across.settings)
+        heads = max(breadth(item.shown, 12) for item in self.across.settings) + 12
+        self.cell = max(NARROW, heads, min(BROAD, SPREAD / count))
         about = "GPU memory in GiB, reserved, without a context"
         if sweep.targets:
             about = f"GiB of GPU memory, whole process on {self._shown.name}"
         if sweep.targets and self.across.numeric:
             about += "; left of its line a run fits a GPU, in the shade beyond it may"
+        words = max(breadth(title, 18), breadth(about, 12))
+        self.width = max(self.left + self.cell * count, LEFT + words) + 28
         self.head, self.top = heading(sweep, title, about, self.width)
         self.bottom = self.top + STEEP * len(self.up.settings)
         amounts = [found.device.process for found in map(self._estimate, sweep.points) if found]
@@ -66,7 +73,7 @@ class _Map:
         for down, row in enumerate(reversed(self.up.settings)):
             for over, column in enumerate(self.across.settings):
                 chosen = (column, row) if self.turned else (row, column)
-                yield self.left + over * CELL, self.top + down * STEEP, self.sweep.at(chosen)
+                yield self.left + over * self.cell, self.top + down * STEEP, self.sweep.at(chosen)
 
     def _share(self, amount: int) -> float:
         return (log2(max(amount, 1)) - self.low) / (self.high - self.low) if self.high > self.low else 0.5
@@ -77,7 +84,7 @@ class _Map:
             yield Box(
                 left=left + GAP / 2,
                 top=top + GAP / 2,
-                width=CELL - GAP,
+                width=self.cell - GAP,
                 height=STEEP - GAP,
                 fill=shade(self._share(found.device.process)) if found else GRID,
                 title=self._hover(point),
@@ -94,7 +101,7 @@ class _Map:
             found = self._estimate(point)
             share = self._share(found.device.process) if found else 0
             yield Text(
-                place=(left + CELL / 2, top + STEEP / 2 + 4.5),
+                place=(left + self.cell / 2, top + STEEP / 2 + 4.5),
                 words=_figure(found.device.process) if found else "refused",
                 size=13 if found else 10,
                 colour=on_shade(share) if found else FAINT,
@@ -106,8 +113,8 @@ class _Map:
             down = self.top + (place + 0.5) * STEEP + 4
             yield Text(place=(self.left - 8, down), words=item.shown, anchor="end")
         for place, item in enumerate(self.across.settings):
-            yield Text(place=(self.left + (place + 0.5) * CELL, self.bottom + 18), words=item.shown)
-        middle = self.left + CELL * len(self.across.settings) / 2
+            yield Text(place=(self.left + (place + 0.5) * self.cell, self.bottom + 18), words=item.shown)
+        middle = self.left + self.cell * len(self.across.settings) / 2
         yield Text(place=(middle, self.bottom + 42), words=self.across.name, size=13, colour=TEXT)
         aside = (LEFT + 8, (self.top + self.bottom) / 2)
         yield Text(place=aside, words=self.up.name, size=13, colour=TEXT, turned=True)
@@ -125,17 +132,19 @@ class _Map:
         yield Line(places=inner, colour=colour(target), width=3)
 
     def _through(self, counts: list[float]) -> tuple[Place, ...]:
-        """Places of crossings from the lowest row to the highest, on to the lower and upper edge."""
-        middles = [
-            (self._across(count), self.bottom - (place + 0.5) * STEEP) for place, count in enumerate(counts)
-        ]
-        return ((middles[0][0], self.bottom), *middles, (middles[-1][0], self.top))
+        """Places of crossings from the lower edge to the upper one; rows of words have no between."""
+        places: list[Place] = []
+        for row, count in enumerate(counts):
+            over, floor = self._across(count), self.bottom - row * STEEP
+            middle = (over, floor - STEEP / 2)
+            places += [middle] if self.up.numeric else [(over, floor), (over, floor - STEEP)]
+        return ((places[0][0], self.bottom), *places, (places[-1][0], self.top))
 
     def _across(self, count: float) -> float:
         """Where a count of points lies: points are in the middle of cells, nothing and all at the edges."""
         last = len(self.across.settings)
         inside = 0.0 if count <= 0 else last if count >= last else count - 0.5
-        return self.left + inside * CELL
+        return self.left + inside * self.cell
 
 
 def _figure(amount: int) -> str:

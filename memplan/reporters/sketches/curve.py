@@ -63,8 +63,13 @@ def _places(count: int, inner: int) -> list[int]:
 
 
 def _path(canvas: _Canvas, sweep: Sweep, places: list[int], signs: Signs) -> None:
-    """Dots between neighbouring points, straight on the scale."""
+    """Dots between neighbours, straight on the scale; words have no order, and get columns of dots."""
     known = [(place, point) for place, point in zip(places, sweep.points, strict=True) if point.estimates]
+    if not sweep.axes[0].numeric:
+        for column, point in known:
+            for row in range(canvas.row(2 ** _height(sweep, point)), HEIGHT):
+                canvas.put(row, column, signs.path)
+        return
     for (left, old), (right, new) in pairwise(known):
         start, end = _height(sweep, old), _height(sweep, new)
         for column in range(left + 1, right):
