@@ -48,7 +48,7 @@ def adapter(keys: Keys, shape: Architecture) -> Adapter | None:
 def adapting(keys: Keys, shape: Architecture, weights: Dtype) -> Adapting | None:
     """What ``adapter: lora`` and ``qlora`` would make of the run; the dtype of the weights stays."""
     found = plain(keys, LORA, shape)
-    if found is None:
+    if found is None or keys.flag("load_in_4bit"):
         return None
     # Weights in 8 bits are what else the run is without bf16 and fp16: then it would be fp32.
     settled = not keys.flag("load_in_8bit") or weights is not Dtype.FP16 or keys.flag("fp16")

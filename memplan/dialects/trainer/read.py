@@ -69,7 +69,7 @@ def workload(keys: Keys, arguments: Arguments, model: Model) -> Workload:
         host=host(keys, arguments, model.shape, model.loading),
         saving=saving(keys, arguments),
         unmodelled=unmodelled(keys, arguments),
-        adapting=model.adapting,
+        adapting=model.adapting if model.quantization is None or model.quantization.kind == "int8" else None,
     )
     keys.origins.setdefault("task", Origin(how="default", note=f"{arguments.framework} trains"))
     return _under_fsdp(keys, found)

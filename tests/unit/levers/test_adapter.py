@@ -15,7 +15,8 @@ from memplan.domain.workload import Adapter, Precision, Quantization, Workload
 from memplan.estimate import estimate
 from memplan.families import architecture
 from memplan.fit.space import applied
-from memplan.levers import adapter
+from memplan.levers import adapter, sequence
+from memplan.levers.compatible import compatible
 from tests.planning import workload
 
 LLAMA = {
@@ -153,3 +154,24 @@ def test_halvings_of_a_rank_end_at_8() -> None:
     assert adapter.ranks(64) == [32, 16, 8]
     assert adapter.ranks(12) == []
     assert all(more == 2 * less for more, less in pairwise(adapter.ranks(256)))
+
+
+def test_pictures_are_not_cut() -> None:
+    assert sequence.options(run(model_type="vit"), None) == ()
+
+
+def test_a_sequence_cut_in_half_goes_as_far_as_every_change_of_adapters() -> None:
+    furthest = max(option.degree for option in adapter.options(run(), AMPERE))
+    first, second = sequence.options(run().changed("sequence.length", 1024), AMPERE)
+    assert first.degree == furthest
+    assert second.degree == 2 * furthest
+
+
+def test_weights_that_a_plan_stores_in_4_bits_are_not_sharded_beside() -> None:
+    plain, stored = Adapter(), Quantization(kind="nf4", double=True)
+    habits = Adapting(plain=plain, params=Dtype.BF16, quantized=plain, quantization=stored)
+    planned = replace(lora(8), adapting=habits, quantization=stored)
+    assert compatible(planned.changed("world.sharding", "zero2"))
+    assert not compatible(planned.changed("world.sharding", "zero3"))
+    asked_for = replace(planned, adapting=None)
+    assert compatible(asked_for.changed("world.sharding", "zero3"))
