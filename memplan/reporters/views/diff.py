@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from os.path import basename
 
 from memplan.dialects.schema import spelled
 from memplan.diff import Diff, Share, Side
@@ -78,8 +79,11 @@ def signed(amount: int) -> str:
     return SAME if not amount else f"{'+' if amount > 0 else ''}{size(amount)}"
 
 
-def place(side: Side, field: str) -> str:
-    """``train.yml@HEAD~1:12``, or how the value is known where no line says it."""
+def place(side: Side, field: str, *, whole: bool = True) -> str:
+    """``runs/train.yml@HEAD~1:12``, or how the value is known where no line says it.
+
+    Without ``whole`` folders are left out.
+    """
     origins = side.reading.origins
     names = (field, spelled(field), field.rpartition(".")[0], field.partition(".")[0])
     origin = next((origins[name] for name in names if name in origins), None)
@@ -88,7 +92,8 @@ def place(side: Side, field: str) -> str:
     if origin.location is None:
         return origin.note or origin.how
     at = f"@{side.revision}" if side.revision else ""
-    return f"{origin.location.path}{at}:{origin.location.line}"
+    path = origin.location.path
+    return f"{path if whole else basename(path)}{at}:{origin.location.line}"
 
 
 def _rows(found: Diff, part: Share) -> Iterator[tuple[str, ...]]:
@@ -106,7 +111,7 @@ def _values(difference: Difference) -> tuple[str, str]:
 
 
 def _places(found: Diff, difference: Difference) -> str:
-    both = [place(side, difference.field) for side in (found.before, found.after)]
+    both = [place(side, difference.field, whole=False) for side in (found.before, found.after)]
     return " → ".join(dict.fromkeys(filter(None, both)))
 
 

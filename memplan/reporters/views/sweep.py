@@ -35,6 +35,7 @@ def _blocks(reading: Reading, sweep: Sweep, sketch: Picture | None) -> Iterator[
     if sketch is not None:
         yield sketch
     yield from map(_limits, boundaries(sweep))
+    yield from _returning(sweep)
     yield from _refused(sweep)
     for note in sweep.notes:
         yield Paragraph(note)
@@ -130,6 +131,20 @@ def _limits(found: Boundary) -> Bullets:
     name, along = found.target.name, found.along
     title = f"What fits {name} ({size(found.target.limit)}), {along.name}:"
     return Bullets(tuple(f"{_where(found.others, row)}{within(along, row)}" for row in found.rows), title)
+
+
+def _returning(sweep: Sweep) -> Iterator[Paragraph]:
+    """That a figure may lie above a limit that it fits: cached memory is given back in time."""
+    names = [
+        target.name
+        for number, target in enumerate(sweep.targets)
+        if any(
+            point.verdict(number) is Verdict.FITS and point.estimates[number].device.returned
+            for point in sweep.points
+        )
+    ]
+    if names:
+        yield Paragraph(f"Some of what fits {', '.join(names)} does so only by giving cached memory back.")
 
 
 def _where(others: Sequence[Axis], row: Row) -> str:
