@@ -100,17 +100,21 @@ def test_ctrl_c_reaches_the_command_once(tmp_path: Path) -> None:
 
 
 def test_a_second_ctrl_c_kills_everything(tmp_path: Path) -> None:
-    stubborn = "import signal, subprocess; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-    running = started(tmp_path, stubborn + "subprocess.Popen(['sleep', '60'])\nREADY\ntime.sleep(60)")
+    told = tmp_path / "told"
+    stubborn = (
+        "import signal, subprocess\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "subprocess.Popen(['sleep', '60'])\n"
+        f"signal.signal(signal.SIGINT, lambda *_: open({str(told)!r}, 'w').close())\n"
+    )
+    running = started(tmp_path, stubborn + "READY\ntime.sleep(60)")
     child = running.child()
     family = [child, *(process.pid for process in psutil.Process(child).children())]
     assert len(family) == 2
     running.process.send_signal(signal.SIGINT)
-    time.sleep(0.1)
+    wait(told.exists)
     assert not any(map(is_gone, family))
-    while running.process.poll() is None:
-        running.process.send_signal(signal.SIGINT)
-        time.sleep(0.1)
+    running.process.send_signal(signal.SIGINT)
     assert running.done()[0] == 137
     assert all(map(is_gone, family))
 
