@@ -20,8 +20,8 @@ PICTURES = ("vit",)
 """Types whose sequences are the patches of a picture, which nobody cuts."""
 
 HALVING = 3
-"""How far a halving goes, where LoRA instead of full training is 1, weights in 4 bits 1 more, and half the rank
-1 more: what is cut off is never seen, while adapters of any kind see all of it."""
+"""How far a halving goes, where LoRA instead of full training is 1, weights in 4 bits 1 more, and half the
+rank 1 more: what is cut off is never seen, while adapters of any kind see all of it."""
 
 
 def options(workload: Workload, _target: Target | None) -> tuple[Option, ...]:
