@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,11 +30,13 @@ from memplan.cli.options import (
     harm,
     overridden,
 )
-from memplan.cli.output import emit_plan, plan_exit_code
+from memplan.cli.output import emit, emit_plan, emit_report, plan_exit_code
+from memplan.domain.errors import InputError
 
 if TYPE_CHECKING:
     from memplan.dialects.reading import Reading
     from memplan.domain.plan import Plan
+    from memplan.domain.target import Target
 
 app = application()
 
@@ -43,6 +46,10 @@ Examples:
   memplan fit train.yml --gpu rtx3090
   memplan fit train.yml --gpu rtx3090 --margin 1GiB --keep sequence.length
   memplan fit train.yml --gpu gtx1650 --allow behaviour --out plan.yaml
+  memplan fit configs/ --gpu rtx3090          every config below the folder
+\b
+A folder that is one job (a model directory, a memplan.yaml, one config) is planned as that job; of any other,
+and with --all of every folder, each config below it is planned.
 \b
 Exit codes: 0 a plan that fits; 1 nothing allowed makes it fit; 2 bad input; 3 undecided.
 """
@@ -65,32 +72,114 @@ def fit(
     online: Online = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="Write the plan here, for memplan apply --plan."),
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Write the plan here, for memplan apply --plan; of a folder, every plan into this folder.",
+        ),
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Plan every config below the folder, even if it is one job.")
+    ] = False,
     form: FormatOption = Format.TERMINAL,
 ) -> None:
     """Find the change that does least harm, then costs least time, and makes the run fit."""
+    given = {"dialect": dialect, "overrides": overridden(overrides, gpus), "online": online}
+    policy = {"profile": profile, "margin": margin, "allow": harm(allow), "keep": keep or ()}
+    if _holds_several(path, every=every):
+        if dialect or beside:
+            raise InputError(
+                "--dialect and --with belong to one config", hint=f"not to all of those in {path}"
+            )
+        code = _folder(Path(path), gpu, ram, given, model, policy, out, form)
+    else:
+        code = _one(path, gpu, ram, given | {"model": model, "beside": beside or ()}, policy, out, form)
+    raise typer.Exit(code)
+
+
+def _holds_several(path: str, *, every: bool) -> bool:
+    """Whether a path is a folder of configs rather than one job."""
+    try:
+        if not Path(path).is_dir():
+            return False
+    except (OSError, ValueError):
+        return False
+    from memplan.fit.folder import is_one_job
+
+    return every or not is_one_job(Path(path))
+
+
+def _one(
+    path: str,
+    gpu: str | None,
+    ram: str | None,
+    given: dict[str, Any],
+    policy: dict[str, Any],
+    out: Path | None,
+    form: Format,
+) -> int:
     from memplan.cli import target
     from memplan.fit import fit as search
     from memplan.read import read
 
-    reading = read(
-        path,
-        dialect=dialect,
-        overrides=overridden(overrides, gpus),
-        model=model,
-        beside=beside or (),
-        online=online,
-    )
-    where = target.required(reading, gpu, ram)
-    plan = search(reading, where, profile=profile, margin=margin, allow=harm(allow), keep=keep or ())
+    reading = read(path, **given)
+    plan = search(reading, target.required(reading, gpu, ram), **policy)
     if out is not None and plan.feasible:
         _save(reading, plan, out)
     emit_plan(reading, plan, form)
-    raise typer.Exit(plan_exit_code(plan))
+    return plan_exit_code(plan)
+
+
+def _folder(
+    path: Path,
+    gpu: str | None,
+    ram: str | None,
+    given: dict[str, Any],
+    model: str | None,
+    policy: dict[str, Any],
+    out: Path | None,
+    form: Format,
+) -> int:
+    from memplan.cli import target
+    from memplan.cli.progress import progress
+    from memplan.fit.folder import plan_folder
+    from memplan.fit.outcome import Request
+    from memplan.fit.walk import files
+    from memplan.reporters import json
+    from memplan.reporters.views import folder as view
+
+    where = target.chosen(gpu, None, ram) if gpu is not None else None
+    request = Request(
+        target=partial(target.required, asked=gpu, ram=ram) if where is None else partial(_always, where),
+        reading=given,
+        policy=policy,
+        model=model,
+        save=None if out is None else partial(_save_below, out, path),
+    )
+    paths = files(path)
+    with progress("planning", len(paths)) as advance:
+        found = plan_folder(path, paths, request, advance=advance)
+    if form is Format.JSON:
+        emit(json.render(view.payload(found)))
+    else:
+        emit_report(view.report(found), form)
+    return found.exit_code
+
+
+def _always(target: Target, _reading: Reading) -> Target:
+    return target
 
 
 def _save(reading: Reading, plan: Plan, out: Path) -> None:
     from memplan.apply import plan_file
 
     plan_file.write(reading, plan, out)
+
+
+def _save_below(out: Path, folder: Path, reading: Reading, plan: Plan, path: Path) -> Path:
+    """Save a plan at the place below ``out`` that its config has below the folder."""
+    place = out / path.relative_to(folder)
+    saved = place.with_name(f"{place.name}.plan.yaml")
+    saved.parent.mkdir(parents=True, exist_ok=True)
+    _save(reading, plan, saved)
+    return saved
