@@ -41,11 +41,10 @@ def plan_declared(workload: Workload, policy: Policy, estimator: Estimator) -> P
     chosen = policy.chosen_profile()
     step = ladder.step(chosen, policy.margin) if chosen else None
     if chosen is None or step is None:
-        return replace(
-            unchanged(before, policy, feasible=False),
-            blocking=largest_component(before),
-            offer=_nothing_tunable(policy),
-        )
+        plan = unchanged(before, policy, feasible=False)
+        others = () if chosen is None else tuple(ladder.alternatives(chosen))
+        plan = replace(plan, blocking=largest_component(before), alternatives=others)
+        return replace(plan, offer=_offer(plan) or _nothing_tunable(policy))
     plan = Plan(
         feasible=step.fits,
         harm=Harm.BEHAVIOUR,
