@@ -80,5 +80,5 @@ def _rendered(form: str, source: str, sweep: Sweep) -> bytes:
         return png.render(drawing)
     if form == ".svg":
         return svg.render(drawing).encode()
-    table = view.crossed(sweep) if len(sweep.axes) == 2 else view.listed(sweep)
-    return html.render(drawing, (table,), sweep.notes).encode()
+    tables = view.crossed(sweep) if len(sweep.axes) == 2 else (view.listed(sweep),)
+    return html.render(drawing, tables, sweep.notes).encode()

@@ -16,7 +16,12 @@ REFUSED = "-"
 MARKS = {Verdict.FITS: "", Verdict.UNDECIDED: " ?", Verdict.DOES_NOT_FIT: " ×", None: ""}
 """What stands behind a figure of a two-way table."""
 
+MARGIN = "  "
+"""As wide as a mark: figures stand under each other, marked or not."""
+
 MOST_REASONS = 5
+MOST_COLUMNS = 8
+"""Columns of figures that have room on a screen of usual width."""
 
 
 def report(reading: Reading, sweep: Sweep, sketch: Picture | None = None) -> Report:
@@ -29,9 +34,12 @@ def _blocks(reading: Reading, sweep: Sweep, sketch: Picture | None) -> Iterator[
     where = f" on {', '.join(target.name for target in sweep.targets)}" if sweep.targets else ""
     yield Heading(f"{reading.path}: GPU memory over {names}{where}")
     two_way = len(sweep.axes) == 2
-    yield crossed(sweep) if two_way else listed(sweep)
     if two_way:
+        yield Paragraph(_axes(sweep))
+        yield from crossed(sweep)
         yield Paragraph(_legend(sweep))
+    else:
+        yield listed(sweep)
     if sketch is not None:
         yield sketch
     yield from map(_limits, boundaries(sweep))
@@ -45,25 +53,29 @@ def _blocks(reading: Reading, sweep: Sweep, sketch: Picture | None) -> Iterator[
         yield Paragraph("No target: name one or several with --gpu to learn what fits.")
 
 
-def crossed(sweep: Sweep) -> Table:
-    """Two axes, the longer one downwards: the process on the GPU with most memory, marked where that ends."""
-    down, across = sweep.axes
-    turned = len(across.settings) > len(down.settings)
-    if turned:
-        down, across = across, down
-    divisor, unit = _unit(sweep)
-    rows = tuple(
-        (
-            row.shown,
-            *(
-                _cell(sweep, sweep.at((column, row) if turned else (row, column)), divisor)
-                for column in across.settings
-            ),
+def crossed(sweep: Sweep) -> tuple[Table, ...]:
+    """Two axes, the longer one downwards: the process on the GPU with most memory, marked where that ends.
+
+    More columns than have room beside each other go into further tables.
+    """
+    down, across, turned = _turned(sweep)
+    divisor, _ = _unit(sweep)
+    tables = []
+    for start in range(0, len(across.settings), MOST_COLUMNS):
+        columns = across.settings[start : start + MOST_COLUMNS]
+        rows = tuple(
+            (
+                row.shown,
+                *(
+                    _cell(sweep, sweep.at((column, row) if turned else (row, column)), divisor)
+                    for column in columns
+                ),
+            )
+            for row in down.settings
         )
-        for row in down.settings
-    )
-    heads = (f"{down.name} \\ {across.name}, {unit}", *(column.shown for column in across.settings))
-    return Table(columns=heads, align=">" * len(heads), rows=rows)
+        heads = (down.name, *(f"{column.shown}{MARGIN}" for column in columns))
+        tables.append(Table(columns=heads, align=">" * len(heads), rows=rows))
+    return tuple(tables)
 
 
 def listed(sweep: Sweep) -> Table:
@@ -94,11 +106,18 @@ def within(axis: Axis, row: Row) -> str:
     return f"all, up to {last.shown}" if row.largest == last else f"up to {row.largest.shown}{perhaps}"
 
 
+def _turned(sweep: Sweep) -> tuple[Axis, Axis, bool]:
+    """The axis that goes down, the one that goes across, and whether that is the other way round."""
+    first, second = sweep.axes
+    turned = len(second.settings) > len(first.settings)
+    return (second, first, True) if turned else (first, second, False)
+
+
 def _cell(sweep: Sweep, point: Point, divisor: int) -> str:
     if not point.estimates:
-        return REFUSED + "  "
+        return REFUSED + MARGIN
     found = point.estimates[sweep.widest]
-    return figure(found.device.process, divisor) + (MARKS[found.verdict] or ("  " if sweep.targets else ""))
+    return figure(found.device.process, divisor) + (MARKS[found.verdict] or MARGIN)
 
 
 def _amounts(sweep: Sweep, point: Point) -> tuple[str, str]:
@@ -118,6 +137,11 @@ def _verdicts(sweep: Sweep, point: Point) -> Iterator[str]:
 def _unit(sweep: Sweep) -> tuple[int, str]:
     largest = max((found.device.process for point in sweep.points for found in point.estimates), default=0)
     return (GIB, "GiB") if largest >= GIB else (MIB, "MiB")
+
+
+def _axes(sweep: Sweep) -> str:
+    down, across, _ = _turned(sweep)
+    return f"{_unit(sweep)[1]}; {down.name} downwards, {across.name} across:"
 
 
 def _legend(sweep: Sweep) -> str:

@@ -30,7 +30,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def test_a_sweep_is_a_table_a_sketch_and_a_boundary(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, config, "--over", "rows=1024..8192", "--over", "columns=1..4", "--gpu", "t4")
-    assert "rows \\ columns" in text
+    assert "rows downwards, columns across" in text
     assert "fits t4" in text
     assert "all, up to 4" in text
 

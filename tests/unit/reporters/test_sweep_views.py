@@ -53,8 +53,8 @@ def plain(found: Sweep) -> str:
 
 
 def test_a_table_of_two_values_has_a_figure_for_every_combination() -> None:
-    table = view.crossed(mapped())
-    assert table.columns[0] == "micro_batch \\ sequence, GiB"
+    (table,) = view.crossed(mapped())
+    assert table.columns[0] == "micro_batch"
     assert [row[0] for row in table.rows] == ["1", "2", "4", "8", "16"]
     for row, micro in zip(table.rows, mapped().axes[0].settings, strict=True):
         for cell, length in zip(row[1:], mapped().axes[1].settings, strict=True):
@@ -63,13 +63,23 @@ def test_a_table_of_two_values_has_a_figure_for_every_combination() -> None:
 
 
 def test_the_longer_axis_goes_down() -> None:
-    table = view.crossed(swept("micro_batch=1,2", "sequence=512..4096"))
-    assert table.columns[0].startswith("sequence \\ micro_batch")
+    found = swept("micro_batch=1,2", "sequence=512..4096")
+    (table,) = view.crossed(found)
+    assert table.columns[0] == "sequence"
     assert len(table.rows) == 4
+    assert "sequence downwards, micro_batch across" in plain(found)
+
+
+def test_columns_that_have_no_room_go_into_another_table() -> None:
+    first, second = view.crossed(swept("micro_batch=1..10:1", "sequence=1..10:1"))
+    assert [column.strip() for column in (*first.columns[1:], *second.columns[1:])] == [
+        str(number) for number in range(1, 11)
+    ]
 
 
 def test_a_figure_is_marked_where_it_does_not_fit() -> None:
-    rows = view.crossed(swept("micro_batch=1,64", "sequence=512,4096", gpus=(6000,))).rows
+    (table,) = view.crossed(swept("micro_batch=1,64", "sequence=512,4096", gpus=(6000,)))
+    rows = table.rows
     assert rows[-1][-1].endswith(" ×")
     assert rows[0][1].rstrip().replace(".", "").isdigit()
 
