@@ -26,6 +26,9 @@ GRACE = 0.5
 PATIENCE = 3.0
 """Seconds between SIGTERM and SIGKILL."""
 
+LAST = 30.0
+"""Seconds after SIGKILL: what still waits within the kernel then, for a driver or a disk, nobody can end."""
+
 _PAUSE = 0.02
 
 
@@ -47,6 +50,7 @@ def launch(arguments: tuple[str, ...], interval: float, *, leave: bool, observer
         outlived: tuple[int, ...] = ()
         try:
             _follow(command, session, signals)
+            session.stop()
             outlived = _outlived(session)
         finally:
             if not leave or not command.ended():
@@ -59,7 +63,7 @@ def launch(arguments: tuple[str, ...], interval: float, *, leave: bool, observer
             code=code,
             signal=name,
             outlived=outlived,
-            left=leave and bool(outlived),
+            left=any(process.pid in outlived for process in processes.alive()),
             starved=session.starved(),
         )
         return session.watched(arguments, command.pid, ending, *_unseen(command, session))
@@ -95,15 +99,20 @@ def _outlived(session: Session) -> tuple[int, ...]:
 def _end(processes: Processes, signals: Signals) -> None:
     """Ask everything that is left to end, then make it; a Ctrl-C meanwhile makes it at once."""
     asked: set[int] = set()
-    until = time.monotonic() + PATIENCE
+    started = time.monotonic()
+    patience = PATIENCE
     while alive := processes.alive():
-        late = time.monotonic() > until or signal.SIGINT in signals.taken()
+        if signal.SIGINT in signals.taken():
+            patience = 0.0
+        passed = time.monotonic() - started
         for process in alive:
-            if late or process.pid not in asked:
-                send(process, signal.SIGKILL if late else signal.SIGTERM)
+            if passed > patience:
+                send(process, signal.SIGKILL)
+            elif process.pid not in asked:
+                send(process, signal.SIGTERM)
                 asked.add(process.pid)
-        if late:
-            until = 0.0
+        if passed > patience + LAST:
+            break
         signals.wait(_PAUSE)
         processes.reap(but=0)
     processes.reap(but=0)

@@ -40,6 +40,7 @@ class Session:
         self._kills = _killed_for_memory()
         self._wrong: str | None = None
         self._started = time.monotonic()
+        self._seconds: float | None = None
 
     def look(self) -> None:
         """Take down what is held now; nothing that goes wrong with watching may end what is watched."""
@@ -50,7 +51,7 @@ class Session:
 
     def _look(self) -> None:
         alive = self.processes.alive()
-        seconds = time.monotonic() - self._started
+        seconds = self._passed()
         phase = self._phase()
         gpus, host = self._gpus.read(process.pid for process in alive), self._host.read(alive)
         # A look during which the phase changed belongs to neither.
@@ -58,8 +59,15 @@ class Session:
         if self._observer is not None:
             self._observer(moment)
 
+    def _passed(self) -> float:
+        return time.monotonic() - self._started
+
     def _phase(self) -> str | None:
         return self._phases.current() if self._phases else None
+
+    def stop(self) -> None:
+        """The command has ended now; what is looked at from here on outlived it."""
+        self._seconds = self._passed()
 
     def starved(self) -> int:
         """How many processes the kernel has killed for want of memory since the start."""
@@ -71,7 +79,7 @@ class Session:
         return Watched(
             command=command,
             pid=pid,
-            seconds=time.monotonic() - self._started,
+            seconds=self._passed() if self._seconds is None else self._seconds,
             interval=self.interval,
             looks=peaks.looks,
             gpus=peaks.gpus(self._gpus.names),

@@ -13,7 +13,7 @@ import pytest
 
 from memplan.domain.errors import InputError
 from memplan.domain.watched import Moment, Watched
-from memplan.smoke.watch import attach, resident, watch
+from memplan.smoke.watch import attach, launch, resident, watch
 
 MIB = 2**20
 PRELUDE = """\
@@ -173,6 +173,21 @@ def is_gone(pid: int) -> bool:
 def test_what_outlives_the_command_is_ended_and_named() -> None:
     found = ran(ORPHANS).ending
     assert (found.code, len(found.outlived), found.left) == (0, 2, False)
+    assert all(map(is_gone, found.outlived))
+
+
+def test_what_does_not_want_to_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "PATIENCE", 0.1)
+    found = ran(
+        "if not os.fork():\n"
+        "    import signal\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "    hold()\n"
+        "    time.sleep(60)\n"
+        "hold()\n",
+        2,
+    ).ending
+    assert (found.code, len(found.outlived), found.left) == (0, 1, False)
     assert all(map(is_gone, found.outlived))
 
 
