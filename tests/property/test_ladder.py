@@ -144,10 +144,14 @@ def test_alternatives_are_what_each_other_profile_gives_with_its_own_margin(
         )
         for profile in ladder[1:]
     }
-    if plan.changes:
-        assert found == {name: given for name, given in wanted.items() if given is not None}
-    else:
+    if plan.feasible and not plan.changes:
         assert not found
+        return
+    assert found == {name: given for name, given in wanted.items() if given is not None}
+    fitting = next((name for name, (fits, _) in found.items() if fits), None)
+    if not plan.feasible and fitting is not None:
+        assert plan.offer is not None
+        assert plan.offer.startswith(f"--profile {fitting} fits")
 
 
 @settings(max_examples=40, deadline=None)
