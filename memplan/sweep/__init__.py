@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from memplan.dialects.context import beyond
 from memplan.dialects.overrides import override
 from memplan.domain.errors import FieldError, MemplanError
 from memplan.domain.estimate import Estimate
@@ -58,7 +59,7 @@ def sweep(
         points.append(run.point(settings))
         if advance is not None:
             advance()
-    notes = _notes(reading.workload, axes, hold)
+    notes = (*_notes(reading.workload, axes, hold), *_beyond(reading, points))
     return Sweep(axes=axes, targets=tuple(targets), points=tuple(points), notes=notes)
 
 
@@ -147,6 +148,19 @@ def _check_held(axes: tuple[Axis, ...], hold: Sequence[str]) -> None:
             raise FieldError(
                 f"--hold {name}: accumulation is varied itself", hint="leave out one of the two options"
             )
+
+
+def _beyond(reading: Reading, points: Sequence[Point]) -> tuple[str, ...]:
+    """That the longest sequences have more tokens than the model has positions."""
+    longest = max(
+        (point.estimates[0].workload for point in points if point.estimates),
+        key=lambda workload: workload.sequence.length,
+        default=reading.workload,
+    )
+    if longest.sequence.length <= reading.workload.sequence.length:
+        return ()
+    found = beyond(replace(reading, workload=longest))
+    return tuple(f"At the longest, {item.message}." for item in found)
 
 
 def _notes(workload: Workload, axes: tuple[Axis, ...], hold: Sequence[str]) -> tuple[str, ...]:

@@ -167,6 +167,23 @@ def test_it_is_said_that_accumulation_stays(tmp_path: Path) -> None:
     assert "--hold batch.global" in found.notes[0]
 
 
+def test_sequences_beyond_the_positions_of_the_model_are_noted(tmp_path: Path) -> None:
+    reading = config(tmp_path, CONFIG.replace("vocab_size", "max_position_embeddings: 512, vocab_size"))
+    inside = sweep(reading, parse(reading.workload, ["sequence=128..512"]))
+    past = sweep(reading, parse(reading.workload, ["sequence=128..1024"]))
+    assert inside.notes == ()
+    (note,) = past.notes
+    assert note.startswith("At the longest, sequences are 1024 tokens here but the model")
+
+
+def test_a_generating_run_is_varied_by_its_prompt(tmp_path: Path) -> None:
+    reading = config(tmp_path, CONFIG + "task: generate\n")
+    (axis,) = parse(reading.workload, ["sequence=128,256"])
+    assert axis.field == "generate.prompt"
+    few, many = (point.estimates[0].device.peak_allocated for point in sweep(reading, [axis]).points)
+    assert few < many
+
+
 @pytest.mark.parametrize(
     ("texts", "error", "said"),
     [
