@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from os.path import basename
+from typing import Any
 
 from memplan.dialects.schema import spelled
 from memplan.diff import Diff, Share, Side
 from memplan.diff.differences import Difference
+from memplan.domain.architecture import Architecture
 from memplan.domain.estimate import Estimate
 from memplan.reporters.blocks import Block, Bullets, Heading, Paragraph, Report, Table, Tone
 from memplan.reporters.views.memory import TONES
@@ -107,7 +109,17 @@ def _rows(found: Diff, part: Share) -> Iterator[tuple[str, ...]]:
 
 
 def _values(difference: Difference) -> tuple[str, str]:
-    return value(difference.before), value(difference.after)
+    return _told(difference.before), _told(difference.after)
+
+
+def _told(found: Any) -> str:
+    """A value in words; of a model its type and number of parameters: ``llama, 8.03 billion``."""
+    if not isinstance(found, Architecture):
+        return value(found)
+    count = found.parameters
+    return f"{found.model_type}, " + (
+        f"{count / 10**9:.2f} billion" if count >= 10**9 else f"{count / 10**6:.3g} million"
+    )
 
 
 def _places(found: Diff, difference: Difference) -> str:

@@ -177,6 +177,8 @@ def test_the_report_says_what_grew_where_and_whether_it_fits(
     assert text.startswith("train.yaml@HEAD → train.yaml on t4: ")
     assert "train.yaml@HEAD:3 → train.yaml:3" in text
     assert "GPU, whole process" in text
+    assert main(["diff", "train.yaml@HEAD~1"]) == 0
+    assert "llama, 0.584 million" in capsys.readouterr().out
     assert "fits" in text
     assert main(["diff", "train.yaml@HEAD", "--format", "markdown"]) == 0
     assert "| setting |" in capsys.readouterr().out
