@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import ceil
 from typing import Any
 
 from memplan.domain.bytes import Bytes
@@ -46,3 +48,9 @@ def value(found: Any) -> str:
 def times(factor: float) -> str:
     """A step time relative to another: ``1.33x``."""
     return f"{factor:.2f}x"
+
+
+def stride(places: Sequence[float], room: float) -> int:
+    """Of how many evenly spread labels one has room to be written: 1 when all have."""
+    apart = places[1] - places[0] if len(places) > 1 else room
+    return max(1, ceil(room / apart)) if apart > 0 else len(places)
