@@ -15,6 +15,8 @@ from memplan.domain.workload import Adapter, Quantization
 
 LORA = LoraKeys(switch=("adapter",), dora=("peft_use_dora",))
 _EVERY = "lora_target_linear"
+_OTHER_BITS = ("gptq", "qat", "model_quantization_config")
+"""Ways to store weights that axolotl refuses beside ``load_in_4bit`` (src/axolotl/utils/schemas)."""
 
 
 def adapter(keys: Keys, shape: Architecture) -> Adapter | None:
@@ -56,7 +58,7 @@ def adapting(keys: Keys, shape: Architecture, weights: Dtype) -> Adapting | None
         plain=found,
         params=weights,
         quantized=found,
-        quantization=four_bits(weights) if settled and not keys.flag("gptq") else None,
+        quantization=four_bits(weights) if settled and keys.get(*_OTHER_BITS) is None else None,
     )
 
 
