@@ -44,7 +44,10 @@ def options(workload: Workload, target: Target | None, /) -> tuple[Option, ...]:
         return ()
     now, depth = workload.checkpointing, shape.depth
     found = _measured(workload, shape, target)
-    wanted = [setting for setting in _offered(workload, shape, found) if _fewer(setting, now, depth, found)]
+    if found and all(block.kept <= block.input for block in found):
+        return ()
+    offered = dict.fromkeys(_offered(workload, shape, found))
+    wanted = [setting for setting in offered if _fewer(setting, now, depth, found)]
     return tuple(
         Option(changes={"checkpointing": setting}, harm=HARM, reason=_reason(setting, depth))
         for setting in wanted
