@@ -40,12 +40,16 @@ if TYPE_CHECKING:
 
 app = application()
 
+ANY = "any"
+"""The name of every GPU there is."""
+
 
 EPILOG = """\b
 Examples:
   memplan fit train.yml --gpu rtx3090
   memplan fit train.yml --gpu rtx3090 --margin 1GiB --keep sequence.length
   memplan fit train.yml --gpu gtx1650 --allow behaviour --out plan.yaml
+  memplan fit train.yml --gpu any             every GPU it fits on, the smallest first
   memplan fit configs/ --gpu rtx3090          every config below the folder
 \b
 A folder that is one job (a model directory, a memplan.yaml, one config) is planned as that job; of any other,
@@ -86,7 +90,14 @@ def fit(
     """Find the change that does least harm, then costs least time, and makes the run fit."""
     given = {"dialect": dialect, "overrides": overridden(overrides, gpus), "online": online}
     policy = {"profile": profile, "margin": margin, "allow": harm(allow), "keep": keep or ()}
-    if _holds_several(path, every=every):
+    anywhere = gpu is not None and gpu.strip().lower() == ANY
+    if anywhere and (out is not None or every):
+        raise InputError(
+            "--out and --all need one GPU", hint="memplan fit PATH --gpu any says which there are"
+        )
+    if anywhere:
+        code = _anywhere(path, ram, given | {"model": model, "beside": beside or ()}, policy, form)
+    elif _holds_several(path, every=every):
         if dialect or beside:
             raise InputError(
                 "--dialect and --with belong to one config", hint=f"not to all of those in {path}"
@@ -128,6 +139,29 @@ def _one(
         _save(reading, plan, out)
     emit_plan(reading, plan, form)
     return plan_exit_code(plan)
+
+
+def _anywhere(path: str, ram: str | None, given: dict[str, Any], policy: dict[str, Any], form: Format) -> int:
+    from memplan import profiles
+    from memplan.cli import target
+    from memplan.cli.progress import progress
+    from memplan.fit.anywhere import Standing, rank
+    from memplan.read import read
+    from memplan.reporters import json
+    from memplan.reporters.views import anywhere as view
+
+    reading = read(path, **given)
+    gpus = profiles.gpus()
+    memory = None if ram is None else target.amount(ram, "--ram")
+    with progress("ranking", len(gpus)) as advance:
+        ranked = rank(reading, gpus, ram=memory, policy=policy, advance=advance)
+    if form is Format.JSON:
+        emit(json.render(view.payload(reading, ranked)))
+    else:
+        emit_report(view.report(reading, ranked), form)
+    if any(each.fits for each in ranked):
+        return 0
+    return 3 if any(each.standing is Standing.UNDECIDED for each in ranked) else 1
 
 
 def _folder(
