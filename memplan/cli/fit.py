@@ -19,7 +19,6 @@ from memplan.cli.options import (
     Format,
     FormatOption,
     GpuCount,
-    GpuName,
     Keep,
     Margin,
     ModelName,
@@ -62,7 +61,15 @@ Exit codes: 0 a plan that fits; 1 nothing allowed makes it fit; 2 bad input; 3 u
 @app.command(cls=PlainCommand, epilog=EPILOG)
 def fit(
     path: ConfigPath,
-    gpu: GpuName = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            "--gpu",
+            metavar="NAME|auto|any|SIZE",
+            help="Where it has to fit: a GPU (memplan gpus lists them), this machine's (auto, auto:1), 24GiB,"
+            " or every GPU (any), ranked. Default: the target the config names.",
+        ),
+    ] = None,
     gpus: GpuCount = None,
     ram: Ram = None,
     profile: ProfileName = None,
