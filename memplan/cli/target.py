@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from memplan.probe import Device
 
 AUTO = "auto"
+ANY = "any"
+"""The name of every GPU there is."""
 
 _WORTH_TELLING = 64 * 2**20
 """Bytes in use that are told of when no process is known: drivers differ by some MiB in what they keep."""
@@ -37,6 +39,8 @@ def chosen(
         return None
     if (word := name.strip().lower()).partition(":")[0] == AUTO:
         return this_machine(memory, _number(word))
+    if word == ANY:
+        raise InputError("--gpu any is for memplan fit, and for one config", hint="name one GPU here")
     from memplan import profiles
 
     return profiles.target(name, ram=memory, location=None if asked is not None else location)
