@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
 app = application()
 
-ANY = "any"
-"""The name of every GPU there is."""
-
 
 EPILOG = """\b
 Examples:
@@ -97,6 +94,8 @@ def fit(
     """Find the change that does least harm, then costs least time, and makes the run fit."""
     given = {"dialect": dialect, "overrides": overridden(overrides, gpus), "online": online}
     policy = {"profile": profile, "margin": margin, "allow": harm(allow), "keep": keep or ()}
+    from memplan.cli.target import ANY
+
     anywhere = gpu is not None and gpu.strip().lower() == ANY
     if anywhere and (out is not None or every):
         raise InputError(
