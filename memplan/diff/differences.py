@@ -74,6 +74,8 @@ def _keys(old: Architecture | DeclaredModel, new: Architecture | DeclaredModel) 
         return
     shown = 0
     for item in fields(old):
+        if not hasattr(new, item.name):
+            continue  # A family's own shape may say more than another's.
         left, right = getattr(old, item.name), getattr(new, item.name)
         if left != right and isinstance(left, int | str | None) and isinstance(right, int | str | None):
             shown += 1

@@ -13,7 +13,7 @@ from memplan.reporters.pictures.ink import CURVE, FAINT, GRID, SHEET, TEXT, brea
 from memplan.reporters.pictures.judged import judged
 from memplan.reporters.pictures.legend import LEFT, colour, heading
 from memplan.reporters.pictures.shapes import Area, Dot, Drawing, Line, Place, Shape, Text
-from memplan.reporters.words import size
+from memplan.reporters.words import size, stride
 from memplan.sweep.grid import Point, Sweep
 
 WIDTH, HEIGHT, RIGHT = 720.0, 340.0, 40.0
@@ -135,16 +135,14 @@ class _Chart:
         return "\n".join(lines)
 
     def _labels(self) -> Iterator[Shape]:
-        free = 0.0
+        overs = [self._over(number) for number in range(len(self.sweep.points))]
+        every = stride(overs, max(breadth(item.shown, 12) for item in self.axis.settings) + 8)
         for number, point in enumerate(self.sweep.points):
-            words, over = point.settings[0].shown, self._over(number)
-            half = breadth(words, 12) / 2
-            if over - half >= free:
-                colours = FAINT if point.refused else TEXT
-                yield Text(place=(over, self.bottom + 18), words=words, colour=colours)
-                if point.refused:
-                    yield Text(place=(over, self.bottom - 8), words="refused", size=10, colour=FAINT)
-                free = over + half + 8
+            if point.refused:
+                yield Text(place=(overs[number], self.bottom - 8), words="refused", size=10, colour=FAINT)
+            if number % every == 0:
+                words, ink = point.settings[0].shown, FAINT if point.refused else TEXT
+                yield Text(place=(overs[number], self.bottom + 18), words=words, colour=ink)
         middle = (self.left + self.right) / 2
         yield Text(place=(middle, self.bottom + 40), words=self.axis.name, size=13, colour=TEXT)
 

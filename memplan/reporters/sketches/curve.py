@@ -9,6 +9,7 @@ from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Verdict
 from memplan.reporters.blocks import Picture, Tone
 from memplan.reporters.sketches import Signs
+from memplan.reporters.words import stride
 from memplan.sweep.grid import Point, Sweep
 
 HEIGHT = 14
@@ -108,12 +109,13 @@ def _short(label: str) -> str:
 
 def _foot(sweep: Sweep, places: list[int], inner: int, signs: Signs) -> list[tuple[Cell, ...]]:
     """The lower edge, values under their points as far as there is room, and what they are."""
-    written, free = "", 0
-    for place, setting in zip(places, sweep.axes[0].settings, strict=True):
-        start = max(0, place - len(setting.shown) // 2)
-        if start >= free and start + len(setting.shown) <= inner + 8:
-            written = f"{written:<{start}}{setting.shown}"
-            free = len(written) + 1
+    written = ""
+    shown = [item.shown for item in sweep.axes[0].settings]
+    every = stride([float(place) for place in places], max(map(len, shown)) + 1)
+    for place, words in list(zip(places, shown, strict=True))[::every]:
+        start = max(0, place - len(words) // 2)
+        if start + len(words) <= inner + 8:
+            written = f"{written:<{start}}{words}"
     edge = " " * 10 + signs.corner + signs.bottom * inner
     name = sweep.axes[0].name
     return [

@@ -101,6 +101,16 @@ def test_a_setting_that_cannot_be_alone_shares_with_the_next(
     assert sums(found)
 
 
+def test_models_of_different_families_are_compared_by_what_both_have(tmp_path: Path) -> None:
+    other = "{model_type: gpt_neox, hidden_size: 128, num_hidden_layers: 2, num_attention_heads: 4}"
+    llama, neox = text(), f"memplan: 1\nmodel: {{config: {other}}}\nsequence: {{length: 64}}\n"
+    for before, after in ((llama, neox), (neox, llama)):
+        found = diff(tmp_path, before, after)
+        assert fields(found)[0] == ["model"]
+        assert found.shares[0].differences[0].notes[0].startswith("model_type ")
+        assert sums(found)
+
+
 def test_another_gpu_is_a_share_of_its_own(tmp_path: Path) -> None:
     sides = side(tmp_path, "a.yaml", text()), side(tmp_path, "b.yaml", text(micro=2))
     found = compare(*sides, (profiles.target("t4"), profiles.target("h100-sxm")))
