@@ -80,3 +80,12 @@ def test_several_gpus_of_each_kind_can_be_asked_for(
 ) -> None:
     assert fit(tmp_path, "--gpus", "2", "--keep", "world") == 0
     assert "GPUs, 2 of them" in capsys.readouterr().out
+
+
+def test_other_commands_say_that_one_gpu_has_to_be_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text(CONFIG % "HuggingFaceTB/SmolLM2-135M", encoding="utf-8")
+    assert main(["estimate", str(path), "--gpu", "any"]) == 2
+    assert "--gpu any is for memplan fit" in capsys.readouterr().err
