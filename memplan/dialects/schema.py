@@ -53,7 +53,9 @@ LOSSES = ("cross_entropy", "fused_linear", "liger_cross_entropy", "cut_cross_ent
 CODES = ("transformers", "litgpt", "torchtune")
 """Libraries whose model classes are simulated."""
 
-CACHES = ("dynamic", "static")
+CACHES = ("dynamic", "static", "quantized")
+"""Caches of generation; the quantized one is transformers' with quanto: 4 bits, groups of 64, 128 tokens whole."""
+
 LOGITS = ("all", "last")
 
 
