@@ -45,17 +45,17 @@ def attention_seconds(
 
     4·T·S·a operations in each (two products), twice that backward. Kernels that never store scores skip the
     masked half, and compute the scores again in backward: 2.5 times the forward (Dao, arXiv:2307.08691,
-    §4.1).
+    §4.1). They are never taken to be slower than storing scores.
     """
     dtype = compute_dtype(workload)
     met = seen(facts, length)
     full = 4.0 * tokens * met * facts.queries * facts.depth
+    moved = tokens * length * facts.heads * facts.depth * (6 * dtype.itemsize + 8) / rates.bandwidth
+    stored = full / rates.of(dtype) + moved
     if workload.attention in STORES_SCORES:
-        b = dtype.itemsize
-        moved = tokens * length * facts.heads * facts.depth * (6 * b + 8) / rates.bandwidth
-        return full / rates.of(dtype) + moved, 2 * full / rates.of(dtype) + BACKWARD * moved
-    forward = (full / 2 if facts.causal and not workload.causal_mask else full) / rates.attention(dtype)
-    return forward, 2.5 * forward
+        return stored, BACKWARD * stored
+    fused = (full / 2 if facts.causal and not workload.causal_mask else full) / rates.attention(dtype)
+    return min(fused, stored), min(2.5 * fused, BACKWARD * stored)
 
 
 def traffic(facts: Facts, workload: Workload) -> float:
@@ -72,8 +72,9 @@ def traffic(facts: Facts, workload: Workload) -> float:
         + facts.activated * gate
         + 6.0 * b * facts.hidden * facts.depth
     )
-    if b > compute_dtype(workload).itemsize:
-        moved += (b + compute_dtype(workload).itemsize) * 3.0 * facts.hidden * facts.depth
+    half = compute_dtype(workload).itemsize
+    if b > half:
+        moved += (b + half) * 3.0 * facts.hidden * facts.depth
     return moved
 
 

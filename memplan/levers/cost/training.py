@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from memplan.domain.architecture import Architecture
 from memplan.domain.checkpointing import Checkpointing
+from memplan.domain.host import ActivationOffload
 from memplan.domain.workload import Workload
 from memplan.domain.zero import Place
 from memplan.levers.cost.facts import Adapted, Facts, adapted, facts_of
@@ -23,7 +24,7 @@ from memplan.levers.cost.loss import loss_seconds
 from memplan.levers.cost.offload import offloaded_bytes, serial
 from memplan.levers.cost.products import blocks_gradients, blocks_once
 from memplan.levers.cost.rates import KERNEL_GAP, Rates
-from memplan.levers.cost.sharding import Passes, passes_seconds, stage_of
+from memplan.levers.cost.sharding import EDGE, Passes, Spread, passes_seconds, spreads
 from memplan.levers.cost.update import offloaded_seconds, own_dtype, update_seconds
 
 EVALUATION_SHARE = 0.01
@@ -31,28 +32,34 @@ EVALUATION_SHARE = 0.01
 decides between plans that are equal otherwise."""
 
 LOADING_SHARE = 0.01
-"""Share of a step spent waiting for data, divided by the processes that load them: it, too, breaks ties."""
+"""Share of a step spent waiting for data, divided by the batches made ahead: it, too, breaks ties."""
 
 
 def seconds_per_token(workload: Workload, model: Architecture, rates: Rates) -> float:
     """Modelled seconds of a step per token that a GPU trains on.
 
-    Sharding is never credited: a stage takes at least as long as the one before it, though each GPU updates
-    fewer parameters. What that saves is small, and real stages lose more in other ways.
+    Two things are never credited, so that plans can be compared lever by lever. Sharding: a stage takes at
+    least as long as those before it, though each GPU updates fewer parameters. And recomputation, if
+    activations are offloaded: it takes at least as long as without, though there is less to copy.
     """
     facts = facts_of(model)
     wrapped = adapted(model, workload.adapter) if workload.adapter else None
     trained, tensors = (wrapped.trained, wrapped.tensors) if wrapped else (facts.parameters, facts.tensors)
-    passes = _passes(facts, workload, wrapped, trained, rates)
+    share = recomputed_share(workload.checkpointing, facts.depth)
+    copying = workload.activation_offload is not ActivationOffload.NONE
+    shares = (share, 0.0) if share and copying else (share,)
+    variants = _passes(facts, workload, wrapped, trained, rates, shares)
     stored = facts.parameters * _stored(workload)
-    step = max(
-        passes_seconds(workload, stored, trained, passes, rates, stage)
-        + _update(workload, trained, tensors, rates, workload.world.data_parallel if stage else 1)
-        for stage in range(stage_of(workload) + 1)
-    )
+    step = 0.0
+    whole = update_seconds(workload, trained, tensors, rates)
+    for spread in spreads(workload.world.sharding, workload.world.data_parallel):
+        update = _update(workload, whole, trained, rates, spread)
+        for passes in variants:
+            step = max(step, passes_seconds(workload, stored, trained, passes, rates, spread) + update)
     tokens = workload.batch.micro * workload.batch.accumulation * workload.sequence.length
-    loading = 1 + LOADING_SHARE / (1 + workload.host.workers)
-    return step * loading / tokens + EVALUATION_SHARE * _evaluation(facts, workload, wrapped, rates)
+    return step * (1 + _loading(workload)) / tokens + EVALUATION_SHARE * _evaluation(
+        facts, workload, wrapped, rates
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,29 +93,33 @@ def _blocks(facts: Facts, workload: Workload, wrapped: Adapted | None, micro: in
     )
 
 
-def _passes(facts: Facts, workload: Workload, wrapped: Adapted | None, trained: int, rates: Rates) -> Passes:
+def _passes(
+    facts: Facts,
+    workload: Workload,
+    wrapped: Adapted | None,
+    trained: int,
+    rates: Rates,
+    shares: tuple[float, ...],
+) -> list[Passes]:
+    """The passes of a micro-batch when such shares of the blocks are recomputed."""
     tokens = workload.batch.micro * workload.sequence.length
     blocks = _blocks(facts, workload, wrapped, workload.batch.micro, rates)
-    share = recomputed_share(workload.checkpointing, facts.depth)
     full = wrapped is None
     head, head_backward = loss_seconds(facts, workload, tokens, rates, trained=full)
     gradients = blocks_gradients(facts, tokens, compute_dtype(workload), rates) if full else 0.0
     gaps = blocks.kernels * KERNEL_GAP
-    copies = offloaded_bytes(facts, workload, tokens, share) / rates.host_link
-    waited = copies if serial(workload) else 0.0
     gradient = (workload.precision.gradients or own_dtype(workload)).itemsize
-    return Passes(
-        forward=blocks.forward + head + gaps + waited,
-        backward=share * (blocks.forward + gaps)
-        + blocks.backward
-        + gradients
-        + head_backward
-        + 2 * gaps
-        + waited,
-        sent=copies - waited,
-        fetched=copies - waited,
-        accumulating=3 * trained * gradient / rates.bandwidth,
-    )
+    backward = blocks.backward + gradients + head_backward + 2 * gaps
+    return [
+        Passes(
+            forward=blocks.forward + head + gaps,
+            backward=share * (blocks.forward + gaps) + backward,
+            copied=offloaded_bytes(facts, workload, tokens, share) / rates.host_link,
+            waited=serial(workload),
+            accumulating=3 * trained * gradient / rates.bandwidth,
+        )
+        for share in shares
+    ]
 
 
 @lru_cache(maxsize=1024)
@@ -117,12 +128,13 @@ def recomputed_share(checkpointing: Checkpointing, depth: int) -> float:
     return checkpointing.recomputed(depth) / depth if depth else 0.0
 
 
-def _update(workload: Workload, trained: int, tensors: int, rates: Rates, shards: int) -> float:
-    """On the host a step takes no less than on the GPU, whatever the GPU."""
-    own = update_seconds(workload, trained, tensors, rates, shards)
-    if workload.world.zero.optimizer is Place.GPU:
+def _update(workload: Workload, whole: float, trained: int, rates: Rates, spread: Spread) -> float:
+    """A GPU's share of the step; on the host it takes no less than on the GPU, whatever the GPU."""
+    shards = spread.gpus if spread.stage else 1
+    own = whole / shards
+    if not spread.offloaded or workload.world.zero.optimizer is Place.GPU:
         return own
-    return max(own, offloaded_seconds(workload, trained, rates, shards))
+    return max(own, offloaded_seconds(workload, trained, rates, shards)) + EDGE * own
 
 
 def _stored(workload: Workload) -> float:
@@ -130,6 +142,12 @@ def _stored(workload: Workload) -> float:
     if workload.quantization is not None:
         return 1.0 if workload.quantization.kind == "int8" else 0.5
     return float((workload.world.param_dtype or workload.precision.params).itemsize)
+
+
+def _loading(workload: Workload) -> float:
+    """The share of a step that loading takes; batches that are not in page-locked memory are copied twice."""
+    host = workload.host
+    return LOADING_SHARE * (1 if host.pinned else 2) / (1 + host.workers * host.prefetch)
 
 
 def _evaluation(facts: Facts, workload: Workload, wrapped: Adapted | None, rates: Rates) -> float:
