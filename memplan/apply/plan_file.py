@@ -7,25 +7,22 @@ out again from the files as they are, and must be those that were reviewed.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from hashlib import sha256
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memplan.dialects import checkpointing_schema
+from memplan.apply.plan_content import SECTIONS, content_of, digest, spelled_edits
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
-from memplan.domain.dtype import Dtype
 from memplan.domain.edit import Edit
 from memplan.domain.errors import FieldError, FileAccessError, Location, StaleError
 from memplan.domain.estimate import Estimate
 from memplan.domain.harm import Harm
 from memplan.domain.plan import Change, Plan
 from memplan.domain.target import Target
-from memplan.domain.workload import Checkpointing, Workload
+from memplan.domain.workload import Workload
 from memplan.estimate import estimate
 
 if TYPE_CHECKING:
@@ -33,7 +30,6 @@ if TYPE_CHECKING:
     from memplan.dialects.reading import Reading
 
 SCHEMA = "memplan.plan-file/1"
-_SECTIONS = ("source", "dialect", "job", "gpu", "profile", "margin", "slowdown", "changes", "edits", "files")
 _JOB_KEYS = ("model", "with", "set")
 _CHANGE_KEYS = ("field", "before", "after", "harm", "reason", "saves", "slowdown", "requires")
 _HEADER = """\
@@ -47,7 +43,8 @@ class SavedPlan:
     """A plan file as read: which config and target it is for, and what it changes.
 
     ``source`` is the config's path from the current folder, ``beside`` are those of the job's other files,
-    ``model`` and ``overrides`` what the command line said; ``entries`` are the file's sections.
+    ``model`` and ``overrides`` what the command line said, ``ram`` the host memory that was reckoned with;
+    ``entries`` are the file's sections.
     """
 
     path: Path
@@ -57,6 +54,7 @@ class SavedPlan:
     beside: tuple[Path, ...]
     overrides: tuple[str, ...]
     gpu: str
+    ram: str | None
     entries: Mapping[str, Value]
 
     def plan(
@@ -100,8 +98,9 @@ class SavedPlan:
         before, after = estimates
         limit = after.target.limit if after.target else after.device.high + margin
         profile = self.entries["profile"]
+        short = _short_of_ram(after)
         return Plan(
-            feasible=after.device.stays_within(limit - margin),
+            feasible=after.device.stays_within(limit - margin) and short is None,
             harm=max((change.harm for change in changes), default=Harm.EXACT),
             changes=changes,
             before=before,
@@ -111,6 +110,8 @@ class SavedPlan:
             profile=None if profile.is_null else profile.word(),
             edits=written[0] if written else (),
             advice=written[1] if written else (),
+            blocking=after.host.largest().name if short else None,
+            offer=short,
             files=dict(reading.files),
         )
 
@@ -127,7 +128,7 @@ class SavedPlan:
 
     def _check_edits(self, edits: Iterable[Edit]) -> None:
         recorded = _plain(self.entries["edits"])
-        for now in _edits(edits, self.path.parent):
+        for now in spelled_edits(edits, self.path.parent):
             if now not in recorded:
                 raise StaleError(
                     f"{self.path} does not list the edit {now['path']}:{now['line']} "
@@ -135,6 +136,12 @@ class SavedPlan:
                     location=self.entries["edits"].location,
                     hint="make a new plan",
                 )
+
+
+def _short_of_ram(after: Estimate) -> str | None:
+    """Why the target's host memory is not enough for sure, None if it is or is not known."""
+    ram = after.target.ram if after.target else None
+    return None if ram is None or after.host.high <= ram else after.host.shortage(ram)
 
 
 def write(reading: Reading, plan: Plan, path: Path) -> None:
@@ -146,24 +153,8 @@ def write(reading: Reading, plan: Plan, path: Path) -> None:
     import yaml
 
     folder = path.parent
-    target = plan.after.target
-    content: dict[str, Any] = {
-        "source": _relative(reading.path, folder),
-        "dialect": reading.dialect,
-        "job": {
-            "model": reading.given.model,
-            "with": [_relative(item, folder) for item in reading.given.beside],
-            "set": list(reading.overrides),
-        },
-        "gpu": target.name if target else "",
-        "profile": plan.profile,
-        "margin": str(plan.margin),
-        "slowdown": round(plan.slowdown, 4),
-        "changes": [_saved(change) for change in plan.changes],
-        "edits": _edits(plan.edits, folder),
-        "files": {_relative(name, folder): digest for name, digest in plan.files.items()},
-    }
-    digests = {name: _digest(value) for name, value in content.items()}
+    content = content_of(reading, plan, folder)
+    digests = {name: digest(value) for name, value in content.items()}
     document = {"schema": SCHEMA, **content, "digests": digests}
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
     try:
@@ -186,16 +177,16 @@ def load(path: Path) -> SavedPlan:
 
     source = Source.open(path)
     root = Value(source=source, key="", node=yaml.parse(source))
-    entries = root.entries(("schema", *_SECTIONS, "digests"))
-    for name in ("schema", *_SECTIONS, "digests"):
+    entries = root.entries(("schema", *SECTIONS, "digests"))
+    for name in ("schema", *SECTIONS, "digests"):
         if name not in entries:
             raise FieldError(
                 f"{path} is not a plan file: it has no {name}", location=Location(path=str(path), line=1)
             )
     entries["schema"].choice((SCHEMA,))
-    digests = entries["digests"].entries(_SECTIONS)
-    for name in _SECTIONS:
-        if name not in digests or digests[name].word() != _digest(_plain(entries[name])):
+    digests = entries["digests"].entries(SECTIONS)
+    for name in SECTIONS:
+        if name not in digests or digests[name].word() != digest(_plain(entries[name])):
             raise StaleError(
                 f"{path} was edited since it was made: its {name} differs",
                 location=entries[name].location,
@@ -213,6 +204,7 @@ def load(path: Path) -> SavedPlan:
         beside=tuple(_from(path.parent, item) for item in job["with"].items()),
         overrides=tuple(item.word() for item in job["set"].items()),
         gpu=entries["gpu"].word(),
+        ram=None if entries["ram"].is_null else str(entries["ram"].amount()),
         entries=entries,
     )
 
@@ -243,54 +235,6 @@ def _change(entry: Value, workload: Workload) -> Change:
         slowdown=parts["slowdown"].number(0, 1e9),
         requires=tuple(item.word() for item in parts["requires"].items()),
     )
-
-
-def _saved(change: Change) -> dict[str, Any]:
-    return {
-        "field": change.field,
-        "before": _native(change.before),
-        "after": _native(change.after),
-        "harm": change.harm.label,
-        "reason": change.reason,
-        "saves": int(change.saves or 0),
-        "slowdown": round(change.slowdown, 4),
-        "requires": list(change.requires),
-    }
-
-
-def _native(value: Any) -> Any:
-    """A value as the native dialect writes it."""
-    if value is None:
-        return "none"
-    if isinstance(value, Checkpointing):
-        return checkpointing_schema.spelled(value)
-    if isinstance(value, Dtype):
-        return value.label
-    if is_dataclass(value):
-        return {item.name: _native(getattr(value, item.name)) for item in fields(value)}
-    if isinstance(value, tuple):
-        return [_native(item) for item in value]
-    return str(value) if isinstance(value, str) else value
-
-
-def _edits(edits: Iterable[Edit], folder: Path) -> list[dict[str, Any]]:
-    return [
-        {
-            "path": _relative(edit.path, folder),
-            "line": edit.line,
-            "before": edit.before,
-            "after": edit.after,
-        }
-        for edit in edits
-    ]
-
-
-def _relative(path: str | Path, folder: Path) -> str:
-    return os.path.relpath(path, folder)
-
-
-def _digest(value: Any) -> str:
-    return sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def _plain(value: Value) -> Any:

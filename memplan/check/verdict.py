@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import Location
-from memplan.domain.estimate import Component, Estimate
+from memplan.domain.estimate import Component, Estimate, HostMemory, Verdict
 from memplan.domain.finding import Finding, Level
 from memplan.domain.plan import Plan
 from memplan.domain.target import Target
@@ -40,6 +40,19 @@ _SIZED_BY = {
 }
 """The fields that size a component of a language model, most telling first; else it is the model."""
 
+_HELD_BY = {
+    "loader_workers": ("host.workers",),
+    "batches": ("host.prefetch", "batch.micro"),
+    "pinned_batches": ("host.prefetch", "batch.micro"),
+    "offloaded_activations": ("activation_offload", "checkpointing"),
+    "paged_optimizer_states": ("optimizer.name",),
+    "offloaded_optimizer": ("world.zero.optimizer",),
+    "offloaded_parameters": ("world.zero.parameters",),
+    "evaluation_logits": ("evaluation",),
+    "checkpoint_in_saving": ("saving.kept",),
+}
+"""The same for components of host memory."""
+
 
 def judged(
     reading: Reading, target: Target, margin: Bytes, planner: Planner | None, estimator: Estimator
@@ -50,12 +63,14 @@ def judged(
     yield from findings(reading, target)
     estimate = estimator(reading.workload, target)
     room = Bytes(target.limit - margin)
-    if estimate.device.stays_within(room):
-        return
+    fits = estimate.device.stays_within(room)
     if estimate.device.low > room:
         yield _too_large(reading, target, margin, estimate, planner)
-    else:
+    elif not fits:
         yield _undecided(reading, target, room, estimate)
+    if target.ram is not None and estimate.host.high > target.ram:
+        fix = _mending(reading, target, margin, planner) if fits else None
+        yield _short_of_ram(reading, target.ram, estimate.host, fix)
 
 
 def _too_large(
@@ -88,6 +103,20 @@ def _undecided(reading: Reading, target: Target, room: Bytes, estimate: Estimate
         f"on {target.name} cannot be decided{because}",
         f"measure it with: memplan smoke {reading.path}",
         Level.WARNING,
+    )
+
+
+def _short_of_ram(reading: Reading, ram: Bytes, host: HostMemory, fix: str | None) -> Finding:
+    """Host memory that is too little for sure, or may be."""
+    certain = host.verdict(ram) is Verdict.DOES_NOT_FIT
+    largest = host.largest()
+    return _finding(
+        reading,
+        _HELD_BY.get(largest.name, ()),
+        "MP001" if certain else "MP003",
+        f"{host.shortage(ram)}; most of it is {largest.name}, {largest.bytes.rounded()}",
+        fix,
+        Level.ERROR if certain else Level.WARNING,
     )
 
 

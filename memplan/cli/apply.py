@@ -16,6 +16,7 @@ from memplan.cli.options import (
     DialectName,
     Format,
     FormatOption,
+    FreeRam,
     GpuCount,
     GpuName,
     Keep,
@@ -23,6 +24,7 @@ from memplan.cli.options import (
     ModelName,
     Online,
     ProfileName,
+    Ram,
     harm,
     overridden,
 )
@@ -59,6 +61,8 @@ def apply(
     path: OptionalPath = None,
     gpu: GpuName = None,
     gpus: GpuCount = None,
+    ram: Ram = None,
+    free_ram: FreeRam = None,
     plan_file: PlanFile = None,
     diff: Annotated[
         bool, typer.Option("--diff", help="Show the rewrite as a diff and write nothing.")
@@ -79,7 +83,9 @@ def apply(
 ) -> None:
     """Rewrite the config in place so that it fits: the planned values and not another byte."""
     from memplan.apply import apply as rewrite
+    from memplan.cli.target import free_of
 
+    memory = free_of(ram, free_ram)
     given: dict[str, object]
     if undo:
         given = {
@@ -89,13 +95,13 @@ def apply(
             "--margin": margin,
         }
         given |= {"--backup": backup, "--keep": keep, "--dialect": dialect, "--gpus": gpus}
-        given |= {"--model": model, "--with": beside}
+        given |= {"--model": model, "--with": beside, "--ram": ram, "--free-ram": free_ram}
         _undo(path, [name for name, value in given.items() if value], diff, form)
         return
     if plan_file is not None:
         given = {"--profile": profile, "--margin": margin, "--keep": keep, "--gpus": gpus}
         given |= {"--model": model, "--with": beside}
-        reading, plan = _saved(plan_file, path, gpu, [name for name, value in given.items() if value])
+        reading, plan = _saved(plan_file, path, gpu, memory, [name for name, value in given.items() if value])
     else:
         from memplan.read import read
 
@@ -109,7 +115,7 @@ def apply(
             beside=beside or (),
             online=online,
         )
-        plan = _planned(reading, gpu, profile, margin, allow, keep)
+        plan = _planned(reading, gpu, memory, profile, margin, allow, keep)
     if not plan.feasible:
         emit_plan(reading, plan, form)
         raise typer.Exit(plan_exit_code(plan))
@@ -135,6 +141,7 @@ def _undo(path: str | None, beside: list[str], diff: bool, form: Format) -> None
 def _planned(
     reading: Reading,
     gpu: str | None,
+    ram: str | None,
     profile: str | None,
     margin: str | None,
     allow: AllowedHarm,
@@ -143,14 +150,20 @@ def _planned(
     from memplan.cli import target
     from memplan.fit import fit
 
-    where = target.required(reading, gpu)
+    where = target.required(reading, gpu, ram)
     return fit(reading, where, profile=profile, margin=margin, allow=harm(allow), keep=keep or ())
 
 
-def _saved(plan_file: Path, path: str | None, gpu: str | None, beside: list[str]) -> tuple[Reading, Plan]:
-    """The plan of a file; a PATH or GPU given as well has to be the plan's own."""
+def _saved(
+    plan_file: Path, path: str | None, gpu: str | None, ram: str | None, beside: list[str]
+) -> tuple[Reading, Plan]:
+    """The plan of a file; a PATH or GPU given as well has to be the plan's own.
+
+    Host memory that is given counts instead of what was there when the plan was made.
+    """
     from memplan import profiles
     from memplan.apply import plan_file as files
+    from memplan.cli import target
     from memplan.domain.errors import InputError
     from memplan.read import read
 
@@ -168,7 +181,9 @@ def _saved(plan_file: Path, path: str | None, gpu: str | None, beside: list[str]
         model=saved.model,
         beside=saved.beside,
     )
-    return reading, saved.plan(reading, profiles.target(saved.gpu))
+    memory = saved.ram if ram is None else ram
+    reckoned = None if memory is None else target.amount(memory, "--ram")
+    return reading, saved.plan(reading, profiles.target(saved.gpu, ram=reckoned))
 
 
 def _print(reading: Reading, plan: Plan, applied: Applied, form: Format) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from memplan.cli.application import application
 from memplan.cli.coercion import PlainCommand
-from memplan.cli.options import Beside, GpuCount, GpuName, Margin, ModelName, Online, overridden
+from memplan.cli.options import Beside, FreeRam, GpuCount, GpuName, Margin, ModelName, Online, Ram, overridden
 from memplan.cli.output import emit, emit_report
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def check(
     paths: Paths = None,
     gpu: GpuName = None,
     gpus: GpuCount = None,
+    ram: Ram = None,
+    free_ram: FreeRam = None,
     margin: Margin = None,
     model: ModelName = None,
     beside: Beside = None,
@@ -73,7 +75,7 @@ def check(
 
     report = gate(
         paths or ["."],
-        target=target.chosen(gpu, None),
+        target=target.chosen(gpu, None, target.free_of(ram, free_ram)),
         margin=margin,
         baseline=baseline,
         planner=fit,

@@ -12,6 +12,7 @@ from memplan.cli.options import (
     DialectName,
     Format,
     FormatOption,
+    FreeRam,
     GpuCount,
     GpuName,
     ModelName,
@@ -42,6 +43,7 @@ def estimate(
     gpu: GpuName = None,
     gpus: GpuCount = None,
     ram: Ram = None,
+    free_ram: FreeRam = None,
     overrides: Overrides = None,
     model: ModelName = None,
     beside: Beside = None,
@@ -62,7 +64,7 @@ def estimate(
         beside=beside or (),
         online=online,
     )
-    found = simulate(reading.workload, target.of_reading(reading, gpu, ram))
+    found = simulate(reading.workload, target.of_reading(reading, gpu, target.free_of(ram, free_ram)))
     if form is Format.JSON:
         from memplan.reporters import json
 

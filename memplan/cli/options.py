@@ -39,6 +39,15 @@ GpuName = Annotated[
 Ram = Annotated[
     str | None, typer.Option("--ram", metavar="SIZE", help="Host memory of the target, such as 32GiB.")
 ]
+FreeRam = Annotated[
+    str | None,
+    typer.Option(
+        "--free-ram",
+        metavar="SIZE",
+        help="Host memory that is free for the run, of what --ram says there is. Default: all of it, and of"
+        " this machine (--gpu auto) what is free now.",
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(

@@ -35,7 +35,7 @@ def chosen(
     memory = None if ram is None else amount(ram, "--ram")
     if name is None:
         if memory is not None:
-            raise InputError("--ram needs a GPU beside it", hint="add --gpu NAME")
+            raise InputError("--ram needs a GPU beside it, as does --free-ram", hint="add --gpu NAME")
         return None
     if (word := name.strip().lower()).partition(":")[0] == AUTO:
         return this_machine(memory, _number(word))
@@ -44,6 +44,19 @@ def chosen(
     from memplan import profiles
 
     return profiles.target(name, ram=memory, location=None if asked is not None else location)
+
+
+def free_of(ram: str | None, free: str | None) -> str | None:
+    """The host memory to reckon with: what is free (``--free-ram``), else all there is (``--ram``).
+
+    Raises:
+        FieldError: one is not an amount with a unit, or more is free than there is.
+    """
+    if free is None:
+        return ram
+    if ram is not None and amount(free, "--free-ram") > amount(ram, "--ram"):
+        raise FieldError(f"--free-ram {free} is more than --ram {ram}", expected=f"at most {ram}")
+    return free
 
 
 def of_reading(reading: Reading, asked: str | None, ram: str | None = None) -> Target | None:

@@ -115,6 +115,15 @@ class HostMemory:
             return Verdict.FITS
         return Verdict.DOES_NOT_FIT if self.low > ram else Verdict.UNDECIDED
 
+    def largest(self) -> Component:
+        """The largest of its shares at the peak."""
+        return max(self.components, key=lambda part: part.bytes)
+
+    def shortage(self, ram: Bytes) -> str:
+        """Why so much RAM is not enough for sure, in words."""
+        needs = f"{self.peak.rounded()}, at most {self.high.rounded()}"
+        return f"host RAM of {ram.rounded()} is not enough: phase {self.peak_phase} needs {needs}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:

@@ -13,8 +13,6 @@ def short_of_ram(plan: Plan, target: Target) -> Plan:
     host = plan.after.host
     if plan.feasible or target.ram is None or host.high <= target.ram:
         return plan
-    largest = max(host.components, key=lambda part: part.bytes)
-    needs = f"{host.peak.rounded()}, at most {host.high.rounded()}"
-    reason = f"host RAM of {target.ram.rounded()} is not enough: phase {host.peak_phase} needs {needs}"
+    reason = host.shortage(target.ram)
     offer = f"{reason}; {plan.offer}" if plan.offer else reason
-    return replace(plan, blocking=largest.name, offer=offer)
+    return replace(plan, blocking=host.largest().name, offer=offer)

@@ -17,6 +17,7 @@ from memplan.domain.bytes import Bytes
 from memplan.domain.errors import FieldError
 from memplan.domain.estimate import Estimate
 from memplan.domain.workload import Workload
+from memplan.estimate.host import host_floor
 from memplan.fit.policy import Estimator, Floor, Policy
 from memplan.fit.space import SLACK, Candidate, Choice, Price, Space
 from memplan.levers.compatible import compatible
@@ -103,7 +104,15 @@ class Search:
     def _possible(self, choice: Choice, ceiling: Bytes) -> bool:
         """Whether something that begins like a choice may need no more than the ceiling."""
         room = ceiling - self.policy.target.context + SLACK
-        return any(self._allocated(entry.workload) <= room for entry in self.space.leanest(choice))
+        return any(
+            self._may_have_ram(entry.workload) and self._allocated(entry.workload) <= room
+            for entry in self.space.leanest(choice)
+        )
+
+    def _may_have_ram(self, workload: Workload) -> bool:
+        """Whether the host's RAM is enough for what needs no simulation to be known."""
+        ram = self.policy.target.ram
+        return ram is None or self._floor is None or host_floor(workload) <= ram
 
     def _accepted(self, candidate: Candidate, ceiling: Bytes) -> bool:
         if not compatible(candidate.workload):

@@ -42,6 +42,17 @@ def host(workload: Workload, found: Kept) -> HostMemory:
     )
 
 
+def host_floor(workload: Workload) -> int:
+    """Bytes below the upper bound of ``host``: what is known of a run without simulating it."""
+    if not isinstance(workload.model, Architecture):
+        return 0
+    phases = [[*libraries(), *loading(workload, workload.model)]]
+    if workload.task is Task.TRAIN:
+        phases.append([*libraries(), *workers(workload.host.workers), *batches(workload)])
+    processes = min(workload.world.data_parallel, PER_MACHINE)
+    return processes * max(sum(share.high for share in shares) for shares in phases)
+
+
 def _phases(workload: Workload, shape: Architecture, found: Kept) -> Mapping[str, tuple[Share, ...]]:
     """The shares of all processes in each phase."""
     processes = min(workload.world.data_parallel, PER_MACHINE)

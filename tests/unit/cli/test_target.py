@@ -244,3 +244,19 @@ def test_auto_reckons_with_the_host_memory_that_is_free(monkeypatch: pytest.Monk
     assert target.this_machine(Bytes(GIB)).ram == GIB
     monkeypatch.setattr(probe, "free_ram", lambda: None)
     assert target.this_machine().ram == probe.ram()
+
+
+def test_what_is_free_counts_before_what_there_is() -> None:
+    assert target.free_of(None, None) is None
+    assert target.free_of("64GiB", None) == "64GiB"
+    assert target.free_of("64GiB", "48GiB") == "48GiB"
+    assert target.free_of(None, "48GiB") == "48GiB"
+
+
+@pytest.mark.parametrize(
+    ("ram", "free", "message"),
+    [("32GiB", "64GiB", "--free-ram 64GiB is more than --ram 32GiB"), ("32GiB", "8", "--free-ram: ")],
+)
+def test_free_memory_that_makes_no_sense_is_refused(ram: str, free: str, message: str) -> None:
+    with pytest.raises(FieldError, match=message):
+        target.free_of(ram, free)
