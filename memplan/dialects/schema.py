@@ -54,7 +54,7 @@ CODES = ("transformers", "litgpt", "torchtune")
 """Libraries whose model classes are simulated."""
 
 CACHES = ("dynamic", "static", "quantized")
-"""Caches of generation; the quantized one is transformers' with quanto: 4 bits, groups of 64, 128 tokens whole."""
+"""Caches of generation; the quantized one is transformers' with quanto and its defaults."""
 
 LOGITS = ("all", "last")
 
