@@ -138,7 +138,10 @@ class Loss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generate:
-    """Prompt and new tokens, cache implementation, and for which positions logits are computed."""
+    """Prompt and new tokens, cache implementation, and for which positions logits are computed.
+
+    The ``quantized`` cache is transformers' with quanto: 4 bits a number, but for the newest 128 tokens.
+    """
 
     prompt: int = 2048
     new_tokens: int = 128
