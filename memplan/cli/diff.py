@@ -13,6 +13,7 @@ from memplan.cli.options import (
     DialectName,
     Format,
     FormatOption,
+    FreeRam,
     GpuCount,
     GpuName,
     ModelName,
@@ -54,6 +55,7 @@ def diff(
     gpu: GpuName = None,
     gpus: GpuCount = None,
     ram: Ram = None,
+    free_ram: FreeRam = None,
     overrides: Overrides = None,
     model: ModelName = None,
     beside: Beside = None,
@@ -81,7 +83,8 @@ def diff(
 
     old = side(before, reader)
     new = side(after or _now(before), reader)
-    targets = target.of_reading(old.reading, gpu, ram), target.of_reading(new.reading, gpu, ram)
+    memory = target.free_of(ram, free_ram)
+    targets = target.of_reading(old.reading, gpu, memory), target.of_reading(new.reading, gpu, memory)
     found = compare(old, new, targets)
     if form is Format.JSON:
         from memplan.reporters import json

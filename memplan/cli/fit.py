@@ -18,6 +18,7 @@ from memplan.cli.options import (
     DialectName,
     Format,
     FormatOption,
+    FreeRam,
     GpuCount,
     Keep,
     Margin,
@@ -69,6 +70,7 @@ def fit(
     ] = None,
     gpus: GpuCount = None,
     ram: Ram = None,
+    free_ram: FreeRam = None,
     profile: ProfileName = None,
     margin: Margin = None,
     allow: AllowHarm = AllowedHarm.EXACT,
@@ -94,8 +96,9 @@ def fit(
     """Find the change that does least harm, then costs least time, and makes the run fit."""
     given = {"dialect": dialect, "overrides": overridden(overrides, gpus), "online": online}
     policy = {"profile": profile, "margin": margin, "allow": harm(allow), "keep": keep or ()}
-    from memplan.cli.target import ANY
+    from memplan.cli.target import ANY, free_of
 
+    ram = free_of(ram, free_ram)
     anywhere = gpu is not None and gpu.strip().lower() == ANY
     if anywhere and (out is not None or every):
         raise InputError(

@@ -14,6 +14,7 @@ from memplan.cli.options import (
     Beside,
     ConfigPath,
     DialectName,
+    FreeRam,
     GpuCount,
     ModelName,
     Online,
@@ -96,6 +97,7 @@ def sweep(
     hold: Hold = None,
     gpus: GpuCount = None,
     ram: Ram = None,
+    free_ram: FreeRam = None,
     overrides: Overrides = None,
     model: ModelName = None,
     beside: Beside = None,
@@ -106,6 +108,7 @@ def sweep(
 ) -> None:
     """Vary one value or two, and show where memory goes and where it stops fitting."""
     from memplan.cli.progress import progress
+    from memplan.cli.target import free_of
     from memplan.read import read
     from memplan.sweep import sweep as vary
     from memplan.sweep.axes import parse
@@ -120,7 +123,7 @@ def sweep(
         online=online,
     )
     axes = parse(reading.workload, over)
-    targets = _targets(reading, gpu or (), ram)
+    targets = _targets(reading, gpu or (), free_of(ram, free_ram))
     if out is not None:
         from memplan.reporters.pictures import check
 
