@@ -10,9 +10,8 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from memplan.domain.dtype import Dtype
+from memplan.simulator.quantized_cache import COMPONENT, Quantized
 from memplan.simulator.tensor import Tensor
-
-COMPONENT = "kv_cache"
 
 
 class Layer(Protocol):
@@ -59,6 +58,11 @@ class Cache:
             ],
             static=True,
         )
+
+    @classmethod
+    def quantized(cls, layers: int) -> Cache:
+        """A ``QuantizedCache``, whose layers attend to everything."""
+        return cls([Quantized() for _ in range(layers)], static=False)
 
     def update(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """``Cache.update`` for the layer whose turn it is."""

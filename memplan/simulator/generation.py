@@ -12,7 +12,7 @@ from typing import Protocol
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Phase, Trace
-from memplan.domain.workload import Workload
+from memplan.domain.workload import Generate, Workload
 from memplan.simulator.cache import Cache
 from memplan.simulator.folding import Fold
 from memplan.simulator.tensor import Tape, Tensor
@@ -69,10 +69,7 @@ def _run(tape: Tape, workload: Workload, model: Model) -> None:
     tape.component, tape.scope = "activations", "inputs"
     tokens = tape.empty((batch, length), Dtype.INT64, "input_ids")
     positions = tape.empty((batch, length), Dtype.INT64, "position_ids")
-    if asked.cache == "static":
-        tape.cache = Cache.preallocated(model.windows(), length + asked.new_tokens - 1)
-    else:
-        tape.cache = Cache.dynamic(model.windows())
+    tape.cache = _cache(asked, model.windows())
     logits = _forward(tape, model, length, batch, last=asked.logits == "last")
     tape.cache.decoding = True
     scores: Tensor | None = None
@@ -90,6 +87,13 @@ def _run(tape: Tape, workload: Workload, model: Model) -> None:
     scores = _scores(logits)
     tokens = _longer(tokens, 1)
     del logits, scores, positions, tokens
+
+
+def _cache(asked: Generate, windows: list[int | None]) -> Cache:
+    """The cache that ``cache_implementation`` names."""
+    if asked.cache == "static":
+        return Cache.preallocated(windows, asked.prompt + asked.new_tokens - 1)
+    return Cache.quantized(len(windows)) if asked.cache == "quantized" else Cache.dynamic(windows)
 
 
 def _steps(count: int) -> list[int]:
