@@ -43,7 +43,7 @@ def render(drawing: Drawing) -> bytes:
         brush.paint(shape)
     file = BytesIO()
     final = sheet.resize((size[0] // FINER, size[1] // FINER), Image.Resampling.LANCZOS)
-    final.save(file, format="PNG", optimize=True)
+    final.save(file, format="PNG")
     return file.getvalue()
 
 

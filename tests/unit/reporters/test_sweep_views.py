@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json as stdlib_json
+from collections.abc import Sequence
 from functools import cache
 from io import BytesIO, StringIO
 from itertools import pairwise
@@ -15,7 +16,9 @@ import pytest
 from memplan import profiles
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import FieldError, FileAccessError, InputError
-from memplan.domain.estimate import Verdict
+from memplan.domain.estimate import Estimate, Verdict
+from memplan.domain.target import Target
+from memplan.domain.workload import Workload
 from memplan.reporters import json, terminal
 from memplan.reporters.pictures import check, drawn, html, png, svg, write
 from memplan.reporters.pictures.frontier import crossings
@@ -30,6 +33,16 @@ from tests import planning
 
 MIB = 2**20
 READING = planning.reading()
+
+
+@pytest.fixture(autouse=True)
+def formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures by a formula: what is tested here is how they look."""
+
+    def estimates(what: Workload, targets: Sequence[Target | None]) -> tuple[Estimate, ...]:
+        return tuple(planning.estimate(what, target, spread=200 * MIB) for target in targets)
+
+    monkeypatch.setattr("memplan.sweep.estimates", estimates)
 
 
 @cache
@@ -222,9 +235,11 @@ def test_png_is_an_image_of_twice_the_size() -> None:
     pytest.importorskip("PIL", reason="Pillow is not installed")
     from PIL import Image
 
-    for drawing in pictures():
-        image = Image.open(BytesIO(png.render(drawing)))
-        assert image.size == (round(drawing.width) * 2, round(drawing.height) * 2)
+    drawing = drawn("train.yml", swept("micro_batch=1..16", "sequence=512..1024"))
+    image = Image.open(BytesIO(png.render(drawing)))
+    assert image.size == (round(drawing.width) * 2, round(drawing.height) * 2)
+    assert len(image.getcolors(2**16) or ()) > 100
+    assert png.render(drawn("train.yml", curved()))
 
 
 def test_without_pillow_a_png_is_refused_before_anything_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
