@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import statistics
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -85,13 +85,14 @@ class Published:
         return tuple(found)
 
 
-def load(path: Path = FILE) -> tuple[Published, ...]:
-    """The tables of a file, each run read and modelled."""
+def load(path: Path = FILE, names: Collection[str] = ()) -> tuple[Published, ...]:
+    """The tables of a file, or those named, each run read and modelled."""
     import yaml
 
     tables = yaml.safe_load(path.read_text(encoding="utf-8"))
     with TemporaryDirectory() as folder:
-        return tuple(_table(table, Path(folder) / "memplan.yaml") for table in tables)
+        chosen = (table for table in tables if not names or table["name"] in names)
+        return tuple(_table(table, Path(folder) / "memplan.yaml") for table in chosen)
 
 
 def ordered(tables: Iterable[Published]) -> float:
@@ -148,7 +149,7 @@ def _rows(table: Published) -> Lines:
 
 def main(names: list[str]) -> int:
     """Print every table, or those named, and what holds for all."""
-    tables = [table for table in load() if not names or table.name in names]
+    tables = list(load(names=names))
     summary: Lines = [["table", "runs", "pairs", "ordered rightly", "ratio off by"]]
     for table in tables:
         where = table.source.get("repo") or table.source.get("package")

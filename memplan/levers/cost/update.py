@@ -1,12 +1,12 @@
 """The optimizer's step: how often parameters, gradients and states pass through memory, and its kernels.
 
-One kernel that does all (``fused``, for many tensors at once, and bitsandbytes', for each) reads gradients and
-reads and writes the rest. PyTorch's other implementations run one op after the other over everything
+One kernel that does all (``fused``, for many tensors at once, and bitsandbytes', for each) reads gradients
+and reads and writes the rest. PyTorch's other implementations run one op after the other over everything
 (``_multi_tensor_adamw`` and ``_single_tensor_adamw`` in torch/optim/adam.py): decay of the weights (2), first
 moment (2, and 1 of gradients), second (4, and 1 of gradients), its root, corrected, plus epsilon (1, and 5 of
-the root), and the update (2 of weights, 1, and 1 of the root). ``for_loop`` launches each op for each parameter.
-Paged optimizers, which ask for their states tensor by tensor, are charged like it, and for what has no room on
-the GPU: so they are never faster than what they take the place of.
+the root), and the update (2 of weights, 1, and 1 of the root). ``for_loop`` launches each op for each
+parameter. Paged optimizers, which ask for their states tensor by tensor, are charged like it, and for what
+has no room on the GPU: so they are never faster than what they take the place of.
 """
 
 from __future__ import annotations
