@@ -28,6 +28,7 @@ BUSY = (
 SPREAD = BUSY.changed(
     "world", World(data_parallel=4, sharding="zero1", zero=Zero(communication=Dtype.FP32))
 )
+GENERATING = BUSY.changed("task", Task.GENERATE)
 SHORT = profiles.target("24GiB", ram=Bytes.parse("16GiB"))
 NOT_A_LEVER = {"__init__", "compatible", "cost"}
 
@@ -45,7 +46,7 @@ def test_every_lever_of_the_folder_is_listed() -> None:
 
 @pytest.mark.parametrize("lever", LEVERS, ids=lambda lever: lever.NAME)
 def test_a_lever_says_what_it_does_and_never_harms_more_than_it_says(lever: Lever) -> None:
-    options = (*lever.options(BUSY, SHORT), *lever.options(SPREAD, SHORT))
+    options = [option for run in (BUSY, SPREAD, GENERATING) for option in lever.options(run, SHORT)]
     assert lever.SUMMARY
     assert options
     assert all(option.harm <= lever.HARM for option in options)
@@ -54,13 +55,13 @@ def test_a_lever_says_what_it_does_and_never_harms_more_than_it_says(lever: Leve
 
 @pytest.mark.parametrize("lever", LEVERS, ids=lambda lever: lever.NAME)
 def test_every_option_changes_every_field_it_names(lever: Lever) -> None:
-    for run in (BUSY, SPREAD):
+    for run in (BUSY, SPREAD, GENERATING):
         for option in lever.options(run, None):
             assert all(run.at(field) != value for field, value in option.changes.items())
 
 
 def test_no_two_levers_change_the_same_field() -> None:
-    for run in (BUSY, SPREAD):
+    for run in (BUSY, SPREAD, GENERATING):
         for one, other in combinations(LEVERS, 2):
             assert fields(one.options(run, None)).isdisjoint(fields(other.options(run, None)))
 
@@ -108,6 +109,7 @@ def test_only_exact_levers_are_called_exact() -> None:
         "host_offload",
         "loss",
         "micro_batch",
+        "prompt_logits",
         "set_to_none",
         "sharding",
         "workers",
