@@ -1,8 +1,8 @@
 """Activation checkpointing: keep a block's input, compute the rest again when backward needs it.
 
 Offered are a quarter and half of the blocks in turns, which some frameworks have a word for; the blocks that
-free most bytes per operation, as many as 5/8, 3/4 and 7/8 of them; and all. Blocks that free as much go in
-the order of the model: backward has freed all others before it runs them again.
+free most bytes per operation, as many as 1/8, 5/8, 3/4 and 7/8 of them; and all. Blocks that free as much go
+in the order of the model: backward has freed all others before it runs them again.
 
 All blocks are the leanest, with one exception. Of L blocks in chunks of k only every k-th input stays, and k
 blocks are recomputed at a time: with inputs of i bytes and blocks that keep b, (L / k)·i + k·b bytes, least
@@ -31,7 +31,7 @@ SUMMARY = "recompute activations in backward instead of keeping them"
 HARM = Harm.EXACT
 
 STRIDES = (4, 2)
-SHARES = ((5, 8), (3, 4), (7, 8))
+FEW, MANY = ((1, 8),), ((5, 8), (3, 4), (7, 8))
 
 KEPT_AT_LEAST = 2
 """Recomputing the last block right away saves nothing. Where two are kept, recomputing all allocates less."""
@@ -68,11 +68,15 @@ def _offered(workload: Workload, shape: Architecture, found: tuple[Block, ...]) 
     now, depth = workload.checkpointing, shape.depth
     full = Checkpointing(every=1, offload=now.offload)
     last = workload.framework.code == "torchtune" or (now.every > 1 and now.start == now.every - 1)
+    ranked = _ranked(found) or range(depth)
+    few, many = (
+        [replace(full, blocks=tuple(sorted(ranked[: depth * part // whole]))) for part, whole in shares]
+        for shares in (FEW, MANY)
+    )
+    yield from few
     for every in STRIDES:
         yield replace(full, every=every, start=every - 1 if last else 0)
-    ranked = _ranked(found) or range(depth)
-    for part, whole in SHARES:
-        yield replace(full, blocks=tuple(sorted(ranked[: depth * part // whole])))
+    yield from many
     yield full
     chunk = 1 if now.offload else _chunk(found)
     if chunk > 1:
@@ -114,7 +118,8 @@ def _reason(setting: Checkpointing, depth: int) -> str:
         return f"{setting.chunk} blocks at a time keep one input and run their forward passes again"
     if setting.blocks is not None:
         number = len(setting.blocks)
-        return f"{number} of {depth} blocks keep only their input and run their forward pass again"
+        does = "keep only their input and run their" if number > 1 else "keeps only its input and runs its"
+        return f"{number} of {depth} blocks {does} forward pass again"
     which = "every block" if setting.every == 1 else f"every {setting.every}{_ORDINALS[setting.every]} block"
     return f"{which} keeps only its input and runs its forward pass again"
 
