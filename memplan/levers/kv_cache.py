@@ -16,6 +16,9 @@ PACKAGE = "optimum-quanto"
 _GROUP = 64
 """Numbers of a token that share a scale: those of all its heads must come out even."""
 
+_WHOLE = 127
+"""So many of the newest tokens may wait in full."""
+
 
 def options(workload: Workload, _target: Target | None) -> tuple[Option, ...]:
     """In place of a cache that grows, in models whose layers all keep every token.
@@ -28,7 +31,7 @@ def options(workload: Workload, _target: Target | None) -> tuple[Option, ...]:
     plain = model.sliding_window is None and model.latent is None
     even = model.num_key_value_heads * model.head_dim % _GROUP == 0
     ours = workload.framework.code == "transformers" and not workload.framework.transformers_before(4, 42)
-    if workload.generate.cache != "dynamic" or not (plain and even and ours):
+    if workload.generate.cache != "dynamic" or not (plain and even and ours and _saves(workload, model)):
         return ()
     return (
         Option(
@@ -39,3 +42,15 @@ def options(workload: Workload, _target: Target | None) -> tuple[Option, ...]:
             requires=(PACKAGE,),
         ),
     )
+
+
+def _saves(workload: Workload, model: Architecture) -> bool:
+    """Whether what all layers save is more than a step has in full of one: both, dequantized and joined.
+
+    Of 16 bits a number 4 are left, and 32 for each group's scale and shift.
+    """
+    asked = workload.generate
+    tokens = asked.prompt + asked.new_tokens
+    quantized = tokens - min(asked.new_tokens, _WHOLE)
+    saved = 1 - (4 + 32 / _GROUP) / 16
+    return model.num_hidden_layers * quantized * saved > 2 * tokens
