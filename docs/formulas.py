@@ -1,5 +1,7 @@
 """FORMULAS.md from the simulator: what every op allocates, saves for backward, and makes in backward.
 
+The cost model follows, with its constants and their sources.
+
 Docstrings say what and cite the source; which tensors an op makes and saves is taken from its code, so the
 two cannot drift apart unseen. Nothing is imported: the files are read.
 
@@ -14,10 +16,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from inspect import cleandoc
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SIMULATOR = ROOT / "memplan" / "simulator"
+COST = ROOT / "memplan" / "levers" / "cost"
 FORMULAS = ROOT / "FORMULAS.md"
 
 SECTIONS = {
@@ -39,6 +43,12 @@ SECTIONS = {
     "The caching allocator": ("allocator", "expandable", "collector", "replay"),
 }
 """The order of modules and packages; what is not named here comes last, so that nothing is left out."""
+
+TIMES = (
+    *("__init__", "rates", "products", "kernels", "loss", "update", "offload", "sharding"),
+    *("training", "generation"),
+)
+"""Modules of the cost model, in its order."""
 
 HEADER = """# Formulas
 
@@ -96,6 +106,8 @@ def document() -> str:
         if present:
             parts.append(f"\n## {title}\n")
             parts += [part for name in present for module in _modules(name) for part in _module(module)]
+    parts.append("\n## How long a step takes\n")
+    parts += [part for name in TIMES for part in _timed(COST / f"{name}.py")]
     return "".join(parts)
 
 
@@ -130,6 +142,18 @@ def _module(path: Path) -> Iterator[str]:
         yield f"\n**`{_signature(node)}`** — {_prose(node).lstrip()}"
         if isinstance(node, ast.FunctionDef):
             yield _listed(_effects(node, functions))
+
+
+def _timed(path: Path) -> Iterator[str]:
+    """A module of the cost model: its prose, and what its constants stand for."""
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    yield f"\n### cost{'' if path.stem == '__init__' else f'.{path.stem}'}\n\n{_prose(tree)}"
+    for node, after in pairwise(tree.body):
+        said = after.value if isinstance(node, ast.Assign) and isinstance(after, ast.Expr) else None
+        if isinstance(node, ast.Assign) and isinstance(said, ast.Constant) and isinstance(said.value, str):
+            prose = cleandoc(said.value).replace("``", "`")
+            yield f"\n**`{ast.get_source_segment(text, node)}`** — {prose}\n"
 
 
 def _signature(node: Definition) -> str:

@@ -17,7 +17,10 @@ from memplan.levers.cost.facts import Facts, Product
 from memplan.levers.cost.rates import Rates
 
 LARGE, SMALL = 128, 64
+"""Sides of tiles."""
+
 SMALL_RATE = 0.5
+"""Rate of small tiles relative to that of large ones."""
 
 
 def product_seconds(rows: float, outputs: int, inputs: int, dtype: Dtype, rates: Rates) -> float:

@@ -11,6 +11,8 @@ from memplan.domain.dtype import Dtype
 from memplan.domain.target import Target
 
 NOMINAL_FLOPS = 1e14
+"""Operations a second, see below."""
+
 NOMINAL_BANDWIDTH = 1e12
 """Rates of a target known only by its memory: 100 FLOPs per byte, between an RTX 3090 (76) and an A100
 (153) in bf16. Only their ratio matters."""
@@ -19,8 +21,7 @@ NOMINAL_LINK = 15.75e9
 """Bytes a second each way over sixteen lanes of PCIe 3.0 (PCI-SIG: 8 GT/s, 128b/130b), if nobody gave one."""
 
 DRIVE = 3.94e9
-"""Bytes a second to an NVMe drive: four lanes of PCIe 3.0, which ``nvme`` offload is described for
-(ZeRO-Infinity, arXiv:2104.07857, §6)."""
+"""Bytes a second to and from an NVMe drive, which has four lanes: those of PCIe 3.0."""
 
 KERNEL_GAP = 4e-6
 """Seconds lost between two kernels launched one by one. NVIDIA's "Getting Started with CUDA Graphs" (2019)
@@ -29,9 +30,11 @@ magnitude that ranks micro-batches which are equal otherwise."""
 
 HOPPER, CONSUMER_BLACKWELL = (9, 0), (12, 0)
 FLASH = 0.6
-FLASH_ON_HOPPER = 0.35
 """What FlashAttention-2 reaches of the tensor cores' rate: 50 to 73 % on an A100 (Dao, arXiv:2307.08691,
-abstract), and 35 % on an H100 (Shah et al., arXiv:2407.08608, abstract)."""
+abstract)."""
+
+FLASH_ON_HOPPER = 0.35
+"""The same on an H100 (Shah et al., arXiv:2407.08608, abstract)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
