@@ -6,11 +6,15 @@ from dataclasses import replace
 
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
+from memplan.dialects.reading import Reading
+from memplan.dialects.table import put
 from memplan.dialects.zero.engine import one_dtype
 from memplan.dialects.zero.settings import AUTO
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
-from memplan.domain.workload import Checkpointing, Workload
+from memplan.domain.edit import Edit
+from memplan.domain.errors import EditRefusedError
+from memplan.domain.workload import Checkpointing, Workload, World
 from memplan.domain.zero import Place, Zero
 
 STAGES = {
@@ -33,9 +37,32 @@ def named(keys: Keys) -> Value | None:
 
 def under_deepspeed(keys: Keys, run: Workload, value: Value) -> Workload:
     """The run as one of these configs has it: one dtype, and ``auto`` as the Trainer fills it."""
-    stage = STAGES[value.written()]
     keys.note("world.sharding", value)
-    away = Place.CPU if value.written().endswith("offload") else Place.GPU
+    return one_dtype(keys, replace(run, world=_world(value.written(), run)))
+
+
+def write(reading: Reading, after: Workload) -> list[Edit]:
+    """The name of the config that is just what is asked for.
+
+    Raises:
+        EditRefusedError: none of them is, or the file names none.
+    """
+    before = reading.workload
+    if after.world == before.world:
+        return []
+    keys = Keys(root=Value(source=reading.document.source, key="", node=reading.document.root), lenient=True)
+    if named(keys) is None:
+        raise EditRefusedError("no config that ms-swift brings is named")
+    name = next((name for name in STAGES if _world(name, before) == after.world), None)
+    if name is None:
+        raise EditRefusedError("none of the configs that ms-swift brings is just that")
+    return put(reading, ("deepspeed",), name)
+
+
+def _world(name: str, run: Workload) -> World:
+    """How one of these configs spreads a run."""
+    stage = STAGES[name]
+    away = Place.CPU if name.endswith("offload") else Place.GPU
     width = run.model.hidden_size if isinstance(run.model, Architecture) else 0
     if stage == "zero3":
         zero = Zero(
@@ -50,7 +77,7 @@ def under_deepspeed(keys: Keys, run: Workload, value: Value) -> Workload:
         zero = Zero()
     else:
         zero = Zero(overlap=False, reduce_bucket=_BUCKET, optimizer=away)
-    return one_dtype(keys, replace(run, world=replace(run.world, sharding=stage, zero=zero)))
+    return replace(run.world, sharding=stage, zero=zero)
 
 
 def under_fsdp(keys: Keys, run: Workload) -> Workload:

@@ -28,6 +28,7 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
     found = writers(arguments(keys, reading.given.gpus))
     found |= {
         "batch": _batch,
+        "world": worlds.write,
         "adapter": adopting.adapter,
         "quantization": adopting.quantization,
         "allocator": _allocator,

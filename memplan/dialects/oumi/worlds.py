@@ -11,15 +11,19 @@ from typing import Any
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.oumi.fsdp import ON, under_fsdp
-from memplan.dialects.reading import Origin
-from memplan.dialects.zero.engine import one_dtype
+from memplan.dialects.reading import Origin, Reading
+from memplan.dialects.table import put
+from memplan.dialects.zero.engine import both_zero, one_dtype, stage_of
 from memplan.dialects.zero.settings import AUTO, FLAGS, PLACES, SIZES
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
+from memplan.domain.edit import Edit
+from memplan.domain.errors import EditRefusedError
 from memplan.domain.workload import Workload
 from memplan.domain.zero import Place, Zero
 
 _STAGES = {"0": "none", "1": "zero1", "2": "zero2", "3": "zero3"}
+_STATES = "deepspeed.offload_optimizer"
 _PLACES = {"cpu": Place.CPU, "nvme": Place.NVME}
 
 
@@ -68,6 +72,33 @@ def _zero(keys: Keys, width: int) -> Zero:
     for item in fields(Zero):
         keys.origins.setdefault(f"world.zero.{item.name}", Origin(how="default", note="oumi's default"))
     return Zero(**found)
+
+
+def write(reading: Reading, after: Workload) -> list[Edit]:
+    """Edits of DeepSpeed's stage and of the place of its optimizer's states, in the section ``deepspeed``.
+
+    Raises:
+        EditRefusedError: DeepSpeed is off, has a config of its own, or more of the world changes.
+    """
+    before, wanted = reading.workload.world, after.world
+    if wanted == before:
+        return []
+    keys = Keys(root=Value(source=reading.document.source, key="", node=reading.document.root), lenient=True)
+    if not both_zero(before.sharding, wanted.sharding) or keys.has("deepspeed.deepspeed_config_path"):
+        raise EditRefusedError("of sharding the stage is written where DeepSpeed's section has one")
+    if (
+        replace(before, sharding=wanted.sharding, zero=replace(before.zero, optimizer=wanted.zero.optimizer))
+        != wanted
+    ):
+        raise EditRefusedError("of DeepSpeed the stage and the place of optimizer states are written")
+    found: list[Edit] = []
+    if wanted.sharding != before.sharding:
+        found += put(reading, ("deepspeed.zero_stage",), f"ZERO_{stage_of(wanted.sharding)}")
+    if wanted.zero.optimizer is not before.zero.optimizer:
+        if wanted.zero.optimizer is not Place.CPU or keys.has(_STATES):
+            raise EditRefusedError(f"{_STATES} is there already, or has to go")
+        found += put(reading, (_STATES,), {"device": "CPU"}, ("zero_stage",))
+    return found
 
 
 def _place(keys: Keys, value: Value) -> Place:

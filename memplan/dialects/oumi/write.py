@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from memplan.dialects import table
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
-from memplan.dialects.oumi import adopting
+from memplan.dialects.oumi import adopting, worlds
 from memplan.dialects.oumi.generation import BATCH
 from memplan.dialects.oumi.training import trainer_type
 from memplan.dialects.oumi.vocabulary import ARGUMENTS, arguments
@@ -82,6 +82,7 @@ _TRAINING: dict[str, Writer] = together(
         "adapter": adopting.adapter,
         "quantization": adopting.quantization,
         "optimizer": _optimizer,
+        "world": worlds.write,
     },
     "adapter",
     "quantization",
