@@ -1,8 +1,7 @@
 """Autoregressive generation: a forward pass over the prompt, then one over a token at a time.
 
 The prompt costs arithmetic; a new token costs reading all weights and the keys and values of those before it
-(Pope et al., arXiv:2211.05102, §2). 4-bit weights are read as they are for one token (``gemv_4bit``), and
-unpacked for several.
+(Pope et al., arXiv:2211.05102, §2). That 4-bit weights need no unpacking for a single token is left out.
 """
 
 from __future__ import annotations
