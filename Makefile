@@ -41,6 +41,8 @@ bench: $(VENV)/.torch
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/simulator.py
 	$(BIN)/python benchmarks/oracle.py
+	$(BIN)/python benchmarks/cost.py
+	$(BIN)/python benchmarks/throughput.py
 
 docs: $(VENV)/.installed
 	$(BIN)/python examples/transcripts.py --update
