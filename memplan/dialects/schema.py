@@ -171,7 +171,7 @@ QUANTIZATION: Mapping[str, Callable[[Value], Any]] = {
     "kind": _one_of(*QUANTIZATIONS),
     "double": Value.flag,
     "compute": Value.dtype,
-    "readers": lambda value: None if value.is_null else value.whole(0, 64),
+    "readers": lambda value: None if value.is_null or value.written() == "none" else value.whole(0, 64),
 }
 
 SECTIONS: Mapping[str, Mapping[str, Leaf]] = {
