@@ -19,6 +19,9 @@ _ENVIRONMENT = {
 }
 """Nothing is locked, asked for or fetched, and messages are in one language."""
 
+_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
+"""What git tells its hooks: which repository is meant follows from where a file lies."""
+
 SYMLINK = "120000"
 
 
@@ -107,8 +110,13 @@ def _run(folder: Path, *arguments: str, given: bytes | None = None) -> bytes | N
             stdin=subprocess.DEVNULL if given is None else None,
             capture_output=True,
             check=False,
-            env={**os.environ, **_ENVIRONMENT},
+            env=_environment(),
         )
     except FileNotFoundError:
         raise InputError("git is not installed", hint="give two files instead of a revision") from None
     return done.stdout if done.returncode == 0 else None
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in _HOOKS}
+    return kept | _ENVIRONMENT

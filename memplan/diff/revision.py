@@ -16,27 +16,13 @@ from tempfile import TemporaryDirectory
 from memplan.diff import git
 from memplan.domain.errors import MemplanError
 
-SUFFIXES = (
-    ".yaml",
-    ".yml",
-    ".json",
-    ".toml",
-    ".ini",
-    ".py",
-    ".cpp",
-    ".cc",
-    ".cxx",
-    ".cu",
-    ".cuh",
-    ".c",
-    ".h",
-    ".hpp",
-    ".hh",
-    ".modelfile",
-)
-"""Files that can say something about a run."""
+CONFIGS = (".yaml", ".yml", ".json", ".toml", ".ini", ".modelfile")
+"""Files that can say something about a run, wherever they lie."""
 
-LARGEST_FILE, LARGEST_TREE = 2**20, 2**28
+PROGRAMS = (".py", ".cpp", ".cc", ".cxx", ".cu", ".cuh", ".c", ".h", ".hpp", ".hh")
+"""Files whose values a config may name: of its own folder and below, and of the folders above it."""
+
+LARGEST_FILE, LARGEST_TREE = 2**20, 2**26
 """Bytes of a file and of all: what is larger is data. What lies next to the config comes first."""
 
 
@@ -98,8 +84,12 @@ def _standing(path: Path) -> Path:
 
 def _fill(copy: Path, top: Path, commit: str, wanted: Path) -> None:
     entries = [entry for entry in git.tree(top, commit) if _harmless(entry.path)]
-    near = wanted.parent.as_posix()
-    chosen = sorted(filter(_matters, entries), key=lambda entry: not entry.path.startswith(f"{near}/"))
+    is_folder = any(wanted in Path(entry.path).parents for entry in entries)
+    base = wanted if is_folder else wanted.parent
+    chosen = sorted(
+        (entry for entry in entries if _matters(entry, base)),
+        key=lambda entry: not Path(entry.path).is_relative_to(base),
+    )
     while chosen and sum(entry.size for entry in chosen) > LARGEST_TREE:
         chosen.pop()
     links = []
@@ -118,10 +108,15 @@ def _harmless(path: str) -> bool:
     return not path.startswith("/") and not {"..", ".git"} & {part.lower() for part in parts}
 
 
-def _matters(entry: git.Entry) -> bool:
-    name = entry.path.rpartition("/")[2].lower()
-    fits = entry.mode == git.SYMLINK or name.endswith(SUFFIXES) or name.startswith("modelfile")
-    return fits and entry.size <= LARGEST_FILE
+def _matters(entry: git.Entry, base: Path) -> bool:
+    """Whether a file may decide what a config in the folder ``base`` means."""
+    if entry.size > LARGEST_FILE:
+        return False
+    path = Path(entry.path)
+    name = path.name.lower()
+    if entry.mode == git.SYMLINK or name.endswith(CONFIGS) or name.startswith("modelfile"):
+        return True
+    return name.endswith(PROGRAMS) and (path.is_relative_to(base) or base.is_relative_to(path.parent))
 
 
 def _write(place: Path, data: bytes) -> None:

@@ -225,6 +225,32 @@ def test_a_name_with_an_at_sign_is_a_name(repository: Path, capsys: pytest.Captu
     assert changes(told(capsys, "train.yaml@HEAD@{0}")) == {}
 
 
+def test_within_a_hook_the_repository_is_that_of_the_file(
+    repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_DIR", ".git")
+    monkeypatch.setenv("GIT_INDEX_FILE", ".git/index")
+    assert changes(told(capsys, "train.yaml@HEAD")) == {"batch.micro": (2, 4)}
+
+
+def test_values_in_programs_are_those_of_the_revision(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = (
+        "memplan: 1\nmodel:\n  tensors: {table: {shape: [rows, 1024], dtype: fp32}}\n"
+        "  values: {rows: {file: src/train.py, key: ROWS}}\n"
+    )
+    project = repository / "project"
+    (project / "src").mkdir(parents=True)
+    (project / "memplan.yaml").write_text(manifest, encoding="utf-8")
+    (project / "src" / "train.py").write_text("ROWS = 8\n", encoding="utf-8")
+    git(repository, "add", ".")
+    git(repository, "commit", "--quiet", "-m", "project")
+    (project / "src" / "train.py").write_text("ROWS = 16\n", encoding="utf-8")
+    assert changes(told(capsys, "../project@HEAD")) == {"rows": (8, 16)}
+    assert changes(told(capsys, "../project/memplan.yaml@HEAD")) == {"rows": (8, 16)}
+
+
 def test_without_git_it_is_said_so(
     repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
