@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
@@ -90,8 +91,8 @@ def _fill(copy: Path, top: Path, commit: str, wanted: Path) -> None:
         (entry for entry in entries if _matters(entry, base)),
         key=lambda entry: not Path(entry.path).is_relative_to(base),
     )
-    while chosen and sum(entry.size for entry in chosen) > LARGEST_TREE:
-        chosen.pop()
+    sizes = accumulate(entry.size for entry in chosen)
+    chosen = [entry for entry, total in zip(chosen, sizes, strict=True) if total <= LARGEST_TREE]
     links = []
     for entry, data in zip(chosen, git.contents(top, [entry.object for entry in chosen]), strict=True):
         if entry.mode == git.SYMLINK:
