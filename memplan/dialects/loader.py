@@ -42,7 +42,9 @@ def _write(prefix: str, beside: Sequence[str], workers: int, reading: Reading, a
     if counted != wanted:
         raise EditRefusedError("of the host only DataLoader workers are written")
     names = [f"{prefix}{key}" for key in KEYS]
-    if (wanted.workers, wanted.prefetch) == (before.workers, before.prefetch):
+    usual_ones = (before.workers, before.prefetch) == (workers, PREFETCH)
+    alone = (wanted.workers, wanted.prefetch) == (before.workers, before.prefetch)
+    if alone and (usual_ones or any(_given(reading, name) for name in names)):
         return put(reading, names[2:], wanted.pinned, (*names, *beside))
     if not wanted.workers and wanted.prefetch != PREFETCH:
         raise EditRefusedError("without workers nothing is prepared ahead")

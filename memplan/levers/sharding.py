@@ -24,7 +24,8 @@ HARM = Harm.EXACT
 _STAGES = ("zero1", "zero2", "zero3")
 _SHARES = {
     "zero2": "each GPU keeps a share of the gradients",
-    "zero3": "each GPU keeps a share of gradients and weights, and gathers layers when they run",
+    "zero3": "each GPU keeps a share of gradients and weights, and gathers layers when they run; whole "
+    "weights are then saved only with stage3_gather_16bit_weights_on_model_save",
 }
 _FSDP = "each GPU keeps a share of weights, gradients and optimizer states, and gathers blocks when they run"
 _RESHARD = "blocks are let go of after forward, and gathered again for backward"
