@@ -63,7 +63,7 @@ def case(
     lora: bool = False,
     precision: Precision = PRECISIONS["bf16"],
     attention: Attention = Attention.SDPA,
-    checkpointed: int = 0,
+    checkpointed: int | Checkpointing = 0,
     capability: tuple[int, int] = (8, 0),
     **settings: Any,
 ) -> Case:
@@ -79,7 +79,7 @@ def case(
         model=architecture(config, lambda _: None),
         precision=precision,
         attention=attention,
-        checkpointing=Checkpointing(every=checkpointed),
+        checkpointing=Checkpointing(every=checkpointed) if isinstance(checkpointed, int) else checkpointed,
         **(plain | settings),
     )
     return Case(config, found, capability)

@@ -12,7 +12,7 @@ import pytest
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import InputError
 from memplan.domain.trace import Trace
-from memplan.domain.workload import Attention, Batch, Optimizer, Outputs, Precision
+from memplan.domain.workload import Attention, Batch, Checkpointing, Optimizer, Outputs, Precision
 from memplan.estimate import trace_of
 from tests.oracle import fake_artefacts
 from tests.oracle.fake_cases import MATRIX, MODELS, PRECISIONS, Case, case
@@ -63,6 +63,8 @@ SPECIAL: dict[str, tuple[str, dict[str, Any]]] = {
         {"batch": Batch(micro=1, accumulation=2), "precision": PRECISIONS["autocast"], "checkpointed": 1},
     ),
     "every second block checkpointed": ("llama", {"checkpointed": 2}),
+    "some blocks checkpointed": ("qwen2", {"checkpointed": Checkpointing(every=1, blocks=(1,))}),
+    "blocks of two stacks checkpointed": ("t5", {"checkpointed": Checkpointing(every=2, start=1)}),
     "fused optimizer": ("llama", {"optimizer": Optimizer(implementation="fused")}),
     "optimizer one by one": ("llama", {"optimizer": Optimizer(implementation="for_loop")}),
     "gradients that stay": ("llama", {"optimizer": Optimizer(set_to_none=False)}),
@@ -161,6 +163,13 @@ def test_a_model_whose_sizes_depend_on_data_is_refused(monkeypatch: pytest.Monke
     monkeypatch.setattr(LlamaMLP, "forward", lambda self, x: x + torch.nonzero(x).sum())
     with pytest.raises(InputError, match="depend on data"):
         fake(case("llama").workload)
+
+
+def test_chunks_of_blocks_are_refused() -> None:
+    from memplan.smoke import fake
+
+    with pytest.raises(InputError, match="in chunks"):
+        fake(case("llama", checkpointed=Checkpointing(every=1, chunk=2)).workload)
 
 
 def test_a_prediction_that_is_off_is_told_from_one_that_is_not() -> None:
