@@ -42,9 +42,21 @@ SECTIONS = {
         reason="fp32 copies are counted", shrinks=("optimizer_state",)
     ),
 }
+ROUND_ROBIN = {
+    "zero_optimization.round_robin_gradients": Unmodelled(
+        reason="each GPU is counted as owning parameters that follow each other: when its gradients come "
+        "together is another time",
+        grows=("gradients",),
+    )
+}
+"""At stages 1 and 2, where parameters are dealt out in turn: as many elements for each GPU, but others
+(``_round_robin_reorder`` in deepspeed/runtime/zero/stage_1_and_2.py)."""
+
 _OFF = ("false", "0", "1", "null")
 
 
 def unmodelled(keys: Keys) -> Iterator[Unmodelled]:
     """The sections in use, each with its place."""
-    return in_use(keys, SECTIONS, _OFF)
+    stage = keys.get("zero_optimization.stage")
+    dealt = ROUND_ROBIN if stage is not None and stage.written() in ("1", "2") else {}
+    return in_use(keys, SECTIONS | dealt, _OFF)

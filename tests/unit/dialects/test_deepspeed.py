@@ -317,3 +317,12 @@ def test_the_dtype_that_gradients_travel_in_is_written_where_it_stands(tmp_path:
     assert after["communication_data_type"] == "bf16"
     silent = rewritten(alone(tmp_path, config), "world.zero.communication", Dtype.FP32)
     assert "communication_data_type is not written" in silent[1][0]
+
+
+@pytest.mark.parametrize(("stage", "named"), [(1, True), (2, True), (3, False)])
+def test_parameters_that_are_dealt_out_in_turn_are_named(tmp_path: Path, stage: int, named: bool) -> None:
+    config = {"zero_optimization": {"stage": stage, "round_robin_gradients": True}, "bf16": {"enabled": True}}
+    found = alone(tmp_path, config).workload.unmodelled
+    assert any("round_robin_gradients" in gap.reason for gap in found) is named
+    off = {"zero_optimization": {"stage": stage, "round_robin_gradients": False}, "bf16": {"enabled": True}}
+    assert not alone(tmp_path, off).workload.unmodelled
