@@ -58,6 +58,11 @@ def findings(
     return () if target is None else tuple(_findings(reading, target, workload or reading.workload))
 
 
+def every(reading: Reading, target: Target | None, workload: Workload | None = None) -> tuple[Finding, ...]:
+    """What reading a config found, and what the target's GPU has not got."""
+    return (*reading.findings, *findings(reading, target, workload))
+
+
 def _findings(reading: Reading, target: Target, workload: Workload) -> Iterator[Finding]:
     for lack in lacking(workload, target):
         yield _finding(target, lack, _place(reading, lack.fields), _instead(reading, lack))
