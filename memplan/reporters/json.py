@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from memplan.dialects import hardware
 from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.dtype import Dtype
 from memplan.domain.edit import Edit
@@ -41,7 +42,7 @@ def estimate(reading: Reading, found: Estimate) -> dict[str, Any]:
         "dialect": reading.dialect,
         "workload": value(found.workload),
         "warnings": [*reading.warnings, *(found.target.notes if found.target else ())],
-        "findings": [value(item) for item in _found(reading, found)],
+        "findings": [value(item) for item in hardware.every(reading, found.target, found.workload)],
         "device": {
             "peak_allocated": int(device.peak_allocated),
             "peak_reserved": int(device.peak_reserved),
@@ -70,13 +71,6 @@ def estimate(reading: Reading, found: Estimate) -> dict[str, Any]:
         "verdict": found.verdict and str(found.verdict),
         "headroom": int(found.headroom) if found.target else None,
     }
-
-
-def _found(reading: Reading, found: Estimate) -> Iterable[Finding]:
-    """What reading found, and what the GPU has not got."""
-    from memplan.dialects import hardware
-
-    return (*reading.findings, *hardware.findings(reading, found.target, found.workload))
 
 
 def plan(reading: Reading, made: Plan) -> dict[str, Any]:
