@@ -37,6 +37,8 @@ _LANGUAGES = {
 MOST_CANDIDATES = 200
 """A directory with more configs than this is not searched for the one that is meant."""
 
+_ABOUT_ADAPTERS = ("precision", "adapter", "quantization")
+
 
 class Known:
     """The models of ``families``, ``profiles`` and ``hub``, for the dialects; ``online`` may ask the hub."""
@@ -264,6 +266,9 @@ def _overridden(reading: Reading, overrides: tuple[str, ...]) -> Reading:
         field, value = override(workload, text)
         workload = workload.changed(field, value)
         origins[field] = Origin(how="written", note=f"given by --set {text}")
+    if any(text.startswith(_ABOUT_ADAPTERS) for text in overrides):
+        # What the framework would make of the file is not what the command line asks for.
+        workload = replace(workload, adapting=None)
     return replace(reading, workload=workload, origins=origins, overrides=overrides)
 
 
