@@ -9,6 +9,7 @@ import pytest
 
 import memplan.levers
 from memplan import profiles
+from memplan.dialects.schema import leaves
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.dtype import Dtype
@@ -58,6 +59,13 @@ def test_every_option_changes_every_field_it_names(lever: Lever) -> None:
     for run in (BUSY, SPREAD, GENERATING):
         for option in lever.options(run, None):
             assert all(run.at(field) != value for field, value in option.changes.items())
+
+
+@pytest.mark.parametrize("lever", LEVERS, ids=lambda lever: lever.NAME)
+def test_a_plan_file_can_hold_every_field_of_an_option(lever: Lever) -> None:
+    known = {leaf.field for leaf in leaves().values()}
+    for run in (BUSY, SPREAD):
+        assert fields(lever.options(run, SHORT)) <= known
 
 
 def test_no_two_levers_change_the_same_field() -> None:
