@@ -4,6 +4,7 @@ A product of M × K and K × N is 2·M·N·K operations. Thread blocks compute t
 time as the GPU has multiprocessors; the last tile of a side and the last wave of tiles take as long as full
 ones (NVIDIA, "Matrix Multiplication Background User's Guide", §3). Tiles of 128 × 128 run at the full rate.
 Of 64 × 64 more fit a small product, but each operand is used half as often, so that they run at half of it.
+Vectors, and matrices of few rows, need no tiles, and run at the rate of fp32 without tensor cores.
 Gradients of weights sum over tokens, which are split where the result has few tiles (split-K): no waves.
 A product takes the longer of its arithmetic and its traffic (Williams et al., "Roofline", CACM 52(4), 2009).
 """
@@ -25,9 +26,10 @@ SMALL_RATE = 0.5
 
 def product_seconds(rows: float, outputs: int, inputs: int, dtype: Dtype, rates: Rates) -> float:
     """One product of ``rows`` tokens with a matrix, forward or for the gradient of the input."""
-    flops = 2.0 * inputs * _computed(rows, outputs, rates.multiprocessors)
+    tiled = _computed(rows, outputs, rates.multiprocessors) / rates.of(dtype)
+    arithmetic = 2.0 * inputs * min(tiled, rows * outputs / rates.of(Dtype.FP32))
     moved = (outputs * inputs + rows * (outputs + inputs)) * dtype.itemsize
-    return max(flops / rates.of(dtype), moved / rates.bandwidth)
+    return max(arithmetic, moved / rates.bandwidth)
 
 
 def _computed(rows: float, outputs: int, multiprocessors: int) -> float:

@@ -93,14 +93,9 @@ def passes_seconds(
 
 def _pass(computed: float, exchanged: float, moved: float, passes: Passes, rates: Rates) -> float:
     """One pass and what goes on beside it; GPUs without a link of their own exchange over the host's."""
-    if passes.waited:
-        return _pass_beside(computed, exchanged, moved, rates) + passes.copied
-    return _pass_beside(computed, exchanged, moved + passes.copied, rates)
-
-
-def _pass_beside(computed: float, exchanged: float, copied: float, rates: Rates) -> float:
+    waited, copied = (passes.copied, moved) if passes.waited else (0.0, moved + passes.copied)
     beside = max(exchanged, copied) if rates.own_link else exchanged + copied
-    return max(computed, beside) + EDGE * computed
+    return max(computed, beside) + EDGE * computed + waited
 
 
 def _steps_on_host(workload: Workload) -> bool:
