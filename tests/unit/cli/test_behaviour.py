@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from memplan.cli import main
+from memplan.levers import adapter
 from memplan.read import read
 
 KEPT = ("optimizer", "loss", "activation_offload", "allocator", "checkpointing", "attention")
@@ -66,3 +67,12 @@ def test_the_way_out_is_offered_in_words(
     assert "adapter none → lora of rank 16, quantization none → nf4" in told
     assert "Adapter(" not in told
     assert "Quantization(" not in told
+
+
+def test_what_set_says_of_precision_stays_with_adapters(tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text(FILES["trl"][0], encoding="utf-8")
+    asked = read(path, overrides=["precision.params=bf16"]).workload
+    options = adapter.options(asked, None)
+    assert options
+    assert not any("precision.params" in option.changes for option in options)
