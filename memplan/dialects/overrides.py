@@ -10,6 +10,10 @@ from memplan.domain.architecture import DeclaredModel
 from memplan.domain.errors import FieldError, UnknownNameError
 from memplan.domain.workload import Workload
 
+_KIND = "kind: …"
+_FIRST = {"evaluation": "batch: 8"}
+"""What a section begins with that is not there yet."""
+
 
 def override(workload: Workload, text: str, option: str = "--set") -> tuple[str, object]:
     """The field of a workload (or the declared name) that ``key=value`` means, and its new value.
@@ -41,6 +45,6 @@ def override(workload: Workload, text: str, option: str = "--set") -> tuple[str,
     if part and getattr(workload, section, section) is None:
         raise FieldError(
             f"{option} {name}: there is no {section} to change",
-            hint=f"give it whole, such as --set '{section}={{kind: …}}'",
+            hint=f"give it whole, such as --set '{section}={{{_FIRST.get(section, _KIND)}}}'",
         )
     return leaf.field, leaf.read(value)

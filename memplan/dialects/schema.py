@@ -263,6 +263,9 @@ def leaves() -> dict[str, Leaf]:
     found |= {
         f"allocator.{name}": Leaf(field=f"allocator.{name}", read=read) for name, read in ALLOCATOR.items()
     }
+    found |= {
+        f"evaluation.{name}": Leaf(field=f"evaluation.{name}", read=read) for name, read in EVALUATION.items()
+    }
     return found | {
         f"quantization.{name}": Leaf(field=f"quantization.{name}", read=read)
         for name, read in QUANTIZATION.items()
