@@ -7,12 +7,12 @@ with the rest. Full training needs 6·N operations per token (Kaplan et al., arX
 4·N and those of its adapters (Hu et al., arXiv:2106.09685, §4.2), a recomputed block its forward pass again.
 
 No constant is fitted to a measured run; ``benchmarks/throughput.py`` compares the model with published ones.
-Left out: input loading, compilation, and how far kernels stay below the stated rates, which affects plans
+Left out: compilation, and how far kernels stay below the stated rates, which affects plans
 for the same model alike. That is why ratios are used and times are not.
 
 Laws (tests/property/test_cost.py): a workload is as fast as itself; recomputing more, smaller micro-batches,
 offloading and sharding more are never faster; and the fastest option of a lever is the fastest whatever the
-other levers do, the loss and the micro-batch excepted.
+other levers do, those in ``UNRANKED`` excepted.
 """
 
 from __future__ import annotations
