@@ -19,7 +19,6 @@ from memplan.cli.options import (
     Format,
     FormatOption,
     FreeRam,
-    FreeRam,
     GpuCount,
     Keep,
     Margin,
@@ -72,7 +71,6 @@ def fit(
     gpus: GpuCount = None,
     ram: Ram = None,
     free_ram: FreeRam = None,
-    free_ram: FreeRam = None,
     profile: ProfileName = None,
     margin: Margin = None,
     allow: AllowHarm = AllowedHarm.EXACT,
@@ -107,15 +105,15 @@ def fit(
             "--out and --all need one GPU", hint="memplan fit PATH --gpu any says which there are"
         )
     if anywhere:
-        code = _anywhere(path, memory, given | {"model": model, "beside": beside or ()}, policy, form)
+        code = _anywhere(path, ram, given | {"model": model, "beside": beside or ()}, policy, form)
     elif _holds_several(path, every=every):
         if dialect or beside:
             raise InputError(
                 "--dialect and --with belong to one config", hint=f"not to all of those in {path}"
             )
-        code = _folder(Path(path), gpu, memory, given, model, policy, out, form)
+        code = _folder(Path(path), gpu, ram, given, model, policy, out, form)
     else:
-        code = _one(path, gpu, memory, given | {"model": model, "beside": beside or ()}, policy, out, form)
+        code = _one(path, gpu, ram, given | {"model": model, "beside": beside or ()}, policy, out, form)
     raise typer.Exit(code)
 
 
