@@ -1,7 +1,7 @@
 """Activation checkpointing: keep a block's input, compute the rest again when backward needs it.
 
 Offered are a quarter and half of the blocks in turns, which some frameworks have a word for; the blocks that
-free most bytes per operation, as many as 1/8, 5/8, 3/4 and 7/8 of them; and all. Blocks that free as much go
+free most bytes per operation, three quarters of them; and all. Blocks that free as much go
 in the order of the model: backward has freed all others before it runs them again.
 
 All blocks are the leanest, with one exception. Of L blocks in chunks of k only every k-th input stays, and k
@@ -31,7 +31,9 @@ SUMMARY = "recompute activations in backward instead of keeping them"
 HARM = Harm.EXACT
 
 STRIDES = (4, 2)
-FEW, MANY = ((1, 8),), ((5, 8), (3, 4), (7, 8))
+MANY = (3, 4)
+"""The share of blocks that are chosen one by one. More shares would come closer to what is needed; each costs
+the search as many estimates as all that is decided besides."""
 
 KEPT_AT_LEAST = 2
 """Recomputing the last block right away saves nothing. Where two are kept, recomputing all allocates less."""
@@ -69,14 +71,10 @@ def _offered(workload: Workload, shape: Architecture, found: tuple[Block, ...]) 
     full = Checkpointing(every=1, offload=now.offload)
     last = workload.framework.code == "torchtune" or (now.every > 1 and now.start == now.every - 1)
     ranked = _ranked(found) or range(depth)
-    few, many = (
-        [replace(full, blocks=tuple(sorted(ranked[: depth * part // whole]))) for part, whole in shares]
-        for shares in (FEW, MANY)
-    )
-    yield from few
+    many = depth * MANY[0] // MANY[1]
     for every in STRIDES:
         yield replace(full, every=every, start=every - 1 if last else 0)
-    yield from many
+    yield replace(full, blocks=tuple(sorted(ranked[:many])))
     yield full
     chunk = 1 if now.offload else _chunk(found)
     if chunk > 1:
@@ -118,8 +116,7 @@ def _reason(setting: Checkpointing, depth: int) -> str:
         return f"{setting.chunk} blocks at a time keep one input and run their forward passes again"
     if setting.blocks is not None:
         number = len(setting.blocks)
-        does = "keep only their input and run their" if number > 1 else "keeps only its input and runs its"
-        return f"{number} of {depth} blocks {does} forward pass again"
+        return f"{number} of {depth} blocks keep only their input and run their forward pass again"
     which = "every block" if setting.every == 1 else f"every {setting.every}{_ORDINALS[setting.every]} block"
     return f"{which} keeps only its input and runs its forward pass again"
 
