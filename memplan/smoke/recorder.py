@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
 from typing import Any
@@ -29,10 +29,14 @@ from memplan.smoke.cuda import (
     in_order_of_allocation,
     temporaries,
 )
+from memplan.smoke.meter import Named
 
 aten = torch.ops.aten
 
 LOGITS = "logits_and_loss"
+
+_SCOPES = {Phase.FORWARD: "inputs"}
+"""What is made before any module runs; other phases lend their own names."""
 
 _DEVICE = torch.ops.prim.device.default
 _READS = frozenset((aten._local_scalar_dense.default, aten.is_nonzero.default, aten.equal.default))
@@ -43,10 +47,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
 
     ``answer`` is what a question about data is answered with; ``reads`` counts the questions. ``component``
     and ``scope`` label what is allocated from here on; ``boundary`` is the sequence number of the first
-    autograd node of the head and the loss.
+    autograd node of the head and the loss. ``scalars_on_host`` says that the optimizer keeps its counters
+    in host memory.
     """
 
-    def __init__(self, capability: tuple[int, int], *, answer: bool) -> None:
+    def __init__(self, capability: tuple[int, int], *, answer: bool, scalars_on_host: bool = False) -> None:
         super().__init__()
         self.trace = Trace()
         self.capability = capability
@@ -57,6 +62,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         self.boundary = 0
         self.in_backward = False
         self.host_scalars = False
+        self.scalars_on_host = scalars_on_host
         self.alone: engine.Counts | None = None
         self._in_place = False
         self._last = "temporaries"
@@ -99,6 +105,30 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]
         """Begin a new trace, in which the model is loaded."""
         self.trace = Trace()
         self.trace.enter(Phase.LOAD)
+
+    def begin_step(self) -> None:
+        """An optimizer step begins."""
+        self.trace.cycles.append(len(self.trace.events))
+
+    def enter(self, phase: Phase) -> None:
+        """Everything from here on belongs to a phase, whose label is its own."""
+        self.trace.enter(phase)
+        self.in_backward = phase is Phase.BACKWARD
+        self.host_scalars = phase is Phase.OPTIMIZER and self.scalars_on_host
+        self.scope[-1] = _SCOPES.get(phase, str(phase))
+        if phase is not Phase.BACKWARD:
+            self.component = "temporaries" if phase is Phase.OPTIMIZER else "activations"
+
+    def leave(self, phase: Phase) -> None:
+        """Forward has returned, or gradients or new weights are there."""
+        self.in_backward = self.host_scalars = False
+        if phase is Phase.FORWARD:
+            self.component = "activations"
+
+    def name(self, tensors: Iterable[Named]) -> None:
+        """Say what tensors turned out to be."""
+        for tensor, component, name, op in tensors:
+            self.relabel(tensor, component, name, op)
 
     def enter_head(self) -> None:
         """From here to the end of the forward pass, everything is logits and loss, and so is its gradient."""

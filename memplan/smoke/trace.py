@@ -20,7 +20,7 @@ from memplan.smoke.functions import cuda_functions
 from memplan.smoke.labels import Labels, scopes
 from memplan.smoke.model import build, load
 from memplan.smoke.recorder import Recorder
-from memplan.smoke.run import Run
+from memplan.smoke.training import STEPS, Training
 
 UNTRACEABLE = (fake_tensor.DataDependentOutputException, fake_tensor.DynamicOutputShapeException)
 """What fake tensors raise where a size depends on a value."""
@@ -44,7 +44,11 @@ def trace(workload: Workload, capability: tuple[int, int]) -> Traced:
         FieldError: the installed transformers does not know the model, or knows another one by its name.
     """
     model = build(workload)
-    recorder = Recorder(capability, answer=not workload.causal_mask)
+    recorder = Recorder(
+        capability,
+        answer=not workload.causal_mask,
+        scalars_on_host=workload.optimizer.implementation != "fused",
+    )
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -68,9 +72,9 @@ def _train(recorder: Recorder, workload: Workload, model: Any) -> Traced:
     for tensor, component, name in labels.buffers():
         recorder.relabel(tensor, component, name, "buffer")
 
-    run = Run(recorder, workload, model, labels)
+    run = Training(recorder, workload, labels)
     with scopes(recorder, labels):
-        run.train()
+        run.train(STEPS)
     # Taken while the run is there: what it holds is not freed by the steps.
     return Traced(trace=recorder.trace.closed(), reads=dict(recorder.reads))
 
