@@ -38,8 +38,9 @@ class Trace:
     for as long as the run lasts, without the allocations of the blocks in ``once`` (optimizer states and
     workspaces, made the first time they are needed). ``layers[b]`` is the layer a block belongs to, or
     ``OUTSIDE``; ``layer`` is that of the next allocations. ``streams`` says on which CUDA stream a block is
-    allocated, if not on the one that computes (0). Parallel lists rather than objects: a step of an 8B
-    model has some ten thousand events.
+    allocated, if not on the one that computes (0). ``mixed`` holds, for results of two element types, the
+    bytes of the narrower operand in the wider type: a CPU makes that copy first.
+    Parallel lists rather than objects: a step of an 8B model has some ten thousand events.
     """
 
     events: list[int] = field(default_factory=list)
@@ -50,6 +51,7 @@ class Trace:
     cycles: list[int] = field(default_factory=list)
     once: set[int] = field(default_factory=set)
     streams: dict[int, int] = field(default_factory=dict)
+    mixed: dict[int, int] = field(default_factory=dict)
     layer: int = OUTSIDE
 
     def allocate(self, size: int, tag: Tag) -> int:
@@ -80,4 +82,5 @@ class Trace:
             list(self.cycles),
             set(self.once),
             dict(self.streams),
+            dict(self.mixed),
         )

@@ -6,6 +6,8 @@ an op has several gradients they are computed in alphabetical order of their arg
 
 from __future__ import annotations
 
+from math import prod
+
 from memplan.domain.dtype import Dtype
 from memplan.simulator import layout
 from memplan.simulator.autograd import Gradients, Node, begin
@@ -37,9 +39,18 @@ def like(x: Tensor, op: str, dtype: Dtype | None = None) -> Tensor:
 
 
 def pair(a: Tensor, b: Tensor, op: str) -> Tensor:
-    """A new tensor laid out as the elementwise result of ``a`` and ``b``."""
+    """A new tensor laid out as the elementwise result of ``a`` and ``b``.
+
+    A CPU casts the narrower one into a copy first, a GPU reads it as it is (``TensorIteratorBase::
+    compute_types`` in aten/src/ATen/TensorIterator.cpp): the trace says how large the copy is.
+    """
     shape, strides = layout.elementwise((a.shape, a.strides), (b.shape, b.strides))
-    return a.tape.empty(shape, promote(a.dtype, b.dtype), op, strides)
+    dtype = promote(a.dtype, b.dtype)
+    result = a.tape.empty(shape, dtype, op, strides)
+    if a.dtype is not b.dtype:
+        narrow = b if a.dtype is dtype else a
+        a.tape.trace.mixed[result.storage.block] = prod(narrow.shape) * dtype.itemsize
+    return result
 
 
 def _pass(_: Node, gradient: Tensor) -> Gradients:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.trace import Phase, Tag, Trace
 from memplan.simulator.allocator import Allocator, ExhaustedError
+from memplan.simulator.exact import ExactAllocator
 from memplan.simulator.expandable import ExpandableAllocator
 from memplan.simulator.streams import Streams, on_streams
 
@@ -140,13 +141,15 @@ def replay(
     options: AllocatorOptions | None = None,
     budget: int | None = None,
     allowed: int | None = None,
+    exact: bool = False,
 ) -> Replay:
     """Feed a trace to an empty allocator, going through its last cycle until ``steps`` cycles were made.
 
     ``budget`` is what the driver can give, ``allowed`` the share set for the process; without either
-    nothing fails.
+    nothing fails. With ``exact`` nothing is rounded or cached: what is asked for is taken, as in host memory.
     """
     kind = ExpandableAllocator if options is not None and options.expandable_segments else Allocator
+    kind = ExactAllocator if exact else kind
     streamed = Streams(kind, options, budget, allowed) if trace.streams else None
     allocator = streamed or kind(options, budget, allowed)
     run = _Run(trace, allocator)

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: the steps and phases it enters, and what its tensors turned out to be."""
+"""What a run tells while it goes on: steps and phases it enters, and what its tensors turned out to be."""
 
 from __future__ import annotations
 
