@@ -152,17 +152,21 @@ def sdpa(
         key, value = repeat(key, count), repeat(value, count)
         result = fused.efficient(query, key, value, mask)
     else:
-        result = _flash(query, key, value)
+        result = _flash(query, key, value, mask)
     # Copies that autocast made are gone once the kernel has run.
     del query, key, value
     return shapes.contiguous(shapes.transpose(result, 1, 2))
 
 
-def _flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def _flash(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """FlashAttention on heads of one width, a multiple of 8; what was padded is cut off the result.
 
     ``pad_last_dim`` and ``post_process_flash_output`` in aten/src/ATen/native/transformers/attention.cpp.
+    A CPU's kernel pads nothing, and takes a mask as numbers (``convert_boolean_attn_mask``, same file).
     """
+    if query.tape.capability == kernels.HOST:
+        boolean = mask is not None and mask.dtype is Dtype.BOOL
+        return fused.flash(query, key, value, masks.additive(mask, query.dtype) if boolean else mask)
     width, read = value.shape[3], -(-query.shape[3] // _FLASH_ROWS) * _FLASH_ROWS
     result = fused.flash(*(shapes.pad_last(x, read) for x in (query, key, value)))
     return shapes.narrow_last(result, width) if width < read else result

@@ -52,8 +52,8 @@ def _flash_backward(node: Node, _: Tensor) -> Gradients:
     return of_query, of_key, of_value
 
 
-def flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """FlashAttention-2: saves q, k, v, the output and the fp32 log-sum-exp (B, H, S).
+def flash(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+    """FlashAttention-2: saves q, k, v, the output and the fp32 log-sum-exp (B, H, S), and a CPU's its mask.
 
     Its results lie in memory as its inputs do (``empty_like`` in ``mha_fwd`` and ``mha_bwd``).
     """
@@ -62,7 +62,7 @@ def flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     result = finish(node, like(query, "flash_attention"))
     logsumexp = tape.empty(query.shape[:3], Dtype.FP32, "logsumexp")
     if node is not None:
-        node.save(tape, query, key, value, result.detach(), logsumexp)
+        node.save(tape, query, key, value, result.detach(), logsumexp, mask)
     return result
 
 

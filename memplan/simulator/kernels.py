@@ -10,6 +10,9 @@ from memplan.domain.framework import Framework
 from memplan.domain.workload import Attention, Task, Workload
 from memplan.simulator.tensor import Tensor
 
+HOST = (1000, 0)
+"""A CPU, in place of a compute capability: its kernels lack none of those that new GPUs have."""
+
 _WIDEST_FLASH_HEAD = 256
 _SMALL = ((8, 6), (8, 7), (8, 8), (8, 9), (12, 0), (12, 1))
 """Capabilities on which FlashAttention trains heads of up to 192, or above 224 without dropout."""
@@ -98,8 +101,13 @@ class Heads:
     def kernel(self, capability: tuple[int, int], framework: Framework, *, trains: bool) -> Attention:
         """Flash if it can, else the efficient kernel if it can, else the unfused one.
 
-        ``select_sdp_backend`` in aten/src/ATen/native/transformers/cuda/sdp_utils.cpp.
+        ``select_sdp_backend`` in aten/src/ATen/native/transformers/cuda/sdp_utils.cpp. A CPU's flash kernel
+        takes masks, grouped heads and every dtype, and drops nothing out (``use_flash_attention_cpp`` in
+        sdp_utils_cpp.cpp).
         """
+        if capability == HOST:
+            fused = self.width == self.value_width and not self.dropout
+            return Attention.FLASH_ATTENTION_2 if fused else Attention.MATH
         if self._flash(capability, trains=trains):
             return Attention.FLASH_ATTENTION_2
         return Attention.EFFICIENT if self._efficient(capability, framework) else Attention.MATH
