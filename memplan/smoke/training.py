@@ -32,6 +32,7 @@ class Training:
         self.names = {id(parameter): name for parameter, _, name in labels.parameters()}
         self.trained = [parameter for parameter in labels.model.parameters() if parameter.requires_grad]
         self.optimizer = optimizer(self.trained, workload)
+        self.place = next(labels.model.parameters()).device
 
     def train(self, steps: int) -> None:
         """So many optimizer steps."""
@@ -44,7 +45,7 @@ class Training:
         kept: Any = None
         for _ in range(min(self.workload.batch.accumulation, MICRO_BATCHES)):
             self.meter.enter(Phase.FORWARD)
-            batch = inputs(self.inner, self.workload)
+            batch = self._batch()
             outputs = self._forward(batch)
             loss = outputs["loss"]
             kept = None if self.workload.outputs is Outputs.DROPPED else outputs
@@ -56,10 +57,14 @@ class Training:
         self._update()
         del kept
 
+    def _batch(self) -> dict[str, Any]:
+        """Random data, where the model is."""
+        return {name: tensor.to(self.place) for name, tensor in inputs(self.inner, self.workload).items()}
+
     def _forward(self, batch: dict[str, Any]) -> Any:
         """Within an autocast region if the precision asks for one."""
         dtype = self.workload.precision.autocast
-        with torch.autocast("cpu", dtype=TORCH[dtype]) if dtype else nullcontext():
+        with torch.autocast(self.place.type, dtype=TORCH[dtype]) if dtype else nullcontext():
             outputs = self.model(**batch)
         self.meter.leave(Phase.FORWARD)
         return outputs
