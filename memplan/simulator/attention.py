@@ -165,8 +165,9 @@ def _flash(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
     A CPU's kernel pads nothing, and takes a mask as numbers (``convert_boolean_attn_mask``, same file).
     """
     if query.tape.capability == kernels.HOST:
-        boolean = mask is not None and mask.dtype is Dtype.BOOL
-        return fused.flash(query, key, value, masks.additive(mask, query.dtype) if boolean else mask)
+        if mask is not None and mask.dtype is Dtype.BOOL:
+            mask = masks.additive(mask, query.dtype)
+        return fused.flash(query, key, value, mask)
     width, read = value.shape[3], -(-query.shape[3] // _FLASH_ROWS) * _FLASH_ROWS
     result = fused.flash(*(shapes.pad_last(x, read) for x in (query, key, value)))
     return shapes.narrow_last(result, width) if width < read else result
