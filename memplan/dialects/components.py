@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from memplan.domain.errors import EditRefusedError
 from memplan.domain.workload import Optimizer
 
@@ -19,6 +21,12 @@ OPTIMIZERS: dict[str, str] = {
     "bitsandbytes.optim.PagedLion8bit": "paged_lion_8bit",
 }
 """Optimizers by what they keep in memory (bitsandbytes/optim of 0.48: ``PagedAdamW`` has 32-bit states)."""
+
+
+def fuses(before: Optimizer, after: Optimizer, path: str | None) -> bool:
+    """Whether all that changes is that an optimizer of PyTorch's, by its import path, becomes fused."""
+    own = path is None or path.rpartition(".")[0] in ("", "torch.optim")
+    return own and after == replace(before, implementation="fused") != before
 
 
 def optimizer_class(before: Optimizer, after: Optimizer, usual: str) -> str | None:

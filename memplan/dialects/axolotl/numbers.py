@@ -7,7 +7,7 @@ from dataclasses import replace
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Origin
 from memplan.dialects.trainer import Arguments
-from memplan.dialects.trainer.optimizers import named
+from memplan.dialects.trainer.optimizers import named, run
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Optimizer
 
@@ -62,17 +62,11 @@ def autocast(keys: Keys, sharding: str = "none") -> Dtype | None:
 
 
 def optimizer(keys: Keys, sharding: str = "none") -> Optimizer:
-    """The optimizer by name; the Trainer clips gradients unless ``max_grad_norm`` is 0.
-
-    PyTorch takes FSDP2's tensors one by one unless told otherwise, and the Trainer does not tell
-    (``_default_to_fused_or_foreach`` in torch/optim/optimizer.py).
-    """
+    """The optimizer by name; the Trainer clips gradients unless ``max_grad_norm`` is 0."""
     limit = keys.get("max_grad_norm")
     keys.note("optimizer.clipping", "max_grad_norm", "the Trainer's default: gradients are clipped")
     found = named(keys, ("optimizer",), DEFAULT, "axolotl's default")
-    found = replace(found, clipping=limit is None or limit.written() not in ("0", "0.0"))
-    alone = sharding == "fsdp2" and found.implementation == "foreach"
-    return replace(found, implementation="for_loop") if alone else found
+    return run(replace(found, clipping=limit is None or limit.written() not in ("0", "0.0")), sharding)
 
 
 def _bf16(keys: Keys) -> tuple[bool, str | None]:

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from memplan.dialects import table
-from memplan.dialects.components import optimizer_class
+from memplan.dialects.components import fuses, optimizer_class
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.litgpt import settings
 from memplan.dialects.reading import FieldChange, Reading
 from memplan.dialects.table import Writer, put
+from memplan.documents.tree import ScalarNode
 from memplan.domain.architecture import Architecture
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import EditRefusedError
@@ -50,14 +51,16 @@ def _sequence(reading: Reading, after: Workload) -> list[Edit]:
 def _optimizer(reading: Reading, after: Workload) -> list[Edit]:
     """Another class, by its path or its name, or the same one fused."""
     keys = Keys(root=Value(source=reading.document.source, key="", node=reading.document.root))
-    before = reading.workload.optimizer
-    if after.optimizer == replace(before, implementation="fused") != before:
+    before, quantized = reading.workload.optimizer, reading.workload.quantization is not None
+    named = keys.get("optimizer.class_path", "optimizer")
+    path = named.word() if named is not None and isinstance(named.node, ScalarNode) else None
+    if not quantized and fuses(before, after.optimizer, path):
         return put(reading, ("optimizer.init_args.fused",), True)
     usual = "fused" if settings.command(keys) is settings.Command.PRETRAIN else "foreach"
-    path = optimizer_class(reading.workload.optimizer, after.optimizer, usual)
+    path = optimizer_class(before, after.optimizer, usual)
     if path is None:
         return []
-    if reading.workload.quantization is not None:
+    if quantized:
         raise EditRefusedError("a quantized model has bitsandbytes' paged AdamW whatever the file names")
     for name in ("fused", "foreach"):
         value = keys.get(f"optimizer.init_args.{name}")

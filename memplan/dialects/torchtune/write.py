@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from memplan.dialects import table
-from memplan.dialects.components import optimizer_class
+from memplan.dialects.components import fuses, optimizer_class
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import FieldChange, Reading
@@ -133,7 +133,7 @@ def _loss(reading: Reading, after: Workload) -> list[Edit]:
 def _optimizer(reading: Reading, after: Workload) -> list[Edit]:
     """Another class, if it takes the arguments that are there, or the same one fused."""
     before, keys = reading.workload.optimizer, _keys(reading)
-    if after.optimizer == replace(before, implementation="fused") != before:
+    if fuses(before, after.optimizer, keys.word("optimizer._component_")):
         return _fused(keys, reading)
     usual = "foreach" if reading.workload.world.sharding == "none" else "for_loop"
     path = optimizer_class(before, after.optimizer, usual)

@@ -55,17 +55,20 @@ def named(keys: Keys, names: tuple[str, ...], default: str, says: str) -> Optimi
 
 
 def optimizer(keys: Keys, arguments: Arguments, sharding: str = "none") -> Optimizer:
-    """The optimizer by name; the Trainer clips gradients unless the limit is 0.
-
-    PyTorch takes FSDP2's tensors one by one unless told otherwise, and the Trainer does not tell
-    (``_default_to_fused_or_foreach`` in torch/optim/optimizer.py).
-    """
+    """The optimizer by name; the Trainer clips gradients unless the limit is 0."""
     found = named(keys, arguments.optim, arguments.optim_default, arguments.default)
     limit = keys.get(*arguments.clipping)
     keys.note("optimizer.clipping", limit, "the Trainer's default: gradients are clipped")
-    found = replace(found, clipping=limit is None or limit.written().strip("0.") != "")
-    alone = sharding == "fsdp2" and found.implementation == "foreach"
-    return replace(found, implementation="for_loop") if alone else found
+    return run(replace(found, clipping=limit is None or limit.written().strip("0.") != ""), sharding)
+
+
+def run(optimizer: Optimizer, sharding: str) -> Optimizer:
+    """An optimizer as it runs: PyTorch takes FSDP2's tensors one by one unless told otherwise.
+
+    The Trainer does not tell (``_default_to_fused_or_foreach`` in torch/optim/optimizer.py).
+    """
+    alone = sharding == "fsdp2" and optimizer.implementation == "foreach"
+    return replace(optimizer, implementation="for_loop") if alone else optimizer
 
 
 def write(arguments: Arguments, reading: Reading, after: Workload) -> list[Edit]:
@@ -80,7 +83,8 @@ def write(arguments: Arguments, reading: Reading, after: Workload) -> list[Edit]
     _refuse_own(arguments, reading)
     if replace(wanted, name=before.name, implementation=before.implementation) != before:
         raise EditRefusedError("of an optimizer only its name is written")
-    for name, meant in OPTIMIZERS.items():
+    for name, found in OPTIMIZERS.items():
+        meant = run(found, after.world.sharding)
         same = (meant.name, meant.implementation) == (wanted.name, wanted.implementation)
         if same and name not in _REMOVED:
             return put(reading, arguments.optim, name, beside=(*arguments.clipping, *arguments.accumulation))
