@@ -15,7 +15,7 @@ import torch
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import FieldError
-from memplan.domain.workload import Attention, Checkpointing, Workload
+from memplan.domain.workload import Attention, Checkpointing, Task, Workload
 from memplan.smoke.cuda import DTYPES
 
 TORCH = {dtype: found for found, dtype in DTYPES.items()}
@@ -28,8 +28,10 @@ HEADS = {
 """Classes of models that are no decoders, where ``architectures`` names none."""
 
 
-def configuration(shape: Architecture) -> Any:
+def configuration(shape: Architecture, *, cached: bool = False) -> Any:
     """transformers' configuration object, from the ``config.json`` that the shape was read from.
+
+    Without a key/value cache, unless it is ``cached``.
 
     Raises:
         FieldError: this version of transformers does not know the model type.
@@ -39,7 +41,7 @@ def configuration(shape: Architecture) -> Any:
     settings = {key: value for key, value in shape.config.items() if key != "model_type"}
     try:
         if hasattr(AutoConfig.for_model(shape.model_type), "use_cache"):
-            settings["use_cache"] = False
+            settings["use_cache"] = cached
     except ValueError as error:
         raise FieldError(
             f"the installed transformers has no model_type {shape.model_type!r}",
@@ -58,8 +60,8 @@ def _class(shape: Architecture, configuration: Any) -> Any:
     return getattr(transformers, named[0])._from_config
 
 
-def build(workload: Workload) -> Any:
-    """The model in training mode, on the meta device, with its adapters and its checkpointing.
+def build(workload: Workload, place: str = "meta") -> Any:
+    """The model in training mode, on the meta device or another ``place``, adapted and checkpointed.
 
     Raises:
         FieldError: it has another number of parameters than the workload's.
@@ -67,8 +69,8 @@ def build(workload: Workload) -> Any:
     shape = _shape(workload)
     # Left to itself, transformers takes SDPA where the model has it.
     kernel = {Attention.EAGER: "eager", Attention.SDPA: None}.get(workload.attention, "sdpa")
-    with _quietly(), torch.device("meta"):
-        settings = configuration(shape)
+    with quietly(), torch.device(place):
+        settings = configuration(shape, cached=workload.task is Task.GENERATE)
         model = _class(shape, settings)(
             settings, dtype=TORCH[workload.precision.params], attn_implementation=kernel
         )
@@ -82,7 +84,7 @@ def build(workload: Workload) -> Any:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """What the libraries remark on a config has no place in a report on memory."""
     from transformers.utils import logging
 
@@ -163,3 +165,13 @@ def _parameter(old: Any) -> Any:
 
 def _empty(old: Any) -> Any:
     return torch.empty_strided(old.shape, old.stride(), dtype=old.dtype)
+
+
+def initialise(model: Any) -> None:
+    """Random weights: as the model's own class draws them, and small ones for adapters."""
+    with torch.no_grad(), quietly():
+        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        inner.init_weights()
+        for name, parameter in model.named_parameters():
+            if ".lora_" in name or ".modules_to_save." in name:
+                torch.nn.init.normal_(parameter, std=0.02)

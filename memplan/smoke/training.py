@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -43,19 +43,26 @@ class Training:
         """One optimizer step; of many micro-batches two are run, since all others are like the second."""
         self.meter.begin_step()
         kept: Any = None
-        for _ in range(min(self.workload.batch.accumulation, MICRO_BATCHES)):
+        count = min(self.workload.batch.accumulation, MICRO_BATCHES)
+        for index in range(count):
             self.meter.enter(Phase.FORWARD)
             batch = self._batch()
-            outputs = self._forward(batch)
-            loss = outputs["loss"]
-            kept = None if self.workload.outputs is Outputs.DROPPED else outputs
-            del outputs
-            self._backward(loss)
+            with self._reducing(last=index == count - 1):
+                outputs = self._forward(batch)
+                loss = outputs["loss"]
+                kept = None if self.workload.outputs is Outputs.DROPPED else outputs
+                del outputs
+                self._backward(loss)
             if self.workload.outputs is not Outputs.KEPT:
                 kept = None
             del loss
         self._update()
         del kept
+
+    def _reducing(self, *, last: bool) -> AbstractContextManager[object]:
+        """Around each micro-batch, for runs whose processes share what the ``last`` one completes."""
+        del last
+        return nullcontext()
 
     def _batch(self) -> dict[str, Any]:
         """Random data, where the model is."""
