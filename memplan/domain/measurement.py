@@ -7,26 +7,55 @@ from typing import Self
 
 from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import DeviceMemory
+from memplan.domain.shortage import Shortage
 from memplan.domain.trace import Phase
 
-SHARE = 0.001
-"""By how much of a measured amount a prediction may be off."""
-
 SMALLEST = Bytes(2**20)
-"""A difference that always passes: a mebibyte."""
+"""A difference on a GPU that always passes: a mebibyte."""
+
+BOOKKEEPING = Bytes(2**16)
+"""The same in host memory, where nothing is rounded: positions, counters, states of random generators."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerance:
+    """By how much a prediction may be off: a ``share`` of what was measured, or ``slack`` bytes.
+
+    ``rss`` is the share of the resident set.
+    """
+
+    share: float = 0.001
+    slack: Bytes = SMALLEST
+    rss: float = 0.06
+
+    def within(self, predicted: int, measured: int) -> bool:
+        """Whether a predicted amount of allocated memory is as good as a measured one."""
+        return abs(predicted - measured) <= max(self.share * measured, self.slack)
+
+
+TOLERANCES = {
+    "fake": Tolerance(),
+    "cpu": Tolerance(share=0.005, slack=BOOKKEEPING),
+    "cuda": Tolerance(share=0.003),
+}
+"""What every device is held to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """GPU memory of one run, as PyTorch counts it.
+    """Memory of one run, as PyTorch counts it.
 
     ``phases`` holds the allocated peak of each phase, ``components`` what was alive at the highest of them.
+    ``rss`` is the most of the process that was resident, and ``resident`` the same by phase. None is what a
+    device has not got: host memory is not reserved.
     """
 
     peak_allocated: Bytes
-    peak_reserved: Bytes
+    peak_reserved: Bytes | None
     phases: tuple[tuple[Phase, Bytes], ...]
     components: tuple[tuple[str, Bytes], ...]
+    rss: Bytes | None = None
+    resident: tuple[tuple[Phase, Bytes], ...] = ()
 
     @classmethod
     def of(cls, memory: DeviceMemory) -> Self:
@@ -41,24 +70,39 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A prediction and a measurement of the same run. ``notes`` say what the measurement rests on."""
+    """A prediction and a measurement of the same run. ``notes`` say what the measurement rests on.
+
+    ``shortage`` is the allocation that the run died of; ``foreseen`` says that the prediction dies as well.
+    """
 
     device: str
     predicted: Measurement
     measured: Measurement
     notes: tuple[str, ...] = ()
+    shortage: Shortage | None = None
+    foreseen: bool = False
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """What this device is held to."""
+        return TOLERANCES[self.device]
 
     @property
     def passed(self) -> bool:
-        """Whether every allocated peak is within a thousandth, or a mebibyte, of what was measured."""
+        """Whether the run went through, and every peak was within the tolerance of what was measured."""
+        return self.shortage is None and self._allocated() and self._resident()
+
+    def _allocated(self) -> bool:
         predicted = dict(self.predicted.phases)
+        within = self.tolerance.within
         phases = [within(predicted.get(phase, Bytes(0)), seen) for phase, seen in self.measured.phases]
         return all(phases) and within(self.predicted.peak_allocated, self.measured.peak_allocated)
 
-
-def within(predicted: int, measured: int) -> bool:
-    """Whether a predicted amount is as good as a measured one."""
-    return abs(predicted - measured) <= max(SHARE * measured, SMALLEST)
+    def _resident(self) -> bool:
+        predicted, measured = self.predicted.rss, self.measured.rss
+        if predicted is None or measured is None:
+            return True
+        return abs(predicted - measured) <= self.tolerance.rss * measured
 
 
 def error(predicted: int, measured: int) -> float | None:

@@ -17,6 +17,7 @@ from torch.nn import functional
 from memplan.domain.framework import Framework
 from memplan.domain.workload import Attention
 from memplan.smoke import attention
+from memplan.smoke.labels import Listener
 from memplan.smoke.recorder import Recorder
 
 aten = torch.ops.aten
@@ -30,9 +31,9 @@ def cuda_functions(kind: Attention, framework: Framework, recorder: Recorder) ->
     )
     with ExitStack() as stack:
         stack.enter_context(patch.object(functional, "scaled_dot_product_attention", attend))
-        stack.enter_context(patch.object(functional, "dropout", partial(_dropout, functional.dropout)))
+        stack.enter_context(patch.object(functional, "dropout", partial(dropout, functional.dropout)))
         stack.enter_context(
-            patch.object(functional, "cross_entropy", partial(_loss, functional.cross_entropy, recorder))
+            patch.object(functional, "cross_entropy", partial(announced, functional.cross_entropy, recorder))
         )
         for owner in (functional, torch):
             stack.enter_context(patch.object(owner, "softmax", partial(_softmax, owner.softmax)))
@@ -46,13 +47,14 @@ def _softmax(plain: Any, x: Any, dim: int | None = None, *args: Any, **kwargs: A
     return plain(x, dim, *args, **kwargs)
 
 
-def _dropout(plain: Any, x: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+def dropout(plain: Any, x: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """``native_dropout``: a mask of one byte per element (aten/src/ATen/native/Dropout.cpp)."""
     if 0 < p < 1 and training and not inplace:
         return torch.native_dropout(x, p, True)[0]
     return plain(x, p, training, inplace)
 
 
-def _loss(plain: Any, recorder: Recorder, *args: Any, **kwargs: Any) -> Any:
-    recorder.enter_loss()
+def announced(plain: Any, listener: Listener, *args: Any, **kwargs: Any) -> Any:
+    """A loss function that is called, and ``listener`` told."""
+    listener.enter_loss()
     return plain(*args, **kwargs)

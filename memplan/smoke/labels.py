@@ -5,15 +5,38 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from torch.nn.modules import module as hooks
 
 from memplan.domain.architecture import ParameterGroup
-from memplan.smoke.recorder import Recorder
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
 _WRAPPERS = ("base_model.model.", "model.", "default.")
+
+
+class Names(Protocol):
+    """The modules that run, innermost last."""
+
+    def append(self, name: str, /) -> None:
+        """A module begins."""
+
+    def pop(self) -> object:
+        """The innermost is over."""
+
+
+class Listener(Protocol):
+    """Is told which module runs, and when the head and the loss begin."""
+
+    @property
+    def scope(self) -> Names:
+        """The modules that run."""
+
+    def enter_head(self) -> None:
+        """The head begins: what follows in this forward pass are logits and loss."""
+
+    def enter_loss(self) -> None:
+        """The loss begins."""
 
 
 class Labels:
@@ -70,7 +93,7 @@ def plain(name: str) -> str:
 
 
 @contextmanager
-def scopes(recorder: Recorder, labels: Labels) -> Iterator[None]:
+def scopes(recorder: Listener, labels: Labels) -> Iterator[None]:
     """Keep the recorder's scope at the module that runs, and tell it when the head and the loss begin."""
 
     def enter(module: Any, _: Any) -> None:
@@ -94,7 +117,7 @@ def scopes(recorder: Recorder, labels: Labels) -> Iterator[None]:
 
 
 @contextmanager
-def _loss(model: Any, recorder: Recorder) -> Iterator[None]:
+def _loss(model: Any, recorder: Listener) -> Iterator[None]:
     """Announce the loss function that transformers' classes call by this name."""
     plain = getattr(model, "loss_function", None)
     if plain is None:

@@ -27,6 +27,7 @@ class Training:
     def __init__(self, meter: Meter, workload: Workload, labels: Labels) -> None:
         self.meter = meter
         self.workload = workload
+        self.labels = labels
         self.model = labels.model
         self.inner = labels.inner
         self.names = {id(parameter): name for parameter, _, name in labels.parameters()}
