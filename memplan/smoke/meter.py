@@ -17,10 +17,10 @@ class Meter(Protocol):
     def begin_step(self) -> None:
         """An optimizer step, or a call of ``generate``, begins."""
 
-    def enter(self, phase: Phase) -> None:
+    def enter(self, phase: Phase, /) -> None:
         """Everything from here on belongs to ``phase``."""
 
-    def leave(self, phase: Phase) -> None:
+    def leave(self, phase: Phase, /) -> None:
         """What the phase was for is done: forward has returned, gradients or new weights are there."""
 
     def name(self, tensors: Iterable[Named]) -> None:
@@ -33,10 +33,10 @@ class Deaf:
     def begin_step(self) -> None:
         """Nothing is kept."""
 
-    def enter(self, phase: Phase) -> None:
+    def enter(self, phase: Phase, /) -> None:
         """Nothing is kept."""
 
-    def leave(self, phase: Phase) -> None:
+    def leave(self, phase: Phase, /) -> None:
         """Nothing is kept."""
 
     def name(self, tensors: Iterable[Named]) -> None:

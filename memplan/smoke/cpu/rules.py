@@ -8,8 +8,8 @@ from __future__ import annotations
 from math import prod
 
 from memplan.domain.dtype import Dtype
-from memplan.domain.trace import Trace
-from memplan.domain.workload import Task, Workload
+from memplan.domain.trace import Tag, Trace
+from memplan.domain.workload import Attention, Task, Workload
 from memplan.simulator.parameter_adapters import KERNEL_COPY
 
 SORTING = (
@@ -47,6 +47,25 @@ def left_out(trace: Trace) -> set[int]:
         if component == "workspace" or op in SORTING or op in WITHIN_KERNELS or within:
             found.add(event)
         last = op
+    return found
+
+
+def multiplied(trace: Trace, workload: Workload) -> set[int]:
+    """What the unfused attention kernel drops out by: factors in fp32, where a GPU keeps a byte each.
+
+    It calls ``at::dropout``, which is fused on a GPU only (``is_fused_kernel_acceptable`` in
+    aten/src/ATen/native/Dropout.cpp).
+    """
+    if workload.attention is Attention.EAGER:
+        return set()
+    found: set[int] = set()
+    last = ""
+    for event in trace.events:
+        if event >= 0:
+            op = trace.tags[event][2]
+            if op == "dropout_mask" and last in ("softmax", "all"):
+                found.add(event)
+            last = op
     return found
 
 
@@ -93,6 +112,7 @@ class _Writer:
         self.trace = trace
         self.workload = workload
         self.skipped = skipped
+        self.wide = multiplied(trace, workload)
         self.made = Trace()
         self.numbers: dict[int, int] = {}
 
@@ -125,10 +145,15 @@ class _Writer:
             self.made.free(self.numbers[block])
         else:
             self.made.layer = self.trace.layers[block]
-            self.numbers[block] = self.made.allocate(self.trace.sizes[block], self.trace.tags[block])
+            self.numbers[block] = self.made.allocate(*self._sized(block))
             size = temporary(self.trace, block, self.workload)
             if size:
                 self._passing(block, size)
+
+    def _sized(self, block: int) -> tuple[int, Tag]:
+        """A block's size and what it is."""
+        size, tag = self.trace.sizes[block], self.trace.tags[block]
+        return (FP32 * prod(tag[3]), (*tag[:4], Dtype.FP32)) if block in self.wide else (size, tag)
 
     def _passing(self, block: int, size: int) -> None:
         """A block that is gone at once."""
