@@ -1,0 +1,148 @@
+"""``--device cuda``: a workload's real run on the GPU, beside its prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from memplan.domain.bytes import Bytes
+from memplan.domain.measurement import Comparison, Measurement
+from memplan.domain.shortage import Shortage
+from memplan.domain.target import Target
+from memplan.domain.trace import Phase
+from memplan.domain.workload import Attention, Workload
+from memplan.estimate.components import ROUNDING
+from memplan.smoke.device import Asked
+from memplan.smoke.gpu import message, snapshot
+from memplan.smoke.gpu.driver import Driver
+from memplan.smoke.gpu.emulation import Card, card, here
+from memplan.smoke.gpu.limits import refuse
+from memplan.smoke.gpu.prediction import Prediction, predict
+from memplan.smoke.gpu.run import Seen, run
+from memplan.smoke.libraries import require
+from memplan.smoke.training import STEPS
+
+
+class CudaDevice:
+    """One GPU behind its driver; ``path`` is where a snapshot is written to, if one is asked for."""
+
+    name = "cuda"
+
+    def __init__(self, driver: Driver, path: Path | None = None) -> None:
+        self.driver = driver
+        self.path = path
+
+    def pieces(self, asked: Asked) -> int:
+        """One for each step."""
+        return _steps(asked)
+
+    def compare(self, workload: Workload, target: Target | None, asked: Asked) -> Comparison:
+        """Predict a workload for this GPU, or for a smaller one that it stands for, and run it.
+
+        ``asked.budget`` is what PyTorch may reserve. A run that is out of memory is an answer.
+
+        Raises:
+            InputError: the run is refused: it is not covered, or this GPU cannot stand for the target's.
+            FileAccessError: the snapshot cannot be written.
+        """
+        refuse(workload)
+        if self.path is not None:
+            snapshot.writable(self.path)
+        workload = replace(workload, framework=require(workload))
+        driver = self.driver
+        real = here(driver.name, driver.capability, driver.total)
+        chosen = card(workload, target, real, driver.total, asked.budget)
+        expected = predict(chosen, _steps(asked))
+        seen = self._recorded(workload, chosen, asked)
+        return Comparison(
+            device=self.name,
+            predicted=expected.measurement,
+            measured=_measured(seen),
+            notes=tuple(_notes(workload, chosen, expected, seen)),
+            shortage=None if seen.words is None else _shortage(seen, seen.words, expected),
+            foreseen=expected.died is not None,
+        )
+
+    def _recorded(self, workload: Workload, chosen: Card, asked: Asked) -> Seen:
+        """Run within the card's limit, which holds no longer than the run."""
+        driver = self.driver
+        driver.record(stacks=self.path is not None)
+        try:
+            if chosen.fraction is not None:
+                driver.allow(chosen.fraction)
+            seen = run(driver, workload, chosen, _steps(asked), asked.advance)
+            if self.path is not None:
+                snapshot.write(driver, self.path)
+            return seen
+        finally:
+            driver.forget()
+            driver.give_back()
+            if chosen.fraction is not None:
+                driver.allow(1.0)
+
+
+def _steps(asked: Asked) -> int:
+    """Two at least: the first makes the optimizer's states, and only the second is like all others."""
+    return max(asked.steps, STEPS)
+
+
+def _measured(seen: Seen) -> Measurement:
+    peaks = seen.meter.peaks
+    highest = max(peaks.values(), default=Bytes(0))
+    shares = seen.past.at_the_peak()
+    rounding = highest - sum(amount for _, amount in shares)
+    return Measurement(
+        peak_allocated=highest,
+        peak_reserved=seen.meter.reserved,
+        phases=tuple(peaks.items()),
+        components=(*shares, *(((ROUNDING, Bytes(rounding)),) if rounding > 0 else ())),
+    )
+
+
+def _shortage(seen: Seen, words: str, expected: Prediction) -> Shortage:
+    """The refused allocation: from the allocator's history, else from PyTorch's message."""
+    said = message.figures(words)
+    failure = seen.past.failure
+    phase = seen.meter.phase if failure is None else failure.phase
+    alive = seen.past.at_the_end()
+    return Shortage(
+        budget=expected.room,
+        tried=failure.tried if failure is not None else said.tried or Bytes(0),
+        allocated=said.allocated or Bytes(sum(amount for _, amount in alive)),
+        phase=phase,
+        tensor=_tensor(seen, phase, expected),
+        alive=alive,
+        predicted=expected.alive(phase),
+    )
+
+
+def _tensor(seen: Seen, phase: Phase, expected: Prediction) -> str:
+    """What the allocation was for: the module that ran, else the tensor the prediction dies of there."""
+    if seen.meter.scope.failed:
+        return seen.meter.scope.failed
+    if expected.doomed is not None and expected.doomed[0] is phase:
+        return f"a tensor like {expected.doomed[1]}"
+    return "a tensor outside modules"
+
+
+def _notes(workload: Workload, chosen: Card, expected: Prediction, seen: Seen) -> Iterator[str]:
+    releases = workload.framework
+    yield f"run with torch {releases.torch} and transformers {releases.transformers}"
+    yield from chosen.notes
+    if workload.attention is Attention.FLASH_ATTENTION_2:
+        yield "FlashAttention-2 is PyTorch's own, not the flash_attn package"
+    if seen.usage.retries:
+        yield f"cached memory was given back {seen.usage.retries} times to make room"
+    if seen.meter.held is not None:
+        outside = Bytes(max(0, seen.meter.held - seen.meter.reserved))
+        told = (
+            f"the driver saw the process hold {seen.meter.held.rounded()}, {outside.rounded()} of it outside"
+        )
+        reckoned = "" if chosen.emulates else f" ({chosen.target.context.rounded()} predicted)"
+        yield f"{told} PyTorch's allocator{reckoned}"
+    if seen.words is not None:
+        yield f"PyTorch: {message.first_sentences(seen.words)}"
+    if expected.doomed is not None and seen.words is None:
+        phase, tensor = expected.doomed
+        yield f"predicted to be out of memory in {phase}, for {tensor}; it was not"

@@ -1,0 +1,204 @@
+"""A smaller card on a larger one: its memory as a limit, its attention kernels, its libraries' workspaces.
+
+What PyTorch may reserve is the card's limit without its CUDA context, which lies outside PyTorch's allocator
+here as there. What the card's hardware lacks is refused, since this one has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TypedDict
+
+from memplan.domain.architecture import Architecture
+from memplan.domain.bytes import Bytes
+from memplan.domain.errors import InputError
+from memplan.domain.hardware import lacking
+from memplan.domain.target import Target
+from memplan.domain.workload import Attention, Task, Workload
+from memplan.profiles import find_gpu
+from memplan.simulator.kernels import choose
+from memplan.simulator.tensor import cublas_workspace
+
+EVERYTHING = (Attention.FLASH_ATTENTION_2, Attention.EFFICIENT, Attention.MATH)
+OLDER = (Attention.EFFICIENT, Attention.MATH)
+"""What is left of PyTorch's attention kernels below compute capability 8.0."""
+
+WORKSPACES = {32 * 2**20: ":4096:8", (2 * 4096 + 8 * 16) * 1024: ":4096:2:16:8"}
+"""``CUBLAS_WORKSPACE_CONFIG`` for a workspace of that size: count and KiB of its buffers."""
+
+VARIABLE = "CUBLAS_WORKSPACE_CONFIG"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """How a GPU is made to behave.
+
+    ``allowed`` is what PyTorch may reserve, as ``fraction`` of the real total; None leaves both as they are.
+    ``predicted`` and ``capability`` are what to simulate for the run to be seen here: the card's choice of
+    kernels, with the temporaries they have on the real one. ``kernels`` are those that attention has, None
+    leaves PyTorch its choice. ``environment`` is set before the first matrix product. ``emulates`` says that
+    it is another card than the real one.
+    """
+
+    target: Target
+    predicted: Workload
+    capability: tuple[int, int]
+    emulates: bool
+    allowed: Bytes | None = None
+    fraction: float | None = None
+    kernels: tuple[Attention, ...] | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Simulated(TypedDict):
+    """The part of a card that says what to simulate."""
+
+    predicted: Workload
+    capability: tuple[int, int]
+
+
+def here(name: str, capability: tuple[int, int], total: Bytes) -> Target:
+    """The real GPU as a target: with its profile's facts where there is one."""
+    gpu = find_gpu(name)
+    if gpu is not None:
+        return Target.of_gpu(gpu)
+    return Target(name=name, capacity=total, usable=total, compute_capability=capability)
+
+
+def card(
+    workload: Workload, target: Target | None, real: Target, total: Bytes, budget: Bytes | None = None
+) -> Card:
+    """The card to run as: the target's, the real one, or either with a ``budget`` for what PyTorch reserves.
+
+    Args:
+        real: the GPU that runs.
+        total: its memory as PyTorch counts it, of which a fraction is set.
+
+    Raises:
+        InputError: the target lacks what the workload asks for, or the real GPU cannot stand for it.
+    """
+    wanted = target or real
+    emulates = wanted.name != real.name
+    if target is not None:
+        _refuse(workload, target, real, total, emulates=emulates)
+    capability = wanted.compute_capability if wanted.gpu is not None else real.compute_capability
+    allowed = min(_limits(workload, wanted, budget, emulates=emulates), default=None)
+    chosen = _chosen(workload, capability)
+    found = Card(
+        target=wanted,
+        **_simulated(workload, capability, real, chosen),
+        emulates=emulates,
+        allowed=allowed,
+        fraction=None if allowed is None else fraction(allowed, total),
+        kernels=_kernels(workload, capability, chosen, emulates=emulates),
+        environment=tuple(_environment(capability, real)),
+    )
+    return replace(found, notes=tuple(_notes(workload, found, real, total)))
+
+
+def fraction(allowed: int, total: int) -> float:
+    """The largest share of ``total`` whose bytes, cut to a whole number, are at most ``allowed``.
+
+    ``setMemoryFraction`` of c10/cuda/CUDACachingAllocator.cpp multiplies doubles and cuts off.
+    """
+    share = min(allowed / total, 1.0)
+    while int(share * total) > allowed:
+        share -= 2**-53
+    return share
+
+
+def _refuse(workload: Workload, target: Target, real: Target, total: Bytes, *, emulates: bool) -> None:
+    lacks = lacking(workload, target)
+    if lacks:
+        told = ", ".join(f"{lack.what} ({lack.fields[0]})" for lack in lacks)
+        raise InputError(
+            f"{target.name} has no {told}, so the run would not be one of that card",
+            hint=f"memplan fit --gpu {target.name} says what to use there",
+        )
+    if not emulates:
+        return
+    if target.gpu is not None and target.compute_capability > real.compute_capability:
+        newer, older = (_spelled(item.compute_capability) for item in (target, real))
+        raise InputError(
+            f"{target.name} has compute capability {newer}, and {real.name} here only {older}: it has not the"
+            " same kernels",
+            hint="leave out --gpu, or use --device fake",
+        )
+    room = Bytes(target.limit - target.context)
+    if room > total:
+        raise InputError(
+            f"{real.name} here has {total.rounded()}, less than the {room.rounded()} that {target.name}"
+            " leaves PyTorch",
+            hint="leave out --gpu to run within this card, or use --device fake",
+        )
+
+
+def _limits(workload: Workload, wanted: Target, budget: Bytes | None, *, emulates: bool) -> Iterator[Bytes]:
+    """Everything that says how much PyTorch may reserve."""
+    if budget is not None:
+        yield budget
+    if emulates:
+        yield Bytes(wanted.limit - wanted.context)
+    own = workload.allocator.memory_fraction
+    if own is not None:
+        yield Bytes(int(own * wanted.usable))
+
+
+def _chosen(workload: Workload, capability: tuple[int, int]) -> frozenset[Attention]:
+    """The attention kernels that a card of this capability takes for the layers of a model."""
+    shape = workload.model
+    if not isinstance(shape, Architecture) or workload.attention is not Attention.SDPA:
+        return frozenset((workload.attention,))
+    types = {shape.layer_type(index) for index in range(shape.num_hidden_layers)}
+    return frozenset(choose(shape, workload, capability, layer_type) for layer_type in types)
+
+
+def _simulated(
+    workload: Workload, capability: tuple[int, int], real: Target, chosen: frozenset[Attention]
+) -> Simulated:
+    """What to simulate: older cards' choice of a kernel, with the temporaries of the kernels for 8.0.
+
+    ``_efficient_backward`` of ``memplan.smoke.cuda`` has the rule by which these differ.
+    """
+    if workload.task is Task.TRAIN and capability < (8, 0) <= real.compute_capability and len(chosen) == 1:
+        return {"predicted": replace(workload, attention=min(chosen)), "capability": (8, 0)}
+    return {"predicted": workload, "capability": capability}
+
+
+def _kernels(
+    workload: Workload, capability: tuple[int, int], chosen: frozenset[Attention], *, emulates: bool
+) -> tuple[Attention, ...] | None:
+    if workload.attention in EVERYTHING:
+        return (workload.attention,)
+    if not emulates:
+        return None
+    # cuDNN's kernel is in neither list: it is not simulated.
+    flash = capability >= (8, 0) and chosen & {Attention.FLASH_ATTENTION_2, Attention.SDPA}
+    return EVERYTHING if flash else OLDER
+
+
+def _environment(capability: tuple[int, int], real: Target) -> Iterator[tuple[str, str]]:
+    wanted, found = cublas_workspace(capability), cublas_workspace(real.compute_capability)
+    if wanted != found:
+        yield VARIABLE, WORKSPACES[wanted]
+
+
+def _notes(workload: Workload, found: Card, real: Target, total: Bytes) -> Iterator[str]:
+    if found.emulates:
+        yield f"{found.target.name} emulated on {real.name}"
+    if found.allowed is not None:
+        of = f"{total.rounded()} here"
+        yield f"PyTorch may reserve {found.allowed.rounded()} of {of}, by set_per_process_memory_fraction"
+        if workload.allocator.garbage_collection_threshold and workload.allocator.memory_fraction is None:
+            yield "garbage_collection_threshold acts only because a fraction is set; elsewhere it would not"
+    if found.kernels is not None:
+        yield f"attention kernels: {', '.join(str(kernel) for kernel in found.kernels)}"
+    if found.environment:
+        told = ", ".join(f"{name}={value}" for name, value in found.environment)
+        yield f"{told}, as large as on {found.target.name}"
+
+
+def _spelled(capability: tuple[int, int]) -> str:
+    return f"{capability[0]}.{capability[1]}"

@@ -1,0 +1,78 @@
+"""What a run on a GPU is expected to do, within what it is allowed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memplan.domain.bytes import Bytes
+from memplan.domain.measurement import Measurement
+from memplan.domain.trace import Phase, Trace
+from memplan.domain.workload import Workload
+from memplan.estimate import trace_of
+from memplan.estimate.capacity import label
+from memplan.estimate.components import components
+from memplan.simulator.replay import Replay, alive, replay
+from memplan.smoke.gpu.emulation import Card
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """A simulated run within ``room`` bytes for PyTorch, and without a limit if it dies within them.
+
+    ``died`` is the replay that ran out of memory, None where the run fits.
+    """
+
+    workload: Workload
+    trace: Trace
+    room: Bytes
+    replayed: Replay
+    died: Replay | None = None
+
+    @property
+    def measurement(self) -> Measurement:
+        """Peaks and components, as a measurement has them."""
+        peak = self.replayed.peak
+        return Measurement(
+            peak_allocated=Bytes(peak.allocated),
+            peak_reserved=Bytes(peak.reserved),
+            phases=tuple((phase, Bytes(found.allocated)) for phase, found in self.replayed.phases.items()),
+            components=tuple(
+                (part.name, part.bytes)
+                for part in components(self.workload, self.trace, self.replayed)
+                if part.bytes
+            ),
+        )
+
+    @property
+    def doomed(self) -> tuple[Phase, str] | None:
+        """When the prediction runs out of memory, and of which tensor; None if it does not."""
+        if self.died is None or self.died.failure is None:
+            return None
+        return self.died.failure.phase, label(self.died.failure.tag)
+
+    def alive(self, phase: Phase) -> tuple[tuple[str, Bytes], ...]:
+        """What lives when most does in a phase, by component: up to where the run dies, if it dies there."""
+        told = self.died if self.doomed is not None and self.doomed[0] is phase else self.replayed
+        assert told is not None
+        found: dict[str, int] = {}
+        if phase in told.phases:
+            for block in alive(self.trace, told.phases[phase].event):
+                component = self.trace.tags[block][0]
+                found[component] = found.get(component, 0) + self.trace.sizes[block]
+        return tuple((name, Bytes(size)) for name, size in sorted(found.items(), key=lambda item: -item[1]))
+
+
+def predict(card: Card, steps: int) -> Prediction:
+    """Simulate ``steps`` steps of a workload on a card.
+
+    Raises:
+        FieldError: the model has no such task.
+    """
+    workload, options = card.predicted, card.predicted.allocator
+    trace = trace_of(workload, card.capability)
+    room = card.allowed if card.allowed is not None else Bytes(card.target.limit - card.target.context)
+    capped = replay(trace, steps, options=options, budget=room, allowed=card.allowed)
+    if capped.failure is None:
+        return Prediction(workload=workload, trace=trace, room=room, replayed=capped)
+    free = replay(trace, steps, options=options)
+    return Prediction(workload=workload, trace=trace, room=room, replayed=free, died=capped)
