@@ -6,11 +6,15 @@ allocate with what was predicted. torch and its friends are imported when it is 
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from memplan.domain.measurement import Comparison
 from memplan.domain.target import Target
 from memplan.domain.workload import Workload
+from memplan.smoke.device import Asked
 
-__all__ = ["fake"]
+__all__ = ["cuda", "fake"]
 
 
 def fake(workload: Workload, target: Target | None = None) -> Comparison:
@@ -30,3 +34,33 @@ def fake(workload: Workload, target: Target | None = None) -> Comparison:
     from memplan.smoke.compare import compare
 
     return compare(workload, target, framework)
+
+
+def cuda(
+    workload: Workload, target: Target | None, asked: Asked, snapshot: Path | None = None
+) -> Comparison:
+    """Run a workload on the GPU that PyTorch takes first, and compare it with the prediction.
+
+    Args:
+        target: the card that the GPU stands for; None for itself.
+        asked: ``budget`` is what PyTorch may reserve, if less than the target leaves it.
+        snapshot: where to write the history of all allocations, for PyTorch's viewer.
+
+    Raises:
+        InputError: the libraries or a GPU are missing, the GPU cannot stand for the target, or the workload
+            asks for something that is not run.
+        FieldError: the installed transformers does not know the model.
+        FileAccessError: the snapshot cannot be written.
+    """
+    from memplan.smoke.gpu.settings import prepare
+    from memplan.smoke.libraries import require
+
+    require(workload)
+    # PyTorch reads them when it starts, so nothing above may have loaded it.
+    replaced = prepare(workload.allocator)
+    from memplan.smoke.gpu.device import CudaDevice
+    from memplan.smoke.gpu.driver import Cuda
+
+    with Cuda() as driver:
+        found = CudaDevice(driver, snapshot).compare(workload, target, asked)
+    return replace(found, notes=(*found.notes, *replaced))
