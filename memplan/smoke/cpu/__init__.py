@@ -17,7 +17,7 @@ import psutil
 from memplan.domain.architecture import Architecture
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import InputError
-from memplan.domain.measurement import Comparison
+from memplan.domain.measurement import Comparison, Measurement
 from memplan.domain.target import Target
 from memplan.domain.trace import Phase, Trace
 from memplan.domain.workload import Attention, Task, Workload
@@ -25,13 +25,14 @@ from memplan.smoke.cpu import budget, resident
 from memplan.smoke.cpu.conditions import like_a_gpu
 from memplan.smoke.cpu.events import Events
 from memplan.smoke.cpu.limits import refuse
-from memplan.smoke.cpu.prediction import measurement, predicted, with_resident
+from memplan.smoke.cpu.prediction import measurement, on_top, predicted, with_resident
 from memplan.smoke.device import Asked
 from memplan.smoke.generating import Generating
 from memplan.smoke.labels import Labels, scopes
 from memplan.smoke.libraries import require
 from memplan.smoke.meter import Named
 from memplan.smoke.model import build, initialise, load
+from memplan.smoke.scaled import depths, extrapolated, shallower
 from memplan.smoke.training import STEPS, Training
 
 
@@ -46,13 +47,16 @@ class Seen:
 
 
 class Cpu:
-    """This machine's processor and its memory."""
+    """This machine's processor and its memory; ``scaled`` runs a deep model at two smaller depths."""
 
     name = "cpu"
 
+    def __init__(self, *, scaled: bool = False) -> None:
+        self.scaled = scaled
+
     def pieces(self, asked: Asked) -> int:
-        """Every step, and those that are watched event by event."""
-        return asked.steps + STEPS
+        """Every step, and those that are watched event by event; all of it twice for two depths."""
+        return (asked.steps + STEPS) * (2 if self.scaled else 1)
 
     def compare(self, workload: Workload, _target: Target | None, asked: Asked) -> Comparison:
         """Predict, run, and put both side by side; the GPU it is meant for is of no consequence here.
@@ -64,8 +68,9 @@ class Cpu:
         refuse(workload)
         workload = replace(workload, framework=require(workload))
         expected = predicted(workload)
-        plan = measurement(workload, expected)
-        _check_memory(plan.peak_allocated)
+        if self.scaled:
+            return self._scaled(workload, measurement(workload, expected), asked)
+        _check_memory(measurement(workload, expected).peak_allocated)
         seen = observe(workload, asked)
         shortage = None
         if asked.budget is not None:
@@ -78,6 +83,40 @@ class Cpu:
             shortage=shortage,
             foreseen=asked.budget is not None and budget.foreseen(asked.budget, expected),
         )
+
+    def _scaled(self, workload: Workload, expected: Measurement, asked: Asked) -> Comparison:
+        """Run it at two smaller depths; the prediction stays that of the whole model."""
+        found = depths(workload, lambda small: measurement(small, predicted(small)))
+        smaller = [shallower(workload, layers) for layers in (found.fewer, found.more)]
+        _check_memory(measurement(smaller[1], predicted(smaller[1])).peak_allocated)
+        # What the libraries load when first used would look like the first model's.
+        _warm_up(smaller[0])
+        seen = [observe(small, asked) for small in smaller]
+        measured = [
+            with_resident(measurement(small, one.trace), _above(one, seen[1].baseline))
+            for small, one in zip(smaller, seen, strict=True)
+        ]
+        said = (
+            f"run with {found.fewer} and with {found.more} of {found.whole} layers; what was seen is scaled"
+            " up from these, the prediction is for all of them"
+        )
+        return Comparison(
+            device=self.name,
+            predicted=on_top(expected, seen[1].baseline),
+            measured=extrapolated(measured[0], measured[1], found),
+            notes=(said, *_notes(workload, asked, seen[1])),
+        )
+
+
+def _warm_up(workload: Workload) -> None:
+    """One step nobody looks at."""
+    assert isinstance(workload.model, Architecture)
+    model = build(workload)
+    load(model)
+    initialise(model)
+    with _own_words():
+        meter = resident.Resident()
+        _run(_loop(meter, workload, Labels(model, workload.model.groups)), meter, 1, Asked())
 
 
 def observe(workload: Workload, asked: Asked) -> Seen:
@@ -106,6 +145,11 @@ def observe(workload: Workload, asked: Asked) -> Seen:
             loop = _loop(events, workload, labels)
             _run(loop, events, 1 if workload.task is Task.GENERATE else STEPS, asked)
     return Seen(trace=found[0], phases=meter.phases, baseline=baseline, exact=meter.exact)
+
+
+def _above(seen: Seen, baseline: int) -> dict[Phase, int]:
+    """Resident sets as if as much had been resident before as before another run."""
+    return {phase: size - seen.baseline + baseline for phase, size in seen.phases.items()}
 
 
 def _loop(meter: Any, workload: Workload, labels: Labels) -> Training | Generating:

@@ -34,16 +34,18 @@ def predicted(workload: Workload) -> Trace:
 def measurement(workload: Workload, trace: Trace, baseline: int | None = None) -> Measurement:
     """Peaks of a trace that stands in full; with a ``baseline``, resident sets on top of it too."""
     found = replay(trace, exact=True)
-    phases = tuple((phase, Bytes(peak.allocated)) for phase, peak in found.phases.items())
-    resident = () if baseline is None else tuple((name, Bytes(baseline + size)) for name, size in phases)
-    return Measurement(
+    plain = Measurement(
         peak_allocated=Bytes(found.peak.allocated),
         peak_reserved=None,
-        phases=phases,
+        phases=tuple((phase, Bytes(peak.allocated)) for phase, peak in found.phases.items()),
         components=shares(workload, trace, found.peak.event),
-        rss=max((size for _, size in resident), default=None),
-        resident=resident,
     )
+    return plain if baseline is None else on_top(plain, baseline)
+
+
+def on_top(found: Measurement, baseline: int) -> Measurement:
+    """With resident sets as they are when so much was resident before."""
+    return with_resident(found, {phase: baseline + size for phase, size in found.phases})
 
 
 def with_resident(found: Measurement, phases: dict[Phase, int]) -> Measurement:

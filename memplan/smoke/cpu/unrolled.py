@@ -11,7 +11,7 @@ def unrolled(trace: Trace, steps: int) -> Trace:
     What a cycle leaves behind plays the part of what it found and freed, as in ``memplan.simulator.replay``.
     """
     made = trace.closed()
-    made.cycles = []
+    made.cycles, made.once = [], set()
     if not trace.cycles:
         return made
     start = trace.cycles[-1]
