@@ -17,7 +17,8 @@ class Option:
     """One setting of one lever: new values by native path (or declared name), and what it asks for.
 
     ``degree`` says how far a change of behaviour goes (a sequence cut in half: 1, to a quarter: 2): less goes
-    before faster. ``requires`` names packages that the changed run needs and the present one may lack.
+    before faster. ``requires`` names what the changed run needs and the present one may lack: a
+    package, or free host RAM where it is not known how much there is.
     """
 
     changes: Mapping[str, Any]
@@ -82,3 +83,13 @@ class Plan:
     def requires(self) -> tuple[str, ...]:
         """Packages that the changed run needs and the present one may lack, sorted."""
         return tuple(sorted({name for change in self.changes for name in change.requires}))
+
+    @property
+    def by_hand(self) -> tuple[Advice, ...]:
+        """What the files would have to say and cannot be made to: with any, none of the plan is written."""
+        return tuple(item for item in self.advice if not item.outside)
+
+    @property
+    def outside(self) -> tuple[Advice, ...]:
+        """What is set where the run is started, beside what the files say."""
+        return tuple(item for item in self.advice if item.outside)

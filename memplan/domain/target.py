@@ -139,6 +139,11 @@ class Target:
         return self.usable if self.free is None else self.free
 
     @property
+    def unknown_ram(self) -> tuple[str, ...]:
+        """What a change that moves bytes to the host asks for where it is not known how much RAM there is."""
+        return ("free host RAM",) if self.ram is None else ()
+
+    @property
     def flash_attention_2(self) -> bool:
         """Whether FlashAttention-2 runs here (compute capability 8.0 and above)."""
         return self.gpu.flash_attention_2 if self.gpu else self.compute_capability >= (8, 0)

@@ -12,7 +12,7 @@ from memplan.domain.estimate import DeviceMemory, Estimate, HostMemory, Verdict
 from memplan.domain.target import ASSUMED_CAPABILITY, Target
 from memplan.domain.trace import Phase, Trace
 from memplan.domain.workload import Workload
-from memplan.estimate.capacity import first_failure
+from memplan.estimate.capacity import first_failure, within
 from memplan.estimate.device import device
 from memplan.estimate.disk import disk
 from memplan.estimate.host import host
@@ -20,7 +20,7 @@ from memplan.estimate.kept import kept
 from memplan.estimate.simulation import simulate
 from memplan.simulator.replay import Replay, replay
 
-__all__ = ["estimate", "estimates", "first_failure", "sharing", "trace_of"]
+__all__ = ["dies", "estimate", "estimates", "first_failure", "sharing", "trace_of"]
 
 
 def estimate(workload: Workload, target: Target | None = None) -> Estimate:
@@ -89,6 +89,16 @@ def _estimate(
         verdict=_verdict(memory, around, target) if target else None,
         headroom=Bytes(target.limit - memory.process) if target else Bytes(0),
     )
+
+
+def dies(workload: Workload, target: Target) -> bool:
+    """Whether a run is out of memory on a target even if everything that is not modelled takes nothing.
+
+    Raises:
+        FieldError: the workload asks for something that has no model at all.
+    """
+    trace = trace_of(workload, target.compute_capability)
+    return within(workload, target, trace, target.limit - target.context).failure is not None
 
 
 def trace_of(workload: Workload, capability: tuple[int, int]) -> Trace:

@@ -21,6 +21,9 @@ MOST_ALTERNATIVES = 5
 WORTH_KNOWING = 20
 """An alternative frees at least this part of the limit (a 20th) more than the plan before it."""
 
+EFFORT = 60
+"""Floors that are made in search of what goes beyond the plan, each time: a few milliseconds each."""
+
 FASTER = 0.98
 """A faster plan that asks for something (a package, an edit by hand) is worth knowing from 2 % on."""
 
@@ -50,11 +53,12 @@ def plan_levers(
         if best is not None and brief:
             return replace(_plan(searched, best, before, brief=True), feasible=True)
         if best is not None:
+            searched.allow(EFFORT)
             others = [*_roomier(searched, best, frontier), *_faster(anyhow, best, policy)]
             return replace(
                 _plan(searched, best, before), feasible=True, alternatives=tuple(others[:MOST_ALTERNATIVES])
             )
-    return _closest(anyhow, before, brief=brief)
+    return _closest(search, anyhow, before, brief=brief)
 
 
 def unchanged(before: Estimate, policy: Policy, *, feasible: bool) -> Plan:
@@ -90,31 +94,38 @@ def _plan(search: Search, chosen: Candidate, before: Estimate, *, brief: bool = 
     )
 
 
-def _closest(search: Search, before: Estimate, *, brief: bool) -> Plan:
-    plan = _plan(search, search.least(), before, brief=brief)
-    return replace(plan, blocking=largest_component(plan.after), offer=None if brief else _offer(search))
+def _closest(search: Search, anyhow: Search, before: Estimate, *, brief: bool) -> Plan:
+    plan = _plan(anyhow, anyhow.least(), before, brief=brief)
+    offer = None if brief else _offer(search, anyhow)
+    return replace(plan, blocking=largest_component(plan.after), offer=offer)
 
 
-def _offer(search: Search) -> str | None:
+def _offer(search: Search, anyhow: Search) -> str | None:
     """What more harm would give: whether it fits, by which changes, or by how much it misses.
 
-    This is advice, not a plan: when the least memory that can be reached misses, nothing else is tried.
+    What the config's own file can say comes first, as in a plan.
     """
     if search.policy.allow is Harm.BEHAVIOUR:
         return None
-    wider = search.under(replace(search.policy, allow=Harm.BEHAVIOUR))
-    found = wider.best()
-    chosen = found or wider.least()
+    wide = [each.under(replace(each.policy, allow=Harm.BEHAVIOUR)) for each in (search, anyhow)]
+    found = next((best for each in wide if (best := _hurried(each)) is not None), None)
+    chosen = found or wide[-1].least()
     if chosen.harm <= search.policy.allow:
         return None
     words = in_words(changes_of(search.workload, chosen.options, None, search.policy.target))
     after = search.measure(chosen.workload)
     missing = search.policy.misses(after)
-    if found is not None:
-        return f"--allow {found.harm.label} fits with {Bytes(-missing).rounded()} to spare: {words}"
+    if search.policy.accepts(after):
+        return f"--allow {chosen.harm.label} fits with {Bytes(-missing).rounded()} to spare: {words}"
     ram = search.policy.misses_ram(after)
     what = f"{missing.rounded()}" if missing > 0 else f"{ram.rounded()} of host RAM"
     return f"even --allow {chosen.harm.label} misses by {what}: {words}"
+
+
+def _hurried(search: Search) -> Candidate | None:
+    """The best of a search that may give up."""
+    search.allow(EFFORT)
+    return search.best()
 
 
 def _roomier(search: Search, best: Candidate, frontier: Iterator[Candidate]) -> Iterator[Alternative]:
@@ -128,7 +139,7 @@ def _roomier(search: Search, best: Candidate, frontier: Iterator[Candidate]) -> 
 def _faster(search: Search, best: Candidate, policy: Policy) -> Iterator[Alternative]:
     """The fastest plan if packages and edits by hand were free, where it is worth knowing."""
     eager = search.under(replace(search.policy, allow=best.harm, packages_matter=False))
-    found = eager.best()
+    found = _hurried(eager)
     if found is not None and found.slowdown < FASTER * best.slowdown:
         yield _alternative(search, best, found, policy)
 

@@ -10,17 +10,23 @@ milliseconds; estimates, which are ten times slower, are made of candidates alon
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
+from collections.abc import Iterable, Iterator
+from heapq import heappop, heappush
 
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import FieldError
 from memplan.domain.estimate import Estimate
+from memplan.domain.host import ActivationOffload
 from memplan.domain.workload import Workload
+from memplan.estimate import dies
 from memplan.estimate.host import host_floor
+from memplan.estimate.standing import standing
 from memplan.fit.policy import Estimator, Floor, Policy
 from memplan.fit.space import SLACK, Candidate, Choice, Price, Space
 from memplan.levers.compatible import compatible
+
+NEAR = 0.8
+"""Part of the room from which on a run is likely enough to die that this is tried first."""
 
 
 class Search:
@@ -42,6 +48,7 @@ class Search:
         self._estimates = {} if estimates is None else estimates
         self._floor = floor
         self._floors = {} if floors is None else floors
+        self._most: int | None = None
 
     def under(self, policy: Policy) -> Search:
         """A search of the same workload under another policy that shares what was counted so far."""
@@ -58,17 +65,32 @@ class Search:
         return next(self.frontier(), None)
 
     def frontier(self, step: int = 1) -> Iterator[Candidate]:
-        """The best candidate, then always the cheapest that needs ``step`` bytes less than the last."""
+        """The best candidate, then always the cheapest that needs ``step`` bytes less than the last.
+
+        It ends early, at the same place every time, when more floors were made than ``allow`` granted.
+        """
         ceiling = Bytes(self.policy.target.limit - self.policy.margin)
+        if not self.promising():
+            return
         waiting: list[tuple[Price, Choice]] = [(self.space.bound(()), ())]
-        while waiting:
+        while waiting and not self._tired():
             fitting = [entry for entry in self._cheapest(waiting, ceiling) if self._accepted(entry, ceiling)]
             if fitting:
                 found = min(fitting, key=lambda entry: (entry.price, self.high(entry), entry.choice))
                 yield found
                 ceiling = Bytes(self.high(found) - step)
-                waiting = [(price, choice) for price, choice in waiting if self._possible(choice, ceiling)]
-                heapify(waiting)
+
+    def allow(self, floors: int) -> None:
+        """Let the search make so many more floors, and no more."""
+        self._most = len(self._floors) + floors
+
+    def _tired(self) -> bool:
+        return self._most is not None and len(self._floors) >= self._most
+
+    def promising(self) -> bool:
+        """Whether the leanest choices leave any hope: False proves that nothing fits."""
+        workloads = (no_more(entry.workload) for entry in self.space.leanest(()))
+        return self._any(workloads, Bytes(self.policy.target.limit - self.policy.margin))
 
     def high(self, candidate: Candidate) -> Bytes:
         """The upper bound of the process's memory."""
@@ -103,10 +125,14 @@ class Search:
 
     def _possible(self, choice: Choice, ceiling: Bytes) -> bool:
         """Whether something that begins like a choice may need no more than the ceiling."""
+        if self.space.whole(choice):
+            return self._any([self.space.candidate(choice).workload], ceiling)
+        return self._any((no_more(entry.workload) for entry in self.space.leanest(choice)), ceiling)
+
+    def _any(self, workloads: Iterable[Workload], ceiling: Bytes) -> bool:
         room = ceiling - self.policy.target.context + SLACK
         return any(
-            self._may_have_ram(entry.workload) and self._allocated(entry.workload) <= room
-            for entry in self.space.leanest(choice)
+            self._may_have_ram(workload) and self._allocated(workload) <= room for workload in workloads
         )
 
     def _may_have_ram(self, workload: Workload) -> bool:
@@ -117,18 +143,34 @@ class Search:
     def _accepted(self, candidate: Candidate, ceiling: Bytes) -> bool:
         if not compatible(candidate.workload):
             return False
+        if candidate.workload not in self._estimates and self._dies(candidate.workload):
+            return False
         found = self.measure(candidate.workload)
         return found.device.stays_within(ceiling) and self.policy.has_ram(found)
 
+    def _dies(self, workload: Workload) -> bool:
+        """Whether a run that comes near the limit ends there: an estimate would take longer to say so."""
+        target = self.policy.target
+        room = target.limit - target.context
+        near = self._floor is not None and self._allocated(workload) > NEAR * room
+        return near and dies(workload, target)
+
     def _allocated(self, workload: Workload) -> int:
-        """Bytes that a workload allocates at once at the least; 0 of one that cannot run as it is."""
-        if workload not in self._floors:
-            self._floors[workload] = self._count(workload)
-        return self._floors[workload]
+        """Bytes that a workload allocates at once at the least; 0 of one that cannot run as it is.
+
+        How the allocator and the host go about it does not matter for that.
+        """
+        alike = workload.changed("allocator", self.workload.allocator).changed("host", self.workload.host)
+        if alike not in self._floors:
+            self._floors[alike] = self._count(alike)
+        return self._floors[alike]
 
     def _count(self, workload: Workload) -> int:
         if self._floor is None or workload in self._estimates:
             return self.measure(workload).device.peak_allocated
+        held = standing(workload)
+        if held > self.policy.target.limit:
+            return held
         try:
             return self._floor(workload, self.policy.target)
         except FieldError:
@@ -160,3 +202,14 @@ class Search:
         if self._allocated(fewer.workload) + self.policy.target.context > self.high(current):
             return False
         return self._distance(fewer) <= self._distance(current)
+
+
+def no_more(workload: Workload) -> Workload:
+    """A workload that allocates no more, and is simulated sooner.
+
+    Activations copied to the host beside the computation are held for longer than those copied between
+    kernels.
+    """
+    if workload.activation_offload is not ActivationOffload.STREAMS:
+        return workload
+    return workload.changed("activation_offload", ActivationOffload.SINGLE_STREAM)

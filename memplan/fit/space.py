@@ -21,6 +21,7 @@ from memplan.domain.plan import Option
 from memplan.domain.workload import Workload
 from memplan.fit.policy import Policy
 from memplan.levers import LEVERS, UNRANKED, Lever
+from memplan.levers.compatible import compatible
 from memplan.levers.cost import slowdown
 
 _RESOLUTION = 2
@@ -102,9 +103,25 @@ class Space:
         return self._price(options, self.candidate((*choice, *rest)).slowdown)
 
     def leanest(self, choice: Choice) -> Iterator[Candidate]:
-        """Candidates that begin like a choice, one of which allocates least of all that do."""
+        """Candidates that begin like a choice, one of which allocates least of all that do and make sense."""
         for rest in product(*self._leanest[len(choice) :]):
-            yield self.candidate((*choice, *rest))
+            candidate = self.candidate((*choice, *rest))
+            sensible = compatible(candidate.workload)
+            yield from (candidate,) if sensible else self._sensible(candidate, len(choice))
+
+    def _sensible(self, candidate: Candidate, chosen: int) -> Iterator[Candidate]:
+        """A candidate that makes no sense with each lever left set to its leanest option that does.
+
+        Whatever makes sense differs from it in one of them. Where no one lever helps it stands for all.
+        """
+        found = []
+        for place in range(chosen, len(candidate.choice)):
+            for number in reversed(tuple(self.settings[place])):
+                other = self.candidate((*candidate.choice[:place], number, *candidate.choice[place + 1 :]))
+                if compatible(other.workload):
+                    found.append(other)
+                    break
+        yield from found or [candidate]
 
     def __iter__(self) -> Iterator[Candidate]:
         """Every candidate, the unchanged workload first."""

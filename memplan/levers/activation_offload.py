@@ -26,10 +26,14 @@ _REASONS = {
     ActivationOffload.SINGLE_STREAM: "saved activations wait in host memory, copied between kernels: "
     "none stays on the GPU while it is under way",
 }
+_LEANER = {
+    ActivationOffload.NONE: ActivationOffload.STREAMS,
+    ActivationOffload.STREAMS: ActivationOffload.SINGLE_STREAM,
+}
 
 
-def options(workload: Workload, _target: Target | None) -> tuple[Option, ...]:
-    """Copies beside the computation, then between kernels, which holds no tensor for longer.
+def options(workload: Workload, target: Target | None) -> tuple[Option, ...]:
+    """Copies beside the computation; where these are made already, between kernels, which holds none longer.
 
     Nothing where the inputs of checkpointed blocks are in host memory already.
     """
@@ -37,11 +41,10 @@ def options(workload: Workload, _target: Target | None) -> tuple[Option, ...]:
         return ()
     if workload.framework.code in _WITHOUT or workload.checkpointing.offload:
         return ()
-    kinds = list(_REASONS)
-    now = workload.activation_offload
-    if now is ActivationOffload.SAVE_ON_CPU:
+    leaner = _LEANER.get(workload.activation_offload)
+    if leaner is None:
         return ()
-    leaner = kinds if now is ActivationOffload.NONE else kinds[kinds.index(now) + 1 :]
-    return tuple(
-        Option(changes={"activation_offload": kind}, harm=HARM, reason=_REASONS[kind]) for kind in leaner
+    needs = target.unknown_ram if target is not None else ()
+    return (
+        Option(changes={"activation_offload": leaner}, harm=HARM, reason=_REASONS[leaner], requires=needs),
     )

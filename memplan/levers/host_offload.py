@@ -18,7 +18,7 @@ OPTIMIZERS = ("adam", "adamw")
 (``map_pytorch_optim_to_deepspeed`` in accelerate src/accelerate/utils/deepspeed.py, 1.15)."""
 
 
-def options(workload: Workload, _target: Target | None) -> tuple[Option, ...]:
+def options(workload: Workload, target: Target | None) -> tuple[Option, ...]:
     """The states of Adam, for a run under DeepSpeed that has them on the GPU.
 
     Parameters are not offered: their offloading is not simulated.
@@ -31,4 +31,5 @@ def options(workload: Workload, _target: Target | None) -> tuple[Option, ...]:
     if workload.optimizer.name not in OPTIMIZERS:
         return ()
     reason = "fp32 copies of the weights and the states of Adam wait in host memory; the CPU makes the step"
-    return (Option(changes={"world.zero.optimizer": Place.CPU}, harm=HARM, reason=reason),)
+    needs = target.unknown_ram if target is not None else ()
+    return (Option(changes={"world.zero.optimizer": Place.CPU}, harm=HARM, reason=reason, requires=needs),)

@@ -33,7 +33,7 @@ def offered(run: Workload) -> list[str]:
 @pytest.mark.parametrize(
     ("now", "found"),
     [
-        (ActivationOffload.NONE, ["streams", "single_stream"]),
+        (ActivationOffload.NONE, ["streams"]),
         (ActivationOffload.STREAMS, ["single_stream"]),
         (ActivationOffload.SINGLE_STREAM, []),
         (ActivationOffload.SAVE_ON_CPU, []),
