@@ -14,7 +14,8 @@
     ├── HubError                 the hub has not got a model, keeps it closed, or does not answer
     ├── ProfileError             a file under profiles/ breaks its schema
     ├── EditRefusedError         a value cannot be rewritten without touching something else
-    └── StaleError               a file changed since the plan was made
+    ├── StaleError               a file changed since the plan was made
+    └── RunError                 exit code 1: a run that was to be measured did not go through
 """
 
 from __future__ import annotations
@@ -141,3 +142,9 @@ class EditRefusedError(MemplanError):
 
 class StaleError(MemplanError):
     """A file changed between the making of a plan and its application."""
+
+
+class RunError(MemplanError):
+    """A run that was to be measured did not go through: out of memory, killed, too slow, or failed."""
+
+    exit_code = 1
