@@ -83,7 +83,7 @@ def card(
     emulates = wanted.name != real.name
     if target is not None:
         _refuse(workload, target, real, total, emulates=emulates)
-    capability = wanted.compute_capability if wanted.gpu is not None else real.compute_capability
+    capability = _capability(wanted, real)
     allowed = min(_limits(workload, wanted, budget, emulates=emulates), default=None)
     chosen = _chosen(workload, capability)
     found = Card(
@@ -110,20 +110,15 @@ def fraction(allowed: int, total: int) -> float:
 
 
 def _refuse(workload: Workload, target: Target, real: Target, total: Bytes, *, emulates: bool) -> None:
-    lacks = lacking(workload, target)
-    if lacks:
-        told = ", ".join(f"{lack.what} ({lack.fields[0]})" for lack in lacks)
-        raise InputError(
-            f"{target.name} has no {told}, so the run would not be one of that card",
-            hint=f"memplan fit --gpu {target.name} says what to use there",
-        )
+    _lacks(workload, target, f"{target.name} has no", "so the run would not be one of that card")
     if not emulates:
         return
-    if target.gpu is not None and target.compute_capability > real.compute_capability:
-        newer, older = (_spelled(item.compute_capability) for item in (target, real))
+    _lacks(workload, real, f"{real.name} here has no", f"so it cannot stand for {target.name}")
+    fused = Attention.FLASH_ATTENTION_2
+    theirs, ours = (_chosen(workload, _capability(item, real)) for item in (target, real))
+    if fused in theirs and fused not in ours:
         raise InputError(
-            f"{target.name} has compute capability {newer}, and {real.name} here only {older}: it has not the"
-            " same kernels",
+            f"{target.name} takes PyTorch's flash kernel for this run, which {real.name} here cannot",
             hint="leave out --gpu, or use --device fake",
         )
     room = Bytes(target.limit - target.context)
@@ -133,6 +128,20 @@ def _refuse(workload: Workload, target: Target, real: Target, total: Bytes, *, e
             " leaves PyTorch",
             hint="leave out --gpu to run within this card, or use --device fake",
         )
+
+
+def _lacks(workload: Workload, card: Target, before: str, after: str) -> None:
+    """Refuse what a card's hardware has not got."""
+    lacks = lacking(workload, card)
+    if lacks:
+        told = ", ".join(f"{lack.what} ({lack.fields[0]})" for lack in lacks)
+        hint = f"memplan fit --gpu {card.name} says what to use there" if card.gpu is not None else None
+        raise InputError(f"{before} {told}, {after}", hint=hint or "use --device fake")
+
+
+def _capability(wanted: Target, real: Target) -> tuple[int, int]:
+    """A card's compute capability; an amount of memory is one of the real card's kind."""
+    return wanted.compute_capability if wanted.gpu is not None else real.compute_capability
 
 
 def _limits(workload: Workload, wanted: Target, budget: Bytes | None, *, emulates: bool) -> Iterator[Bytes]:
@@ -198,7 +207,3 @@ def _notes(workload: Workload, found: Card, real: Target, total: Bytes) -> Itera
     if found.environment:
         told = ", ".join(f"{name}={value}" for name, value in found.environment)
         yield f"{told}, as large as on {found.target.name}"
-
-
-def _spelled(capability: tuple[int, int]) -> str:
-    return f"{capability[0]}.{capability[1]}"

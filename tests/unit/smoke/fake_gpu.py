@@ -6,7 +6,6 @@ the real classes run, the allocator fails as PyTorch's does, and says so in PyTo
 
 from __future__ import annotations
 
-import gc
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -46,17 +45,18 @@ class Memory(Trace):
         self.capacity = capacity
         self.addresses: dict[int, int] = {}
         self.actions: list[Entry] = []
+        self.recording = False
         self.most = [0, 0]
 
     def allocate(self, size: int, tag: Tag) -> int:
         try:
             address = self.allocator.allocate(size)
         except ExhaustedError as error:
-            self.actions.append({"action": "oom", "size": error.asked, "device_free": 0})
+            self._note(action="oom", size=error.asked, device_free=0)
             raise torch.cuda.OutOfMemoryError(self._words(error.asked)) from None
         block = super().allocate(size, tag)
         self.addresses[block] = address
-        self.actions.append({"action": "alloc", "addr": address, "size": size})
+        self._note(action="alloc", addr=address, size=size)
         self.look()
         return block
 
@@ -65,7 +65,11 @@ class Memory(Trace):
         address = self.addresses[block]
         self.allocator.release(address)
         for action in ("free_requested", "free_completed"):
-            self.actions.append({"action": action, "addr": address, "size": self.sizes[block]})
+            self._note(action=action, addr=address, size=self.sizes[block])
+
+    def _note(self, **entry: Any) -> None:
+        if self.recording:
+            self.actions.append(entry)
 
     def look(self) -> None:
         now = (self.allocator.allocated, self.allocator.reserved)
@@ -99,7 +103,7 @@ class FakeGpu(AbstractContextManager["FakeGpu"]):
         self.total = target.usable
         self.context = context
         self.recorder = Recorder(self.capability, answer=not workload.causal_mask, scalars_on_host=True)
-        self.recorder.trace = self.memory = Memory(target.usable - context)
+        self.recorder.trace = self.memory = Memory(self.total - context)
         self.fractions: list[float] = []
         self.kernels: list[tuple[Attention, ...]] = []
         self.recording: list[bool] = []
@@ -117,7 +121,8 @@ class FakeGpu(AbstractContextManager["FakeGpu"]):
         self.recorder.in_backward = True
         engine.sum_of_two()
         self.recorder.in_backward = False
-        gc.collect()
+        # A process of its own begins here.
+        self.recorder.trace = self.memory = Memory(self.total - self.context)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -157,7 +162,7 @@ class FakeGpu(AbstractContextManager["FakeGpu"]):
 
     def record(self, *, stacks: bool) -> None:
         self.recording.append(stacks)
-        self.memory.actions.clear()
+        self.memory.recording = True
 
     def history(self) -> Sequence[Entry]:
         return self.memory.actions
@@ -166,6 +171,7 @@ class FakeGpu(AbstractContextManager["FakeGpu"]):
         path.write_bytes(pickle.dumps({"segments": [], "device_traces": [self.memory.actions]}))
 
     def forget(self) -> None:
+        self.memory.recording = False
         self.memory.actions.clear()
 
     def address(self, tensor: Any) -> int:
