@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,15 +23,24 @@ from memplan.cli.options import (
 )
 from memplan.cli.output import emit, emit_report
 
+if TYPE_CHECKING:
+    from memplan.cli.job import Job
+    from memplan.domain.bytes import Bytes
+    from memplan.domain.measurement import Comparison
+    from memplan.domain.target import Target
+
 app = application()
 
 
 EPILOG = """\b
 Examples:
   memplan smoke train.yml --gpu rtx3090
-  memplan smoke ./model-dir --set checkpointing=full --format json
+  memplan smoke train.yml --device cpu --steps 5
+  memplan smoke train.yml --device cpu --cap 2GiB
+  memplan smoke plan.yaml --device cpu --scaled
 \b
-Exit codes: 0 the prediction is within 0.1 % or 1 MiB of what was seen; 1 it is not; 2 bad input.
+Exit codes: 0 the run went as predicted: allocated memory within 0.1 % or 1 MiB of what was seen, on a CPU
+0.5 % or 64 KiB, and resident memory within 6 %; 1 it did not, or was out of memory; 2 bad input.
 """
 
 
@@ -38,19 +48,47 @@ class Device(StrEnum):
     """What a smoke test runs on: ``fake`` runs the real classes on tensors without bytes."""
 
     FAKE = "fake"
+    CPU = "cpu"
+    CUDA = "cuda"
+    AUTO = "auto"
 
 
 DeviceOption = Annotated[
     Device,
-    typer.Option("--device", help="What to run on: fake runs the real classes on tensors without bytes."),
+    typer.Option(
+        "--device",
+        help="What to run on: tensors without bytes as on a GPU (fake), this machine's processor (cpu) or GPU"
+        " (cuda), or the better of the two (auto).",
+    ),
+]
+Steps = Annotated[
+    int, typer.Option("--steps", metavar="N", min=1, max=1000, help="Optimizer steps, or calls of generate.")
+]
+Cap = Annotated[
+    str | None,
+    typer.Option(
+        "--cap",
+        metavar="SIZE",
+        help="Let the run allocate no more than this, such as 2GiB, and say what it dies of. Default: what"
+        " the GPU leaves PyTorch, if one is named.",
+    ),
+]
+Scaled = Annotated[
+    bool,
+    typer.Option(
+        "--scaled", help="Run a model too large for this machine with a few of its layers, and scale up."
+    ),
 ]
 
 
 @app.command(cls=PlainCommand, epilog=EPILOG)
 def smoke(
     path: ConfigPath,
-    device: DeviceOption = Device.FAKE,  # noqa: ARG001 -- there is one so far
+    device: DeviceOption = Device.FAKE,
+    steps: Steps = 3,
     gpu: GpuName = None,
+    cap: Cap = None,
+    scaled: Scaled = False,
     overrides: Overrides = None,
     model: ModelName = None,
     beside: Beside = None,
@@ -58,20 +96,76 @@ def smoke(
     online: Online = False,
     form: FormatOption = Format.TERMINAL,
 ) -> None:
-    """Run the real libraries and compare what they allocate with the prediction, phase by phase."""
-    from memplan.cli import target
-    from memplan.read import read
-    from memplan.reporters.views.smoke import payload, report
-    from memplan.smoke import fake
+    """Run the real libraries and compare what they allocate with the prediction, phase by phase.
 
-    reading = read(
-        path, dialect=dialect, overrides=overrides or (), model=model, beside=beside or (), online=online
+    PATH may be a plan of memplan fit --out as well: the planned run is made then.
+    """
+    from memplan.cli.job import job
+
+    if device is Device.FAKE and (cap is not None or scaled):
+        raise typer.BadParameter("--cap and --scaled are for real runs: --device cpu")
+    if cap is not None and scaled:
+        raise typer.BadParameter("--cap holds for whole models: leave out --scaled")
+    wanted = job(
+        path,
+        gpu,
+        overrides=overrides or (),
+        model=model,
+        beside=beside or (),
+        dialect=dialect,
+        online=online,
     )
-    found = fake(reading.workload, target.of_reading(reading, gpu))
+    found = _found(wanted, device, steps, cap, scaled=scaled)
+    _print(wanted, found, form)
+    raise typer.Exit(0 if found.passed else 1)
+
+
+def _found(job: Job, device: Device, steps: int, cap: str | None, *, scaled: bool) -> Comparison:
+    from memplan import smoke
+    from memplan.cli.progress import progress
+    from memplan.smoke.device import Asked
+
+    if device is Device.FAKE:
+        return smoke.fake(job.workload, job.target)
+    kind = smoke.present() if device is Device.AUTO else str(device)
+    on_gpu = kind == Device.CUDA
+    if on_gpu and scaled:
+        raise typer.BadParameter("--scaled is for --device cpu")
+    asked = Asked(steps=steps, budget=_budget(cap, None if scaled or on_gpu else job.target))
+    with progress(f"running on the {kind}", _rounds(kind, steps, scaled=scaled)) as advance:
+        asked = replace(asked, advance=advance)
+        if on_gpu:
+            return smoke.cuda(job.workload, job.target, asked)
+        return smoke.cpu(job.workload, asked, scaled=scaled)
+
+
+_WATCHED = 2
+"""Steps that a CPU is given beside those asked for, and a GPU at least."""
+
+
+def _rounds(kind: str, steps: int, *, scaled: bool) -> int:
+    """Steps in all, of both depths of a model that is scaled down."""
+    if kind == Device.CUDA:
+        return max(steps, _WATCHED)
+    return (steps + _WATCHED) * (2 if scaled else 1)
+
+
+def _budget(cap: str | None, target: Target | None) -> Bytes | None:
+    """What may be allocated: as asked, else what a GPU leaves beside its context."""
+    from memplan.cli.target import amount
+    from memplan.domain.bytes import Bytes
+
+    if cap is not None:
+        return amount(cap, "--cap")
+    return None if target is None else Bytes(target.limit - target.context)
+
+
+def _print(job: Job, found: Comparison, form: Format) -> None:
+    from memplan.reporters.views.smoke import payload, report
+
     if form is Format.JSON:
         from memplan.reporters import json
 
-        emit(json.render(payload(reading, found)))
+        emit(json.render(payload(job.reading, found)))
     else:
-        emit_report(report(reading, found), form)
-    raise typer.Exit(0 if found.passed else 1)
+        emit_report(report(job.reading, found), form)

@@ -1,20 +1,23 @@
 """Runs of the real libraries, to hold the simulator against: the only package that knows torch.
 
 ``fake`` trains transformers' and PEFT's own classes on tensors without bytes and compares what they
-allocate with what was predicted; ``real`` runs them on a device and looks at its memory. torch and its
-friends are imported when these are called, and not before.
+allocate with what was predicted; ``cpu`` and ``cuda`` run them for real. torch and its friends are imported
+when these are called, and not before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from dataclasses import replace
+from pathlib import Path
 
-from memplan.domain.bytes import Bytes
+from memplan.domain.errors import InputError
 from memplan.domain.measurement import Comparison
 from memplan.domain.target import Target
 from memplan.domain.workload import Workload
+from memplan.smoke.device import Asked
 
-__all__ = ["fake", "pieces", "real"]
+__all__ = ["cpu", "cuda", "fake", "present"]
 
 
 def fake(workload: Workload, target: Target | None = None) -> Comparison:
@@ -36,26 +39,13 @@ def fake(workload: Workload, target: Target | None = None) -> Comparison:
     return compare(workload, target, framework)
 
 
-def real(
-    workload: Workload,
-    target: Target | None = None,
-    *,
-    device: str = "auto",
-    steps: int = 3,
-    budget: Bytes | None = None,
-    scaled: bool = False,
-    advance: Callable[[], None] | None = None,
-) -> Comparison:
-    """Run a workload on a device of this machine, and compare what it takes with the prediction.
+def cpu(workload: Workload, asked: Asked, *, scaled: bool = False) -> Comparison:
+    """Run a workload on this machine's processor, and compare what it takes with the prediction for it.
 
     Args:
         workload: what to run.
-        target: the GPU it is meant for.
-        device: ``cpu``, or the best there is (``auto``).
-        steps: optimizer steps, or calls of ``generate``.
-        budget: bytes that may be allocated; beyond them the run is out of memory.
+        asked: ``budget`` is what may be allocated.
         scaled: run a deep model at two smaller depths, and scale up what was seen.
-        advance: called after every step, as often as ``pieces`` says.
 
     Raises:
         InputError: the libraries are not installed, or the run cannot be made here.
@@ -64,13 +54,47 @@ def real(
     from memplan.smoke.libraries import require
 
     require(workload)
-    from memplan.smoke.device import Asked, unseen
-    from memplan.smoke.devices import named
+    # PyTorch's profiler tells standard error when it starts, unless told not to before it is loaded.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    from memplan.smoke.cpu import Cpu
 
-    asked = Asked(steps=steps, budget=budget, advance=advance or unseen)
-    return named(device, scaled=scaled).compare(workload, target, asked)
+    return Cpu(scaled=scaled).compare(workload, None, asked)
 
 
-def pieces(steps: int, *, scaled: bool = False) -> int:
-    """How often ``real`` calls ``advance``: the steps, and two that are watched allocation by allocation."""
-    return (steps + 2) * (2 if scaled else 1)
+def present() -> str:
+    """The best device of this machine: ``cuda`` with a GPU and a PyTorch made for one, else ``cpu``."""
+    from memplan import probe
+    from memplan.smoke.libraries import for_gpus
+
+    try:
+        return "cuda" if for_gpus() and probe.devices() else "cpu"
+    except InputError:
+        return "cpu"
+
+
+def cuda(workload: Workload, target: Target | None, asked: Asked, snapshot: Path | None = None) -> Comparison:
+    """Run a workload on the GPU that PyTorch takes first, and compare it with the prediction.
+
+    Args:
+        target: the card that the GPU stands for; None for itself.
+        asked: ``budget`` is what PyTorch may reserve, if less than the target leaves it.
+        snapshot: where to write the history of all allocations, for PyTorch's viewer.
+
+    Raises:
+        InputError: the libraries or a GPU are missing, the GPU cannot stand for the target, or the workload
+            asks for something that is not run.
+        FieldError: the installed transformers does not know the model.
+        FileAccessError: the snapshot cannot be written.
+    """
+    from memplan.smoke.gpu.settings import prepare
+    from memplan.smoke.libraries import require
+
+    require(workload)
+    # PyTorch reads them when it starts, so nothing above may have loaded it.
+    replaced = prepare(workload.allocator)
+    from memplan.smoke.gpu.device import CudaDevice
+    from memplan.smoke.gpu.driver import Cuda
+
+    with Cuda() as driver:
+        found = CudaDevice(driver, snapshot).compare(workload, target, asked)
+    return replace(found, notes=(*found.notes, *replaced))

@@ -24,8 +24,10 @@ def unseen() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """How a run is to be made: ``steps`` optimizer steps (or calls of ``generate``), within a ``budget`` of
-    allocated bytes if there is one, by the process ``rank`` of ``world``.
+    """How a run is to be made.
+
+    ``steps`` are optimizer steps or calls of ``generate``, ``budget`` the bytes that may be allocated if that
+    is bounded. The process is ``rank`` of ``world``.
     """
 
     steps: int = 3

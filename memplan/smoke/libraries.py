@@ -25,6 +25,14 @@ def require(workload: Workload) -> Framework:
     return Framework(torch=str(found["torch"]), transformers=str(found["transformers"]))
 
 
+def for_gpus() -> bool:
+    """Whether the installed PyTorch is not one for CPUs only, by the local part of its release."""
+    try:
+        return not version("torch").endswith("+cpu")
+    except PackageNotFoundError:
+        return False
+
+
 def installed(name: str) -> str | None:
     """The installed release of a library, without a local part such as ``+cpu``."""
     try:

@@ -103,7 +103,10 @@ def _at(
 
 
 def extrapolated(first: Measurement, second: Measurement, found: Depths) -> Measurement:
-    """What two depths say of the whole model."""
+    """What two depths say of the whole model.
+
+    Of resident sets two runs say too little: they grow from the second by what is allocated.
+    """
 
     def grown(before: int, after: int) -> Bytes:
         return Bytes(after + (after - before) * (found.whole - found.more) // (found.more - found.fewer))
@@ -114,7 +117,9 @@ def extrapolated(first: Measurement, second: Measurement, found: Depths) -> Meas
         known = dict(before)
         return tuple((name, grown(known.get(name, size), size)) for name, size in after)
 
-    phases, resident = each(first.phases, second.phases), each(first.resident, second.resident)
+    phases = each(first.phases, second.phases)
+    more = {name: size - dict(second.phases)[name] for name, size in phases}
+    resident = tuple((name, Bytes(size + more.get(name, 0))) for name, size in second.resident)
     return Measurement(
         peak_allocated=max((size for _, size in phases), default=Bytes(0)),
         peak_reserved=None,

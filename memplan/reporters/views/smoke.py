@@ -7,6 +7,7 @@ from typing import Any
 
 from memplan.dialects.reading import Reading
 from memplan.domain.measurement import Comparison, Measurement, error
+from memplan.domain.shortage import Shortage
 from memplan.reporters.blocks import Block, Bullets, Heading, Report, Table, Tone
 from memplan.reporters.words import size
 
@@ -19,17 +20,30 @@ def report(reading: Reading, found: Comparison) -> Report:
 def _blocks(reading: Reading, found: Comparison) -> Iterator[Block]:
     predicted, measured = found.predicted, found.measured
     verdict = "as predicted" if found.passed else "not as predicted"
+    if found.shortage is not None:
+        verdict = "out of memory, as predicted" if found.foreseen else "out of memory"
     peaks = f"{size(measured.peak_allocated)} seen, {size(predicted.peak_allocated)} predicted"
     yield Heading(f"{reading.path}: {verdict} ({peaks})", Tone.GOOD if found.passed else Tone.BAD)
+    if found.shortage is not None:
+        yield from _died(found.shortage)
     totals = [("allocated", predicted.peak_allocated, measured.peak_allocated)]
-    totals.append(("reserved", predicted.peak_reserved, measured.peak_reserved))
+    if predicted.peak_reserved is not None and measured.peak_reserved is not None:
+        totals.append(("reserved", predicted.peak_reserved, measured.peak_reserved))
     phases = _paired(predicted.phases, measured.phases)
     yield _table("peak", [*phases, *totals], strong=len(phases))
+    if measured.resident:
+        yield _table("resident", _paired(predicted.resident, measured.resident))
     yield _table("alive at the peak", _paired(predicted.components, measured.components))
     if found.notes:
         yield Bullets(found.notes, "The measurement:")
     if reading.warnings:
         yield Bullets(reading.warnings, "Warnings:", Tone.CAUTION)
+
+
+def _died(shortage: Shortage) -> Iterator[Block]:
+    """The allocation it died of, and what was alive then beside what the prediction holds."""
+    yield Bullets((shortage.message,), "The run:", Tone.BAD)
+    yield _table("alive when it died", _paired(shortage.predicted, shortage.alive))
 
 
 Row = tuple[str, int, int]
@@ -71,17 +85,34 @@ def payload(reading: Reading, found: Comparison) -> dict[str, Any]:
         "predicted": predicted,
         "measured": measured,
         "error": _errors(predicted, measured),
+        "shortage": None if found.shortage is None else _shortage(found.shortage, foreseen=found.foreseen),
         "notes": list(found.notes),
         "warnings": list(reading.warnings),
     }
 
 
 def _measurement(found: Measurement) -> dict[str, Any]:
+    """What a device has not got is left out of prediction and measurement alike."""
+    some = {"peak_reserved": found.peak_reserved, "rss": found.rss}
     return {
         "peak_allocated": int(found.peak_allocated),
-        "peak_reserved": int(found.peak_reserved),
+        **{name: int(amount) for name, amount in some.items() if amount is not None},
         "phases": {str(phase): int(peak) for phase, peak in found.phases},
+        **({"resident": {str(phase): int(peak) for phase, peak in found.resident}} if found.resident else {}),
         "components": {name: int(amount) for name, amount in found.components},
+    }
+
+
+def _shortage(found: Shortage, *, foreseen: bool) -> dict[str, Any]:
+    return {
+        "budget": int(found.budget),
+        "tried": int(found.tried),
+        "allocated": int(found.allocated),
+        "phase": str(found.phase),
+        "tensor": found.tensor,
+        "alive": {name: int(amount) for name, amount in found.alive},
+        "predicted": {name: int(amount) for name, amount in found.predicted},
+        "foreseen": foreseen,
     }
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
+import torch
+from torch.nn import functional
 
 from memplan.domain.architecture import Architecture
 from memplan.domain.bytes import Bytes
@@ -72,33 +74,27 @@ class Cpu:
             return self._scaled(workload, measurement(workload, expected), asked)
         _check_memory(measurement(workload, expected).peak_allocated)
         seen = observe(workload, asked)
-        shortage = None
-        if asked.budget is not None:
-            shortage = budget.shortage(workload, asked.budget, seen.trace, expected)
-        return Comparison(
+        found = Comparison(
             device=self.name,
             predicted=measurement(workload, expected, seen.baseline),
             measured=with_resident(measurement(workload, seen.trace), seen.phases),
             notes=tuple(_notes(workload, asked, seen)),
-            shortage=shortage,
-            foreseen=asked.budget is not None and budget.foreseen(asked.budget, expected),
         )
+        return found if asked.budget is None else _within(found, workload, seen.trace, expected, asked.budget)
 
     def _scaled(self, workload: Workload, expected: Measurement, asked: Asked) -> Comparison:
         """Run it at two smaller depths; the prediction stays that of the whole model."""
         found = depths(workload, lambda small: measurement(small, predicted(small)))
         smaller = [shallower(workload, layers) for layers in (found.fewer, found.more)]
         _check_memory(measurement(smaller[1], predicted(smaller[1])).peak_allocated)
-        # What the libraries load when first used would look like the first model's.
-        _warm_up(smaller[0])
         seen = [observe(small, asked) for small in smaller]
         measured = [
-            with_resident(measurement(small, one.trace), _above(one, seen[1].baseline))
+            with_resident(measurement(small, one.trace), one.phases)
             for small, one in zip(smaller, seen, strict=True)
         ]
         said = (
             f"run with {found.fewer} and with {found.more} of {found.whole} layers; what was seen is scaled"
-            " up from these, the prediction is for all of them"
+            " up from these (resident sets by what is allocated), the prediction is for all of them"
         )
         return Comparison(
             device=self.name,
@@ -108,15 +104,18 @@ class Cpu:
         )
 
 
-def _warm_up(workload: Workload) -> None:
-    """One step nobody looks at."""
-    assert isinstance(workload.model, Architecture)
-    model = build(workload)
-    load(model)
-    initialise(model)
-    with _own_words():
-        meter = resident.Resident()
-        _run(_loop(meter, workload, Labels(model, workload.model.groups)), meter, 1, Asked())
+def _within(found: Comparison, workload: Workload, seen: Trace, expected: Trace, limit: int) -> Comparison:
+    """The same within a budget: a run that goes beyond it ends there; nothing is said of resident sets."""
+    shortage = budget.shortage(workload, limit, seen, expected)
+    if shortage is None:
+        return found
+    return replace(
+        found,
+        predicted=measurement(workload, budget.survived(expected, limit)),
+        measured=measurement(workload, budget.survived(seen, limit)),
+        shortage=shortage,
+        foreseen=budget.foreseen(limit, expected),
+    )
 
 
 def observe(workload: Workload, asked: Asked) -> Seen:
@@ -128,6 +127,7 @@ def observe(workload: Workload, asked: Asked) -> Seen:
     assert isinstance(workload.model, Architecture)
     model = build(workload)
     with _without_collector(), _own_words():
+        _use_libraries()
         resident.tidy()
         baseline = resident.now()
         meter = resident.Resident()
@@ -147,9 +147,14 @@ def observe(workload: Workload, asked: Asked) -> Seen:
     return Seen(trace=found[0], phases=meter.phases, baseline=baseline, exact=meter.exact)
 
 
-def _above(seen: Seen, baseline: int) -> dict[Phase, int]:
-    """Resident sets as if as much had been resident before as before another run."""
-    return {phase: size - seen.baseline + baseline for phase, size in seen.phases.items()}
+def _use_libraries() -> None:
+    """A step of a few numbers: what PyTorch loads when it is first used is none of the model's."""
+    layer = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.LayerNorm(64), torch.nn.GELU())
+    optimizer = torch.optim.AdamW(layer.parameters())
+    for _ in range(2):
+        functional.cross_entropy(layer(torch.ones(64, 64)), torch.ones(64, dtype=torch.int64)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
 
 
 def _loop(meter: Any, workload: Workload, labels: Labels) -> Training | Generating:

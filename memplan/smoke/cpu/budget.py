@@ -35,6 +35,17 @@ def shortage(workload: Workload, budget: int, seen: Trace, predicted: Trace) -> 
     )
 
 
+def survived(seen: Trace, budget: int) -> Trace:
+    """The run up to the allocation it died of."""
+    _, fatal = _beyond(seen, budget)
+    if fatal is None:
+        return seen
+    kept = seen.closed()
+    kept.events = kept.events[:fatal]
+    kept.phases = [(start, phase) for start, phase in kept.phases if start <= fatal]
+    return kept
+
+
 def foreseen(budget: int, predicted: Trace) -> bool:
     """Whether the prediction runs out of memory too."""
     return _beyond(predicted, budget)[1] is not None
