@@ -21,12 +21,13 @@ BOOKKEEPING = Bytes(2**16)
 class Tolerance:
     """By how much a prediction may be off: a ``share`` of what was measured, or ``slack`` bytes.
 
-    ``rss`` is the share of the resident set.
+    ``rss`` is the share of the resident set, ``reserved`` that of reserved memory: None is not judged.
     """
 
     share: float = 0.001
     slack: Bytes = SMALLEST
     rss: float = 0.06
+    reserved: float | None = None
 
     def within(self, predicted: int, measured: int) -> bool:
         """Whether a predicted amount of allocated memory is as good as a measured one."""
@@ -36,7 +37,7 @@ class Tolerance:
 TOLERANCES = {
     "fake": Tolerance(),
     "cpu": Tolerance(share=0.005, slack=BOOKKEEPING),
-    "cuda": Tolerance(share=0.003),
+    "cuda": Tolerance(share=0.003, reserved=0.02),
 }
 """What every device is held to."""
 
@@ -46,8 +47,9 @@ class Measurement:
     """Memory of one run, as PyTorch counts it.
 
     ``phases`` holds the allocated peak of each phase, ``components`` what was alive at the highest of them.
-    ``rss`` is the most of the process that was resident, and ``resident`` the same by phase. None is what a
-    device has not got: host memory is not reserved.
+    ``rss`` is the most of the process that was resident, and ``resident`` the same by phase. ``process`` is
+    what the driver saw the process hold of a GPU, its context included. None is what a device has not got, or
+    nobody told: host memory is not reserved.
     """
 
     peak_allocated: Bytes
@@ -56,6 +58,7 @@ class Measurement:
     components: tuple[tuple[str, Bytes], ...]
     rss: Bytes | None = None
     resident: tuple[tuple[Phase, Bytes], ...] = ()
+    process: Bytes | None = None
 
     @classmethod
     def of(cls, memory: DeviceMemory) -> Self:
@@ -90,13 +93,20 @@ class Comparison:
     @property
     def passed(self) -> bool:
         """Whether the run went through, and every peak was within the tolerance of what was measured."""
-        return self.shortage is None and self._allocated() and self._resident()
+        return self.shortage is None and self._allocated() and self._reserved() and self._resident()
 
     def _allocated(self) -> bool:
         predicted = dict(self.predicted.phases)
         within = self.tolerance.within
         phases = [within(predicted.get(phase, Bytes(0)), seen) for phase, seen in self.measured.phases]
         return all(phases) and within(self.predicted.peak_allocated, self.measured.peak_allocated)
+
+    def _reserved(self) -> bool:
+        share = self.tolerance.reserved
+        predicted, measured = self.predicted.peak_reserved, self.measured.peak_reserved
+        if share is None or predicted is None or measured is None:
+            return True
+        return abs(predicted - measured) <= max(share * measured, self.tolerance.slack)
 
     def _resident(self) -> bool:
         predicted, measured = self.predicted.rss, self.measured.rss

@@ -57,8 +57,8 @@ class CudaDevice:
         seen = self._recorded(workload, chosen, asked)
         return Comparison(
             device=self.name,
-            predicted=expected.measurement,
-            measured=_measured(seen),
+            predicted=_with_context(expected.measurement, chosen, seen),
+            measured=_measured(seen, chosen),
             notes=tuple(_notes(workload, chosen, expected, seen)),
             shortage=None if seen.words is None else _shortage(seen, seen.words, expected),
             foreseen=expected.died is not None,
@@ -87,7 +87,7 @@ def _steps(asked: Asked) -> int:
     return max(asked.steps, STEPS)
 
 
-def _measured(seen: Seen) -> Measurement:
+def _measured(seen: Seen, chosen: Card) -> Measurement:
     peaks = seen.meter.peaks
     highest = max(peaks.values(), default=Bytes(0))
     shares = seen.past.at_the_peak()
@@ -95,9 +95,17 @@ def _measured(seen: Seen) -> Measurement:
     return Measurement(
         peak_allocated=highest,
         peak_reserved=seen.meter.reserved,
+        process=None if chosen.emulates else seen.meter.held,
         phases=tuple(peaks.items()),
         components=(*shares, *(((ROUNDING, Bytes(rounding)),) if rounding > 0 else ())),
     )
+
+
+def _with_context(found: Measurement, chosen: Card, seen: Seen) -> Measurement:
+    """With what the process is to hold in all, where that can be seen: the context is the real card's."""
+    if seen.meter.held is None or chosen.emulates or found.peak_reserved is None:
+        return found
+    return replace(found, process=Bytes(found.peak_reserved + chosen.target.context))
 
 
 def _shortage(seen: Seen, words: str, expected: Prediction) -> Shortage:
@@ -134,13 +142,8 @@ def _notes(workload: Workload, chosen: Card, expected: Prediction, seen: Seen) -
         yield "FlashAttention-2 is PyTorch's own, not the flash_attn package"
     if seen.usage.retries:
         yield f"cached memory was given back {seen.usage.retries} times to make room"
-    if seen.meter.held is not None:
-        outside = Bytes(max(0, seen.meter.held - seen.meter.reserved))
-        told = (
-            f"the driver saw the process hold {seen.meter.held.rounded()}, {outside.rounded()} of it outside"
-        )
-        reckoned = "" if chosen.emulates else f" ({chosen.target.context.rounded()} predicted)"
-        yield f"{told} PyTorch's allocator{reckoned}"
+    if seen.meter.held is not None and chosen.emulates:
+        yield f"the process held {seen.meter.held.rounded()}, the CUDA context of the real card included"
     if seen.words is not None:
         yield f"PyTorch: {message.first_sentences(seen.words)}"
     if expected.doomed is not None and seen.words is None:

@@ -72,7 +72,10 @@ def test_a_name_holds_for_the_block_that_is_there_and_not_for_the_next_at_its_ad
 
 
 def test_what_was_there_before_and_segments_are_not_counted() -> None:
-    others = [{"action": "segment_alloc", "addr": 0, "size": 2**21}, {"action": "snapshot"}]
+    others: list[dict[str, Any]] = [
+        {"action": "segment_alloc", "addr": 0, "size": 2**21},
+        {"action": "snapshot"},
+    ]
     found = past([*freed(5), *others, made(1)], [])
     assert found.trace.events == [0]
 
