@@ -43,7 +43,7 @@ class FileChange:
 class Applied:
     """What was written, or would have been when ``written`` is false.
 
-    ``files`` is empty when nothing had to change.
+    ``files`` is empty when nothing had to change; the checklist may still name what is set elsewhere.
     """
 
     files: tuple[FileChange, ...]
@@ -76,6 +76,8 @@ def apply(reading: Reading, plan: Plan, *, backup: bool = False, dry_run: bool =
         return Applied(files=(), written=False, checklist=checklist(reading, plan, ()))
     _refuse_unwritable(plan)
     rewrites = _rewrites(plan)
+    if not rewrites:
+        return Applied(files=(), written=False, checklist=checklist(reading, plan, ()))
     texts = {rewrite.path: rewrite.after for rewrite in rewrites}
     _verify(reading, plan, texts)
     backups = {} if dry_run else _commit(reading, plan, rewrites, backup)
@@ -106,7 +108,7 @@ def _done_already(reading: Reading, plan: Plan) -> bool:
     if not stale:
         return False
     try:
-        if reread(reading).workload == plan.after.workload:
+        if reread(reading).workload == _in_files(reading, plan):
             return True
     except MemplanError:
         pass  # whatever it holds now, it is not what the plan was made from
@@ -127,11 +129,11 @@ def _digest(path: str) -> str | None:
 def _refuse_unwritable(plan: Plan) -> None:
     if not plan.feasible:
         raise EditRefusedError("the plan does not fit, so it is not written", hint=plan.offer)
-    if not plan.advice:
+    if not plan.by_hand:
         return
-    first = plan.advice[0]
+    first, *rest = plan.by_hand
     place = Location(path=first.path, line=first.line or 1) if first.path else None
-    others = [advice.message for advice in plan.advice[1:]]
+    others = [advice.message for advice in rest]
     raise EditRefusedError(
         f"nothing was written, because not all of the plan can be: {first.message}",
         location=place,
@@ -158,13 +160,21 @@ def _rewrites(plan: Plan) -> list[Rewrite]:
 def _verify(reading: Reading, plan: Plan, texts: Mapping[str, str] | None) -> None:
     from memplan.read import reread
 
-    found = reread(reading, texts).workload
-    if found != plan.after.workload:
+    found, planned = reread(reading, texts).workload, _in_files(reading, plan)
+    if found != planned:
         raise EditRefusedError(
             f"the rewritten {reading.path} does not read as planned, so nothing was changed: "
-            f"{_difference(plan.after.workload, found)}",
+            f"{_difference(planned, found)}",
             hint="make the changes by hand",
         )
+
+
+def _in_files(reading: Reading, plan: Plan) -> Workload:
+    """The planned workload as far as files say it: what is set outside them is as it was."""
+    found = plan.after.workload
+    for advice in plan.outside:
+        found = found.changed(advice.field, reading.workload.at(advice.field))
+    return found
 
 
 def _difference(planned: Workload, found: Workload) -> str:

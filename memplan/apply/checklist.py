@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from memplan.domain.edit import Edit
 from memplan.domain.plan import Plan
+from memplan.domain.wording import worded
 
 if TYPE_CHECKING:
     from memplan.dialects.reading import Reading
@@ -22,17 +23,19 @@ class Checklist:
     """Lines for people.
 
     ``lines`` has ``file:line before → after`` per edit, ``rebuild`` the compiled sources among the
-    files, ``verify`` the command that proves the result.
+    files, ``outside`` what is set where the run is started, ``verify`` the command that proves the result.
     """
 
     lines: tuple[str, ...]
     rebuild: tuple[str, ...]
+    outside: tuple[str, ...]
     verify: str
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the rewrite leaves to do."""
-        return ("C++ sources changed: rebuild before running",) if self.rebuild else ()
+        rebuild = ("C++ sources changed: rebuild before running",) if self.rebuild else ()
+        return (*self.outside, *rebuild)
 
 
 def checklist(reading: Reading, plan: Plan, edits: Sequence[Edit]) -> Checklist:
@@ -41,6 +44,7 @@ def checklist(reading: Reading, plan: Plan, edits: Sequence[Edit]) -> Checklist:
     return Checklist(
         lines=tuple(_line(edit) for edit in edits),
         rebuild=tuple(dict.fromkeys(compiled)),
+        outside=tuple(advice.message for advice in plan.outside),
         verify=_command(reading, plan),
     )
 
@@ -63,4 +67,7 @@ def _command(reading: Reading, plan: Plan) -> str:
         words += ["--model", reading.given.model]
     for path in reading.given.beside:
         words += ["--with", str(path)]
+    # No file says what the environment of the run will be, so it is said to the gate as well.
+    for advice in plan.outside:
+        words += ["--set", f"{advice.field}={worded(plan.after.workload.at(advice.field))}"]
     return shlex.join(words)

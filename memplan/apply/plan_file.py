@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from memplan.apply.plan_content import SECTIONS, content_of, digest, spelled_edits
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
-from memplan.domain.edit import Edit
+from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import FieldError, FileAccessError, Location, StaleError
 from memplan.domain.estimate import Estimate
 from memplan.domain.harm import Harm
@@ -65,7 +65,8 @@ class SavedPlan:
     ) -> Plan:
         """The plan, worked out again for the config as it is now.
 
-        A config that holds the planned values already gives a plan without changes.
+        A config that holds the planned values already gives a plan without changes, but for those that are
+        set outside of files.
 
         Raises:
             StaleError: a file changed since the plan was made, or its changes do not lead to its edits.
@@ -81,9 +82,16 @@ class SavedPlan:
         before = count(reading.workload, target)
         if after == reading.workload:
             return self._plan(reading, (before, before), ())
-        self._check_files(reading)
         asked = [(change.field, change.before, change.after) for change in changes]
-        plan = self._plan(reading, (before, count(after, target)), changes, *edits(reading, asked))
+        written, advice = edits(reading, asked)
+        estimates = before, count(after, target)
+        left = _left(changes, advice)
+        if left and all(change in left or change.before == change.after for change in changes):
+            if len(left) == len(changes):
+                self._check_files(reading)
+            return self._plan(reading, estimates, left, (), tuple(item for item in advice if item.outside))
+        self._check_files(reading)
+        plan = self._plan(reading, estimates, changes, written, advice)
         self._check_edits(plan.edits)
         return plan
 
@@ -136,6 +144,12 @@ class SavedPlan:
                     location=self.entries["edits"].location,
                     hint="make a new plan",
                 )
+
+
+def _left(changes: Iterable[Change], advice: Iterable[Advice]) -> tuple[Change, ...]:
+    """The changes that are made where the run is started."""
+    outside = {item.field for item in advice if item.outside}
+    return tuple(change for change in changes if change.field in outside)
 
 
 def _short_of_ram(after: Estimate) -> str | None:

@@ -18,7 +18,7 @@ def exported(reading: Reading, changes: Sequence[FieldChange], advised: Iterable
     options = planned(reading.workload, changes).allocator.text
     line = f"export {VARIABLE}={options} where the run is started (PyTorch ignores it on Windows)"
     return [
-        replace(item, message=line, path=None, line=None)
+        replace(item, message=line, path=None, line=None, outside=True)
         if item.field.partition(".")[0] == _SECTION
         else item
         for item in advised

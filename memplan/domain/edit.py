@@ -35,9 +35,13 @@ class Edit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """A change the file's language cannot take safely: what to do by hand, and why."""
+    """A change the file's language cannot take safely: what to do by hand, and why.
+
+    ``outside`` says that it belongs to no file: it is set in the environment that a run is started in.
+    """
 
     field: str
     message: str
     path: str | None = None
     line: int | None = None
+    outside: bool = False

@@ -85,7 +85,7 @@ def plan(reading: Reading, made: Plan) -> dict[str, Any]:
         "edits": _edits(made.edits),
         "alternatives": [_alternative(other) for other in made.alternatives],
         "advice": [
-            {"field": item.field, "message": item.message, "path": item.path, "line": item.line}
+            {name: getattr(item, name) for name in ("field", "message", "path", "line", "outside")}
             for item in made.advice
         ],
         "margin": int(made.margin),

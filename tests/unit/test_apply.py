@@ -25,7 +25,7 @@ from memplan.domain.errors import (
 from memplan.domain.plan import Plan
 from memplan.fit import fit
 from memplan.read import read
-from tests.planning import CONFIG, MODEL, estimate, target
+from tests.planning import CONFIG, MODEL, UNCOUNTED, estimate, target
 
 NEUROGEN = Path(__file__).resolve().parents[2] / "examples" / "neurogen"
 CHANGED = {
@@ -56,7 +56,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def planned(path: Path) -> Plan:
     where = profiles.target("gtx1650") if path.is_dir() else target(LIMIT)
-    return fit(read(path), where, estimator=estimate)
+    return fit(read(path), where, estimator=estimate, keep=UNCOUNTED)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

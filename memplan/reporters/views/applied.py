@@ -17,19 +17,22 @@ def report(reading: Reading, plan: Plan, applied: Applied) -> Report:
 
 
 def _blocks(reading: Reading, plan: Plan, applied: Applied) -> Iterator[Block]:
+    checklist = applied.checklist
+    left = [f"[ ] {note}" for note in checklist.notes]
+    to_do = Bullets((*left, f"[ ] verify: {checklist.verify}"), "Left to do:", Tone.CAUTION)
     if not applied.files:
         yield memory.headline(str(reading.path), plan.after)
-        yield Paragraph("Nothing to change.")
+        yield Paragraph("Nothing to change in the files." if left else "Nothing to change.")
+        if left:
+            yield to_do
         return
     if not applied.written:
         yield Verbatim(applied.diff, "diff")
         return
-    checklist = applied.checklist
     plural = "s" if len(applied.files) > 1 else ""
     yield memory.headline(str(reading.path), plan.after)
     changed = tuple(f"[x] {line}" for line in checklist.lines)
     yield Bullets(changed, f"Changed, in {len(applied.files)} file{plural}:", Tone.GOOD)
     if backups := tuple(f"{item.path} → {item.backup}" for item in applied.files if item.backup):
         yield Bullets(backups, "Originals kept:")
-    left = [f"[ ] {note}" for note in checklist.notes]
-    yield Bullets((*left, f"[ ] verify: {checklist.verify}"), "Left to do:", Tone.CAUTION)
+    yield to_do

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memplan.dialects.reading import Reading
+from memplan.domain.edit import Advice
 from memplan.domain.estimate import Estimate, Verdict
 from memplan.domain.harm import Harm
 from memplan.domain.plan import Alternative, Change, Plan
@@ -41,8 +42,10 @@ def _blocks(reading: Reading, plan: Plan) -> Iterator[Block]:
             f"{edit.path}:{edit.line}: {edit.before or '(absent)'} → {edit.after}" for edit in plan.edits
         )
         yield Bullets(lines, "Edits that memplan apply will make:")
-    if plan.advice:
-        yield Bullets(advice(plan), "To be changed by hand:", Tone.CAUTION)
+    if plan.by_hand:
+        yield Bullets(advice(plan.by_hand), "To be changed by hand:", Tone.CAUTION)
+    if plan.outside:
+        yield Bullets(advice(plan.outside), "To be set where the run is started:", Tone.CAUTION)
     if plan.alternatives:
         yield Heading("Alternatives")
         yield alternatives(plan.alternatives, plan)
@@ -133,12 +136,10 @@ def alternatives(others: tuple[Alternative, ...], chosen: Plan) -> Table:
     )
 
 
-def advice(plan: Plan) -> tuple[str, ...]:
+def advice(given: tuple[Advice, ...]) -> tuple[str, ...]:
     """What the config's own file cannot express, with the place where known."""
-    places = [f"{item.path}:{item.line}: " if item.path and item.line else "" for item in plan.advice]
-    return tuple(
-        f"{place}{item.field}: {item.message}" for place, item in zip(places, plan.advice, strict=True)
-    )
+    places = [f"{item.path}:{item.line}: " if item.path and item.line else "" for item in given]
+    return tuple(f"{place}{item.field}: {item.message}" for place, item in zip(places, given, strict=True))
 
 
 def _summary(plan: Plan, tunable: tuple[str, ...]) -> str:
