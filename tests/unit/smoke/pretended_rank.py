@@ -11,7 +11,7 @@ from pathlib import Path
 from memplan.domain.bytes import Bytes
 from memplan.domain.ranks import Holdings
 from memplan.smoke.child import lifeline
-from memplan.smoke.ranks.job import Failure, Folder
+from memplan.smoke.ranks.job import Failure, Folder, Outcome
 
 DONE = Holdings(parameters=Bytes(4), gradients=Bytes(3), optimizer_state=Bytes(2), peak_allocated=Bytes(9))
 MEMORY = Failure(kind="RuntimeError", message="can't allocate memory", place="a.py:1", memory=True)
@@ -30,7 +30,7 @@ def main(folder: Folder, rank: int, behaviour: str) -> None:
         print("the driver is too old\n")
         sys.exit(3)
     else:
-        outcomes = {"done": DONE, "short": MEMORY, "lost": LOST, "broken": BROKEN}
+        outcomes: dict[str, Outcome] = {"done": DONE, "short": MEMORY, "lost": LOST, "broken": BROKEN}
         folder.tell(rank, outcomes[behaviour])
         sys.exit(int(behaviour != "done"))
 
