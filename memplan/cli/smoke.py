@@ -20,6 +20,7 @@ from memplan.cli.options import (
     ModelName,
     Online,
     Overrides,
+    overridden,
 )
 from memplan.cli.output import emit, emit_report
 
@@ -38,6 +39,7 @@ Examples:
   memplan smoke train.yml --device cpu --steps 5
   memplan smoke train.yml --device cpu --cap 2GiB
   memplan smoke plan.yaml --device cpu --scaled
+  memplan smoke fsdp.yml --device cpu --gpus 4
 \b
 Exit codes: 0 the run went as predicted: allocated memory within 0.1 % or 1 MiB of what was seen, on a CPU
 0.5 % or 64 KiB, and resident memory within 6 %; 1 it did not, or was out of memory; 2 bad input.
@@ -80,6 +82,17 @@ Scaled = Annotated[
     ),
 ]
 
+Gpus = Annotated[
+    int | None,
+    typer.Option(
+        "--gpus",
+        metavar="N",
+        min=1,
+        help="Data-parallel GPUs: --device cpu runs a process for each and says what every one holds."
+        " Default: what the config says, else 1.",
+    ),
+]
+
 
 @app.command(cls=PlainCommand, epilog=EPILOG)
 def smoke(
@@ -89,6 +102,7 @@ def smoke(
     gpu: GpuName = None,
     cap: Cap = None,
     scaled: Scaled = False,
+    gpus: Gpus = None,
     overrides: Overrides = None,
     model: ModelName = None,
     beside: Beside = None,
@@ -100,6 +114,7 @@ def smoke(
 
     PATH may be a plan of memplan fit --out as well: the planned run is made then.
     """
+    from memplan.cli import ranks
     from memplan.cli.job import job
 
     if device is Device.FAKE and (cap is not None or scaled):
@@ -109,12 +124,16 @@ def smoke(
     wanted = job(
         path,
         gpu,
-        overrides=overrides or (),
+        overrides=overridden(overrides, gpus),
         model=model,
         beside=beside or (),
         dialect=dialect,
         online=online,
     )
+    if device is not Device.FAKE and ranks.several(wanted):
+        if cap is not None or scaled:
+            raise typer.BadParameter("--cap and --scaled are for one process, not for several GPUs")
+        raise typer.Exit(ranks.run(wanted, device, steps, form))
     found = _found(wanted, device, steps, cap, scaled=scaled)
     _print(wanted, found, form)
     raise typer.Exit(0 if found.passed else 1)
