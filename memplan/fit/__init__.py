@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.bytes import Bytes
+from memplan.domain.edit import Advice
 from memplan.domain.estimate import Estimate
 from memplan.domain.harm import Harm
 from memplan.domain.plan import Option, Plan
@@ -85,20 +86,31 @@ def fit(
 def _plan(reading: Reading, policy: Policy, count: Estimator, floor: Floor | None, *, brief: bool) -> Plan:
     if isinstance(reading.workload.model, DeclaredModel):
         return plan_declared(reading.workload, policy, count)
-    writable = replace(policy, writable=_writable(reading))
-    return plan_levers(reading.workload, writable, count, floor, brief=brief)
-
-
-def _writable(reading: Reading) -> Callable[[Option], bool]:
-    """Whether the config's dialect has a way to write an option, and its text leaves room for it."""
-    from memplan.dialects import edits
+    advice = _advising(reading)
 
     def writable(option: Option) -> bool:
-        changes = [(field, reading.workload.at(field), value) for field, value in option.changes.items()]
-        _, advice = edits(reading, changes)
-        return not advice
+        return not advice(option)
 
-    return writable
+    def startable(option: Option) -> bool:
+        return all(item.outside for item in advice(option))
+
+    limited = replace(policy, writable=writable, startable=startable)
+    return plan_levers(reading.workload, limited, count, floor, brief=brief)
+
+
+def _advising(reading: Reading) -> Callable[[Option], tuple[Advice, ...]]:
+    """What the config's dialect cannot write of an option, or its text leaves no room for."""
+    from memplan.dialects import edits
+
+    known: dict[tuple[tuple[str, Any], ...], tuple[Advice, ...]] = {}
+
+    def advice(option: Option) -> tuple[Advice, ...]:
+        key = tuple(option.changes.items())
+        if key not in known:
+            known[key] = edits(reading, [(name, reading.workload.at(name), value) for name, value in key])[1]
+        return known[key]
+
+    return advice
 
 
 def least(workload: Workload, target: Target) -> int:

@@ -38,16 +38,18 @@ def plan_levers(
 ) -> Plan:
     """The cheapest combination of levers that fits, or the closest when none does.
 
-    What the config's own file can say comes first: options that would have to be set by hand are in the plan
-    only where nothing else fits. ``floor`` spares estimates of what cannot fit; without it they are made.
+    What the config's own file can say comes first, then what the environment of the run can: options that
+    would have to be set by hand are in the plan only where nothing else fits. ``floor`` spares estimates of
+    what cannot fit; without it they are made.
     A ``brief`` plan is the same without what goes beyond it: alternatives, offers, savings of each change.
     """
     before = estimator(workload, policy.target)
     if policy.accepts(before):
         return unchanged(before, policy, feasible=True)
     search = Search(workload, policy, estimator, {workload: before}, floor)
+    started = search.under(replace(policy, writable=policy.startable)) if policy.startable else search
     anyhow = search.under(replace(policy, writable=None)) if policy.writable else search
-    for searched in dict.fromkeys((search, anyhow)):
+    for searched in _distinct(search, started, anyhow):
         frontier = searched.frontier(policy.target.limit // WORTH_KNOWING)
         best = next(frontier, None)
         if best is not None and brief:
@@ -59,6 +61,15 @@ def plan_levers(
                 _plan(searched, best, before), feasible=True, alternatives=tuple(others[:MOST_ALTERNATIVES])
             )
     return _closest(search, anyhow, before, brief=brief)
+
+
+def _distinct(*searches: Search) -> Iterator[Search]:
+    """The searches without those that have the choices of the one before."""
+    before = None
+    for search in searches:
+        if search.space.settings != before:
+            yield search
+        before = search.space.settings
 
 
 def unchanged(before: Estimate, policy: Policy, *, feasible: bool) -> Plan:
