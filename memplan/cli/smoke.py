@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,9 +41,11 @@ Examples:
   memplan smoke train.yml --device cpu --cap 2GiB
   memplan smoke plan.yaml --device cpu --scaled
   memplan smoke fsdp.yml --device cpu --gpus 4
+  memplan smoke plan.yaml --device cuda --gpu gtx1650 --snapshot out.pickle
 \b
 Exit codes: 0 the run went as predicted: allocated memory within 0.1 % or 1 MiB of what was seen, on a CPU
-0.5 % or 64 KiB, and resident memory within 6 %; 1 it did not, or was out of memory; 2 bad input.
+0.5 % or 64 KiB, and resident memory within 6 %, on a GPU 0.3 %, and reserved memory within 2 %; 1 it did
+not, or was out of memory; 2 bad input.
 """
 
 
@@ -71,8 +74,8 @@ Cap = Annotated[
     typer.Option(
         "--cap",
         metavar="SIZE",
-        help="Let the run allocate no more than this, such as 2GiB, and say what it dies of. Default: what"
-        " the GPU leaves PyTorch, if one is named.",
+        help="Let the run allocate (on a GPU: reserve) no more than this, such as 2GiB, and say what it dies"
+        " of. Default: what the GPU leaves PyTorch, if one is named.",
     ),
 ]
 Scaled = Annotated[
@@ -81,7 +84,14 @@ Scaled = Annotated[
         "--scaled", help="Run a model too large for this machine with a few of its layers, and scale up."
     ),
 ]
-
+Snapshot = Annotated[
+    Path | None,
+    typer.Option(
+        "--snapshot",
+        metavar="FILE",
+        help="Write every allocation on the GPU here, as PyTorch records it for pytorch.org/memory_viz.",
+    ),
+]
 Gpus = Annotated[
     int | None,
     typer.Option(
@@ -102,6 +112,7 @@ def smoke(
     gpu: GpuName = None,
     cap: Cap = None,
     scaled: Scaled = False,
+    snapshot: Snapshot = None,
     gpus: Gpus = None,
     overrides: Overrides = None,
     model: ModelName = None,
@@ -121,6 +132,8 @@ def smoke(
         raise typer.BadParameter("--cap and --scaled are for real runs: --device cpu")
     if cap is not None and scaled:
         raise typer.BadParameter("--cap holds for whole models: leave out --scaled")
+    if snapshot is not None and device not in (Device.CUDA, Device.AUTO):
+        raise typer.BadParameter("--snapshot is for --device cuda")
     wanted = job(
         path,
         gpu,
@@ -134,12 +147,14 @@ def smoke(
         if cap is not None or scaled:
             raise typer.BadParameter("--cap and --scaled are for one process, not for several GPUs")
         raise typer.Exit(ranks.run(wanted, device, steps, form))
-    found = _found(wanted, device, steps, cap, scaled=scaled)
+    found = _found(wanted, device, steps, cap, snapshot, scaled=scaled)
     _print(wanted, found, form)
     raise typer.Exit(0 if found.passed else 1)
 
 
-def _found(job: Job, device: Device, steps: int, cap: str | None, *, scaled: bool) -> Comparison:
+def _found(
+    job: Job, device: Device, steps: int, cap: str | None, snapshot: Path | None, *, scaled: bool
+) -> Comparison:
     from memplan import smoke
     from memplan.cli.progress import progress
     from memplan.smoke.device import Asked
@@ -150,12 +165,14 @@ def _found(job: Job, device: Device, steps: int, cap: str | None, *, scaled: boo
     on_gpu = kind == Device.CUDA
     if on_gpu and scaled:
         raise typer.BadParameter("--scaled is for --device cpu")
+    if snapshot is not None and not on_gpu:
+        raise typer.BadParameter("--snapshot is for --device cuda, and there is no GPU here")
     asked = Asked(steps=steps, budget=_budget(cap, None if scaled or on_gpu else job.target))
     with progress(f"running on the {kind}", _rounds(kind, steps, scaled=scaled)) as advance:
         asked = replace(asked, advance=advance)
         if on_gpu:
-            return smoke.cuda(job.workload, job.target, asked)
-        return smoke.cpu(job.workload, asked, scaled=scaled)
+            return smoke.on_cuda(job.workload, job.target, asked, snapshot)
+        return smoke.on_cpu(job.workload, asked, scaled=scaled)
 
 
 _WATCHED = 2

@@ -1,8 +1,8 @@
 """Runs of the real libraries, to hold the simulator against: the only package that knows torch.
 
 ``fake`` trains transformers' and PEFT's own classes on tensors without bytes and compares what they
-allocate with what was predicted; ``cpu`` and ``cuda`` run them for real. torch and its friends are imported
-when these are called, and not before.
+allocate with what was predicted; ``on_cpu`` and ``on_cuda`` run them for real. torch and its friends are
+imported when these are called, and not before.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from memplan.domain.target import Target
 from memplan.domain.workload import Workload
 from memplan.smoke.device import Asked
 
-__all__ = ["cpu", "cuda", "fake", "present"]
+__all__ = ["fake", "on_cpu", "on_cuda", "present"]
 
 
 def fake(workload: Workload, target: Target | None = None) -> Comparison:
@@ -39,7 +39,7 @@ def fake(workload: Workload, target: Target | None = None) -> Comparison:
     return compare(workload, target, framework)
 
 
-def cpu(workload: Workload, asked: Asked, *, scaled: bool = False) -> Comparison:
+def on_cpu(workload: Workload, asked: Asked, *, scaled: bool = False) -> Comparison:
     """Run a workload on this machine's processor, and compare what it takes with the prediction for it.
 
     Args:
@@ -72,7 +72,9 @@ def present() -> str:
         return "cpu"
 
 
-def cuda(workload: Workload, target: Target | None, asked: Asked, snapshot: Path | None = None) -> Comparison:
+def on_cuda(
+    workload: Workload, target: Target | None, asked: Asked, snapshot: Path | None = None
+) -> Comparison:
     """Run a workload on the GPU that PyTorch takes first, and compare it with the prediction.
 
     Args:

@@ -29,6 +29,8 @@ def _blocks(reading: Reading, found: Comparison) -> Iterator[Block]:
     totals = [("allocated", predicted.peak_allocated, measured.peak_allocated)]
     if predicted.peak_reserved is not None and measured.peak_reserved is not None:
         totals.append(("reserved", predicted.peak_reserved, measured.peak_reserved))
+    if predicted.process is not None and measured.process is not None:
+        totals.append(("process", predicted.process, measured.process))
     phases = _paired(predicted.phases, measured.phases)
     yield _table("peak", [*phases, *totals], strong=len(phases))
     if measured.resident:
@@ -93,7 +95,7 @@ def payload(reading: Reading, found: Comparison) -> dict[str, Any]:
 
 def _measurement(found: Measurement) -> dict[str, Any]:
     """What a device has not got is left out of prediction and measurement alike."""
-    some = {"peak_reserved": found.peak_reserved, "rss": found.rss}
+    some = {"peak_reserved": found.peak_reserved, "rss": found.rss, "process": found.process}
     return {
         "peak_allocated": int(found.peak_allocated),
         **{name: int(amount) for name, amount in some.items() if amount is not None},

@@ -119,14 +119,14 @@ def _refuse(workload: Workload, target: Target, real: Target, total: Bytes, *, e
     if fused in theirs and fused not in ours:
         raise InputError(
             f"{target.name} takes PyTorch's flash kernel for this run, which {real.name} here cannot",
-            hint="leave out --gpu, or use --device fake",
+            hint="run it as this card with --gpu auto, or use --device fake",
         )
     room = Bytes(target.limit - target.context)
     if room > total:
         raise InputError(
             f"{real.name} here has {total.rounded()}, less than the {room.rounded()} that {target.name}"
             " leaves PyTorch",
-            hint="leave out --gpu to run within this card, or use --device fake",
+            hint="run it as this card with --gpu auto, or use --device fake",
         )
 
 
