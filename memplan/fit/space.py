@@ -27,7 +27,7 @@ from memplan.levers.cost import slowdown
 _RESOLUTION = 2
 """Decimals of a slowdown that count: nobody changes another setting for less than a hundredth of a step."""
 
-SLACK = 4 * 2**20
+SLACK = 16 * 2**20
 """Bytes by which another option may allocate less than the last: scales of states, buffers of kernels."""
 
 Choice = tuple[int, ...]

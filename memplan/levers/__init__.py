@@ -67,5 +67,5 @@ LEVERS: tuple[Lever, ...] = (
 )
 """In the order in which a plan lists them."""
 
-UNRANKED = ("loss", "activation_offload", "sharding", "host_offload")
-"""Levers of which no option is the leanest, to within 4 MiB, and the fastest whatever the others do."""
+UNRANKED = ("adapter", "loss", "attention", "activation_offload", "sharding", "host_offload")
+"""Levers of which no option is the leanest, to within 16 MiB, and the fastest whatever the others do."""

@@ -29,14 +29,13 @@ _IMPLEMENTATIONS = {
     LOOP: "its step makes temporaries of one parameter at a time",
 }
 _SMALLER = {
-    "adamw": ("paged_adamw_32bit", "adamw_8bit", "paged_adamw_8bit"),
-    "paged_adamw_32bit": ("adamw_8bit", "paged_adamw_8bit"),
+    "adamw": ("adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit"),
     "adamw_8bit": ("paged_adamw_8bit",),
-    "lion": ("paged_lion_32bit", "lion_8bit", "paged_lion_8bit"),
-    "paged_lion_32bit": ("lion_8bit", "paged_lion_8bit"),
+    "lion": ("lion_8bit", "paged_lion_8bit", "paged_lion_32bit"),
     "lion_8bit": ("paged_lion_8bit",),
 }
-"""bitsandbytes' variants of an optimizer whose states take less of a GPU's memory."""
+"""bitsandbytes' variants of an optimizer whose states take less of a GPU's memory. Paged states of 32 bits are
+the leanest: those of 8 bits have scales that stay on the GPU."""
 
 _REASONS = {
     (True, False): "states lie in memory that the driver moves to the host when the GPU needs the room",
@@ -46,7 +45,7 @@ _REASONS = {
 
 
 def options(workload: Workload, _target: Target | None) -> tuple[Option, ...]:
-    """Fused, then bitsandbytes' variants; the last is no leaner than the others for every model.
+    """Fused, then bitsandbytes' variants, the leanest last.
 
     bitsandbytes' optimizers take neither FSDP's sharded tensors nor DeepSpeed's flat partitions here, and
     work on the parameters themselves, not on copies.
