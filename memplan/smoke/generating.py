@@ -29,7 +29,7 @@ class Generating:
         """One call of ``generate``."""
         self.meter.begin_step()
         self.meter.enter(Phase.PREFILL)
-        tokens = prompt(self.inner, self.workload)
+        tokens = prompt(self.inner, self.workload).to(self.inner.device)
         with self._phases(), _experts_as_on_a_gpu(self.inner), torch.no_grad():
             self.model.generate(tokens, **self._wanted())
         self.meter.leave(Phase.DECODE)

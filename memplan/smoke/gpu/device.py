@@ -52,7 +52,7 @@ class CudaDevice:
         workload = replace(workload, framework=require(workload))
         driver = self.driver
         real = here(driver.name, driver.capability, driver.total)
-        chosen = card(workload, target, real, driver.total, asked.budget)
+        chosen = card(workload, target, real, driver.total, driver.free, asked.budget)
         expected = predict(chosen, _steps(asked))
         seen = self._recorded(workload, chosen, asked)
         return Comparison(

@@ -51,12 +51,16 @@ class Usage:
 
 
 class Driver(Protocol):
-    """One GPU. ``place`` is its name in PyTorch, ``total`` the bytes that ``cudaMemGetInfo`` says it has."""
+    """One GPU. ``place`` is its name in PyTorch.
+
+    ``total`` is what ``cudaMemGetInfo`` says it has, ``free`` what was left of it once there was a context.
+    """
 
     place: str
     name: str
     capability: tuple[int, int]
     total: Bytes
+    free: Bytes
     shortage: type[BaseException]
 
     def usage(self) -> Usage:
@@ -76,6 +80,9 @@ class Driver(Protocol):
 
     def record(self, *, stacks: bool) -> None:
         """Keep every action of the allocator from now on, with Python's stack at each if asked."""
+
+    def count(self) -> int:
+        """How many allocations there were since the process began."""
 
     def history(self) -> Sequence[Entry]:
         """The actions kept so far, in order."""
@@ -115,7 +122,8 @@ class Cuda(AbstractContextManager["Cuda"]):
         self.place = f"cuda:{self.index}"
         self.name = torch.cuda.get_device_name(self.index)
         self.capability: tuple[int, int] = torch.cuda.get_device_capability(self.index)
-        self.total = Bytes(torch.cuda.mem_get_info(self.index)[1])
+        free, total = torch.cuda.mem_get_info(self.index)
+        self.free, self.total = Bytes(free), Bytes(total)
         return self
 
     def __exit__(
@@ -157,6 +165,10 @@ class Cuda(AbstractContextManager["Cuda"]):
         torch.cuda.memory._record_memory_history(
             "all", context="all" if stacks else None, stacks="python", max_entries=MOST_ENTRIES
         )
+
+    def count(self) -> int:
+        """See ``Driver``."""
+        return int(torch.cuda.memory_stats(self.index)["allocation.all.allocated"])
 
     def history(self) -> Sequence[Entry]:
         """See ``Driver``."""

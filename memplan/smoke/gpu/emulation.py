@@ -35,6 +35,7 @@ class Card:
     """How a GPU is made to behave.
 
     ``allowed`` is what PyTorch may reserve, as ``fraction`` of the real total; None leaves both as they are.
+    ``room`` is what it finds in any case.
     ``predicted`` and ``capability`` are what to simulate for the run to be seen here: the card's choice of
     kernels, with the temporaries they have on the real one. ``kernels`` are those that attention has, None
     leaves PyTorch its choice. ``environment`` is set before the first matrix product. ``emulates`` says that
@@ -45,6 +46,7 @@ class Card:
     predicted: Workload
     capability: tuple[int, int]
     emulates: bool
+    room: Bytes
     allowed: Bytes | None = None
     fraction: float | None = None
     kernels: tuple[Attention, ...] | None = None
@@ -68,13 +70,19 @@ def here(name: str, capability: tuple[int, int], total: Bytes) -> Target:
 
 
 def card(
-    workload: Workload, target: Target | None, real: Target, total: Bytes, budget: Bytes | None = None
+    workload: Workload,
+    target: Target | None,
+    real: Target,
+    total: Bytes,
+    free: Bytes,
+    budget: Bytes | None = None,
 ) -> Card:
     """The card to run as: the target's, the real one, or either with a ``budget`` for what PyTorch reserves.
 
     Args:
         real: the GPU that runs.
         total: its memory as PyTorch counts it, of which a fraction is set.
+        free: what is left of it now.
 
     Raises:
         InputError: the target lacks what the workload asks for, or the real GPU cannot stand for it.
@@ -82,15 +90,18 @@ def card(
     wanted = target or real
     emulates = wanted.name != real.name
     if target is not None:
-        _refuse(workload, target, real, total, emulates=emulates)
+        _refuse(workload, target, real, emulates=emulates)
+        _check_room(target, real, total, free, emulates=emulates)
     capability = _capability(wanted, real)
     allowed = min(_limits(workload, wanted, budget, emulates=emulates), default=None)
+    room = min(free, Bytes(wanted.limit - wanted.context) if allowed is None else allowed)
     chosen = _chosen(workload, capability)
     found = Card(
         target=wanted,
         **_simulated(workload, capability, real, chosen),
         emulates=emulates,
         allowed=allowed,
+        room=room,
         fraction=None if allowed is None else fraction(allowed, total),
         kernels=_kernels(workload, capability, chosen, emulates=emulates),
         environment=tuple(_environment(capability, real)),
@@ -109,7 +120,7 @@ def fraction(allowed: int, total: int) -> float:
     return share
 
 
-def _refuse(workload: Workload, target: Target, real: Target, total: Bytes, *, emulates: bool) -> None:
+def _refuse(workload: Workload, target: Target, real: Target, *, emulates: bool) -> None:
     _lacks(workload, target, f"{target.name} has no", "so the run would not be one of that card")
     if not emulates:
         return
@@ -121,11 +132,14 @@ def _refuse(workload: Workload, target: Target, real: Target, total: Bytes, *, e
             f"{target.name} takes PyTorch's flash kernel for this run, which {real.name} here cannot",
             hint="run it as this card with --gpu auto, or use --device fake",
         )
+
+
+def _check_room(target: Target, real: Target, total: Bytes, free: Bytes, *, emulates: bool) -> None:
     room = Bytes(target.limit - target.context)
-    if room > total:
+    if emulates and room > free:
+        has = f"has {total.rounded()}" if room > total else f"has {free.rounded()} free"
         raise InputError(
-            f"{real.name} here has {total.rounded()}, less than the {room.rounded()} that {target.name}"
-            " leaves PyTorch",
+            f"{real.name} here {has}, less than the {room.rounded()} that {target.name} leaves PyTorch",
             hint="run it as this card with --gpu auto, or use --device fake",
         )
 

@@ -32,7 +32,7 @@ Noted = tuple[tuple[int, Tag], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """Something that is known of the run once ``position`` actions were made.
+    """Something that is known of the run once ``position`` allocations were made.
 
     ``phase`` begins there, ``logits`` are made from there on or no more, ``noted`` lies at its addresses.
     """
@@ -96,8 +96,9 @@ def past(entries: Sequence[Mapping[str, Any]], marks: Iterable[Mark], workspace:
     reader = _Reader()
     waiting = list(reversed(list(marks)))
     failure = None
-    for index, entry in enumerate(entries):
-        while waiting and waiting[-1].position <= index:
+    for entry in entries:
+        # Frees move no mark: what lies at an address is what was allocated there last.
+        while waiting and waiting[-1].position <= len(reader.trace.sizes):
             reader.mark(waiting.pop())
         if entry["action"] == "oom":
             failure = Failure(tried=Bytes(entry["size"]), phase=reader.phase)

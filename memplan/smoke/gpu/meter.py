@@ -53,6 +53,7 @@ class PhaseMeter:
         self.marks: list[Mark] = [Mark(position=0, phase=Phase.LOAD)]
         self._in_head = False
         self._watched = False
+        self._before = driver.count()
 
     def begin_step(self) -> None:
         """An optimizer step, or a call of ``generate``, begins."""
@@ -121,7 +122,7 @@ class PhaseMeter:
         self.marks.append(Mark(position=self._position(), phase=phase, logits=logits))
 
     def _position(self) -> int:
-        return len(self.driver.history())
+        return self.driver.count() - self._before
 
     def _noted(self, tensors: Iterable[Named]) -> Iterator[tuple[int, Tag]]:
         """Where each storage lies and what it is; the first name of one that has several."""

@@ -70,7 +70,7 @@ def predict(card: Card, steps: int) -> Prediction:
     """
     workload, options = card.predicted, card.predicted.allocator
     trace = trace_of(workload, card.capability)
-    room = card.allowed if card.allowed is not None else Bytes(card.target.limit - card.target.context)
+    room = card.room
     capped = replay(trace, steps, options=options, budget=room, allowed=card.allowed)
     if capped.failure is None:
         return Prediction(workload=workload, trace=trace, room=room, replayed=capped)

@@ -25,6 +25,9 @@ from memplan.smoke.labels import Labels, scopes
 from memplan.smoke.model import build, initialise, load
 from memplan.smoke.training import Training
 
+LAST_WORDS = 300
+"""Characters of an error that are shown."""
+
 _NO_KERNEL = "No available kernel"
 """What PyTorch says where attention may use none of the kernels that could do it."""
 
@@ -48,7 +51,7 @@ def run(driver: Driver, workload: Workload, card: Card, steps: int, advance: Adv
     Garbage collection is off meanwhile: lifetimes follow from references.
 
     Raises:
-        InputError: attention cannot be computed with the kernels it is given.
+        InputError: the libraries refuse to run it, or attention with the kernels it is given.
     """
     meter = PhaseMeter(driver)
     words = None
@@ -61,19 +64,25 @@ def run(driver: Driver, workload: Workload, card: Card, steps: int, advance: Adv
             _steps(driver, meter, workload, steps, advance)
         except driver.shortage as error:
             words = str(error)
-        except RuntimeError as error:
-            if _NO_KERNEL not in str(error):
-                raise
-            kernels = ", ".join(str(kernel) for kernel in card.kernels or ())
-            raise InputError(
-                f"attention cannot be computed here with {kernels} alone",
-                hint="ask for another attention with --set attention=sdpa",
-            ) from error
+        except (RuntimeError, NotImplementedError) as error:
+            raise _broken(error, card) from error
         # Before the counters move on: the exception's frames are gone, and with them what they held.
         found = past(driver.history(), meter.marks, cublas_workspace(card.capability))
         usage = driver.usage()
         meter.settle()
     return Seen(meter=meter, past=found, usage=usage, words=words)
+
+
+def _broken(error: Exception, card: Card) -> InputError:
+    """What PyTorch raises, as an error of the input: the model was asked for something it cannot do."""
+    if _NO_KERNEL in str(error):
+        kernels = ", ".join(str(kernel) for kernel in card.kernels or ())
+        return InputError(
+            f"attention cannot be computed here with {kernels} alone",
+            hint="ask for another attention with --set attention=sdpa",
+        )
+    said = " ".join(str(error).split())[:LAST_WORDS]
+    return InputError(f"the real run broke off: {said}")
 
 
 def _steps(driver: Driver, meter: PhaseMeter, workload: Workload, steps: int, advance: Advance) -> None:

@@ -101,6 +101,7 @@ class FakeGpu(AbstractContextManager["FakeGpu"]):
         self.name = target.name
         self.capability = target.compute_capability
         self.total = target.usable
+        self.free = Bytes(target.usable - context)
         self.context = context
         self.recorder = Recorder(self.capability, answer=not workload.causal_mask, scalars_on_host=True)
         self.recorder.trace = self.memory = Memory(self.total - context)
@@ -163,6 +164,9 @@ class FakeGpu(AbstractContextManager["FakeGpu"]):
     def record(self, *, stacks: bool) -> None:
         self.recording.append(stacks)
         self.memory.recording = True
+
+    def count(self) -> int:
+        return len(self.memory.sizes)
 
     def history(self) -> Sequence[Entry]:
         return self.memory.actions

@@ -86,7 +86,7 @@ def test_counters_by_phase_are_those_predicted(workload: Workload) -> None:
 
 
 def test_within_two_percent_below_the_peak_it_dies_as_foreseen_and_above_it_runs() -> None:
-    whole = predict(card(llama(), None, A100, A100.usable), 2).measurement
+    whole = predict(card(llama(), None, A100, A100.usable, A100.usable), 2).measurement
     enough, driver = ran(llama(), budget=Bytes((whole.peak_reserved or 0) * 102 // 100))
     assert enough.passed
     assert driver.fractions[-1] == 1.0

@@ -36,8 +36,10 @@ HALF = Workload(model=SHAPE, precision=Precision(params=Dtype.FP16))
 BRAIN = Workload(model=SHAPE)
 
 
-def as_card(workload: Workload, target: Target | None, real: Target, **settings: Any) -> Card:
-    return card(workload, target, real, real.usable, **settings)
+def as_card(
+    workload: Workload, target: Target | None, real: Target, free: Bytes | None = None, **settings: Any
+) -> Card:
+    return card(workload, target, real, real.usable, free or real.usable, **settings)
 
 
 @given(st.integers(2**20, 2**43), st.data())
@@ -128,6 +130,15 @@ def test_what_a_card_cannot_stand_for_is_refused(
     with pytest.raises(InputError, match=why) as caught:
         as_card(workload, target, real)
     assert caught.value.hint
+
+
+def test_what_others_hold_is_no_room() -> None:
+    left = Bytes(2**30)
+    assert as_card(HALF, None, A100, free=left).room == left
+    with pytest.raises(
+        InputError, match=r"here has 1\.00 GiB free, less than the 3\.68 GiB that gtx1650 leaves"
+    ):
+        as_card(HALF, GTX, A100, free=left)
 
 
 def test_the_real_card_is_known_by_its_name_or_taken_as_it_is() -> None:
