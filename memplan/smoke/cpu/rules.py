@@ -31,6 +31,9 @@ WITHIN_KERNELS = ("partial_norms", "softmax_d", "dq_accum", "dk", "dv")
 adds up gradients where they are to be, by blocks whose memory is too small to count
 (``cpu_flash_attention_backward`` in aten/src/ATen/native/cpu/FlashAttentionKernel.cpp)."""
 
+SCORES = 4
+"""Sides of the scores of attention."""
+
 FP32 = Dtype.FP32.itemsize
 
 
@@ -72,11 +75,14 @@ def multiplied(trace: Trace, workload: Workload) -> set[int]:
 def temporary(trace: Trace, block: int, workload: Workload) -> int:
     """Bytes that a CPU takes and returns right after it made a block.
 
-    Operands of another dtype are cast first; positions are filled from a vector of them; scattering half
-    numbers and summing the gradient of attention sinks go through fp32.
+    Operands of another dtype are cast first, the mask of ``native_dropout`` among them
+    (``native_dropout_cpu`` in aten/src/ATen/native/Dropout.cpp); positions are filled from a vector of them;
+    scattering half numbers and summing the gradient of attention sinks go through fp32.
     """
     _, scope, op, shape, dtype = trace.tags[block]
-    if op == "sort_positions":
+    # The unfused attention kernel drops out by factors: see ``multiplied``.
+    by_mask = workload.attention is Attention.EAGER or len(shape) < SCORES
+    if op == "sort_positions" or (op in ("dropout", "masked_scale") and by_mask):
         return trace.sizes[block]
     if op == "value_selecting_backward" and dtype.is_half:
         return FP32 * prod(shape)
