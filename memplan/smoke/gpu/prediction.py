@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from memplan.domain.bytes import Bytes
@@ -32,15 +33,12 @@ class Prediction:
     def measurement(self) -> Measurement:
         """Peaks and components, as a measurement has them."""
         peak = self.replayed.peak
+        parts = components(self.workload, self.trace, self.replayed)
         return Measurement(
             peak_allocated=Bytes(peak.allocated),
             peak_reserved=Bytes(peak.reserved),
             phases=tuple((phase, Bytes(found.allocated)) for phase, found in self.replayed.phases.items()),
-            components=tuple(
-                (part.name, part.bytes)
-                for part in components(self.workload, self.trace, self.replayed)
-                if part.bytes
-            ),
+            components=_told((part.name, part.bytes) for part in parts),
         )
 
     @property
@@ -54,12 +52,22 @@ class Prediction:
         """What lives when most does in a phase, by component: up to where the run dies, if it dies there."""
         told = self.died if self.doomed is not None and self.doomed[0] is phase else self.replayed
         assert told is not None
-        found: dict[str, int] = {}
-        if phase in told.phases:
-            for block in alive(self.trace, told.phases[phase].event):
-                component = self.trace.tags[block][0]
-                found[component] = found.get(component, 0) + self.trace.sizes[block]
-        return tuple((name, Bytes(size)) for name, size in sorted(found.items(), key=lambda item: -item[1]))
+        blocks = alive(self.trace, told.phases[phase].event) if phase in told.phases else ()
+        found = _told((self.trace.tags[block][0], self.trace.sizes[block]) for block in blocks)
+        return tuple(sorted(found, key=lambda item: -item[1]))
+
+
+def _told(parts: Iterable[tuple[str, int]]) -> tuple[tuple[str, Bytes], ...]:
+    """Bytes by component, of those that the allocator's history can tell from each other."""
+    found: dict[str, int] = {}
+    for name, size in parts:
+        name = _SEEN_AS.get(name, name)
+        found[name] = found.get(name, 0) + size
+    return tuple((name, Bytes(size)) for name, size in found.items() if size)
+
+
+_SEEN_AS = {"kv_cache": "activations"}
+"""Keys and values are results of modules like others, as far as addresses and sizes say."""
 
 
 def predict(card: Card, steps: int) -> Prediction:

@@ -7,7 +7,7 @@ the real classes run, the allocator fails as PyTorch's does, and says so in PyTo
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from memplan.domain.bytes import Bytes
 from memplan.domain.out_of_memory import OutOfMemory
 from memplan.domain.target import Target
 from memplan.domain.trace import Phase, Tag, Trace
-from memplan.domain.workload import Attention, Workload
+from memplan.domain.workload import Attention, Task, Workload
 from memplan.simulator.allocator import Allocator, ExhaustedError
 from tests.oracle.libraries import library
 
@@ -90,8 +90,18 @@ class Memory(Trace):
         ).message
 
 
+class Truthful(Recorder):
+    """A recorder of tensors that have numbers."""
+
+    def _read(self, func: Any, args: Any) -> Any:
+        return func(*args)
+
+
 class FakeGpu(AbstractContextManager["FakeGpu"]):
-    """A driver of no GPU; ``fractions`` are those that were set, ``kernels`` what attention was given."""
+    """A driver of no GPU; ``fractions`` are those that were set, ``kernels`` what attention was given.
+
+    Generation depends on what is generated, so its tensors have bytes.
+    """
 
     place = "cpu"
     shortage: type[BaseException] = torch.cuda.OutOfMemoryError
@@ -103,7 +113,9 @@ class FakeGpu(AbstractContextManager["FakeGpu"]):
         self.total = target.usable
         self.free = Bytes(target.usable - context)
         self.context = context
-        self.recorder = Recorder(self.capability, answer=not workload.causal_mask, scalars_on_host=True)
+        self.empty = workload.task is Task.TRAIN
+        kind = Recorder if self.empty else Truthful
+        self.recorder = kind(self.capability, answer=not workload.causal_mask, scalars_on_host=True)
         self.recorder.trace = self.memory = Memory(self.total - context)
         self.fractions: list[float] = []
         self.kernels: list[tuple[Attention, ...]] = []
@@ -113,12 +125,14 @@ class FakeGpu(AbstractContextManager["FakeGpu"]):
     def __enter__(self) -> Self:
         enter = self._stack.enter_context
         enter(patch.object(run, "build", _built))
-        enter(patch.object(run, "initialise", lambda _: None))
+        enter(patch.object(run, "initialise", _initialised if self.empty else _untold(model.initialise)))
         enter(patch.object(run, "PhaseMeter", partial(ToldMeter, self.recorder)))
-        enter(fake_tensor.FakeTensorMode())
+        if self.empty:
+            enter(fake_tensor.FakeTensorMode())
         enter(self.recorder)
         enter(trace._cuda(self.recorder, self.workload))
-        enter(trace._values_are_read())
+        if self.empty:
+            enter(trace._values_are_read())
         self.recorder.in_backward = True
         engine.sum_of_two()
         self.recorder.in_backward = False
@@ -201,6 +215,20 @@ class ToldMeter(meter.PhaseMeter):
     def leave(self, phase: Phase) -> None:
         super().leave(phase)
         self.recorder.leave(phase)
+
+
+def _initialised(_: Any) -> None:
+    """Tensors without bytes have no numbers to draw."""
+
+
+def _untold(call: Callable[[Any], None]) -> Callable[[Any], None]:
+    """What it takes is given back before anything is counted."""
+
+    def called(argument: Any) -> None:
+        with _disable_current_modes():
+            call(argument)
+
+    return called
 
 
 def _built(workload: Workload) -> Any:

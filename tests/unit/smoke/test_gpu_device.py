@@ -17,7 +17,7 @@ from memplan.domain.errors import FileAccessError, InputError
 from memplan.domain.measurement import Comparison
 from memplan.domain.target import Target
 from memplan.domain.trace import Phase
-from memplan.domain.workload import Attention, Batch, Precision, Sequence, Workload
+from memplan.domain.workload import Attention, Batch, Generate, Precision, Sequence, Task, Workload
 from memplan.simulator.tensor import cublas_workspace
 from memplan.smoke.device import Asked
 from tests.oracle.libraries import library
@@ -83,6 +83,16 @@ def test_counters_by_phase_are_those_predicted(workload: Workload) -> None:
     assert (driver.fractions, driver.recording, driver.history()) == ([], [False], [])
     assert measured.process == measured.peak_reserved + driver.context
     assert predicted.process == predicted.peak_reserved + A100.context
+
+
+def test_generated_text_is_measured_too() -> None:
+    asked = Generate(prompt=64, new_tokens=3)
+    found, _ = ran(llama(task=Task.GENERATE, generate=asked, attention=Attention.EAGER))
+    assert found.passed
+    assert set(dict(found.measured.phases)) == {Phase.LOAD, Phase.PREFILL, Phase.DECODE}
+    static = llama(task=Task.GENERATE, generate=replace(asked, cache="static"))
+    with pytest.raises(InputError, match="its cache is static"):
+        ran(static)
 
 
 def test_within_two_percent_below_the_peak_it_dies_as_foreseen_and_above_it_runs() -> None:
