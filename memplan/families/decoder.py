@@ -267,6 +267,8 @@ class Decoder:
         embeds[0] = self.scale(embeds[0])
         held = self.place(embeds[0])
         attention_masks = self.masks(embeds[0])
+        if tape.cache is not None:
+            tape.cache.holds(attention_masks)
         _mask_arguments = self.mask_arguments(embeds[0])
         added = self.settle(embeds, held)
         hidden_states = self.enter((added or held or embeds.copy()).pop())

@@ -32,14 +32,15 @@ class Layer(Protocol):
 class Cache:
     """The caches of all layers that keep one. ``static`` caches have their full size from the start.
 
-    ``decoding`` says that the prompt has been processed.
+    ``decoding`` says that the prompt has been processed; ``masks`` are those that are kept (``holds``).
     """
 
-    __slots__ = ("cursor", "decoding", "layers", "static")
+    __slots__ = ("cursor", "decoding", "layers", "masks", "static")
 
     def __init__(self, layers: list[Layer], *, static: bool) -> None:
         self.layers = layers
         self.static = static
+        self.masks: object = None
         self.cursor = 0
         self.decoding = False
 
@@ -47,6 +48,15 @@ class Cache:
     def dynamic(cls, windows: Iterable[int | None]) -> Cache:
         """A ``DynamicCache``: one layer for each window (``None``: attends to everything)."""
         return cls([Growing() if window is None else Sliding(window) for window in windows], static=False)
+
+    def holds(self, masks: object) -> None:
+        """Keep the masks that came with a static cache: ``generate`` makes them, and has them to the logits.
+
+        They are among ``model_inputs`` (``prepare_inputs_for_generation`` in transformers
+        src/transformers/generation/utils.py); with other caches the model makes its own and drops them.
+        """
+        if self.static:
+            self.masks = masks
 
     @classmethod
     def preallocated(cls, windows: Iterable[int | None], length: int) -> Cache:

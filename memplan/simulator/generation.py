@@ -71,6 +71,7 @@ def _run(tape: Tape, workload: Workload, model: Model) -> None:
     positions = tape.empty((batch, length), Dtype.INT64, "position_ids")
     tape.cache = _cache(asked, model.windows())
     logits = _forward(tape, model, length, batch, last=asked.logits == "last")
+    tape.cache.holds(None)
     tape.cache.decoding = True
     scores: Tensor | None = None
     for step in _steps(asked.new_tokens - 1):
