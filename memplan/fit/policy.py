@@ -95,10 +95,6 @@ class Policy:
         return next((entry for entry in self.profiles if entry.name == self.profile), None)
 
 
-def _overlap(field: str, kept: str) -> bool:
-    return field == kept or field.startswith(f"{kept}.") or kept.startswith(f"{field}.")
-
-
 def policy_for(
     reading: Reading,
     target: Target,
@@ -110,11 +106,14 @@ def policy_for(
 ) -> Policy:
     """The policy that the caller, the config and the profiles add up to.
 
+    What ``--set`` gave a value keeps it, like a field that is to be kept.
+
     Raises:
         FieldError: a margin is not an amount or a share, or leaves nothing.
         UnknownNameError: a kept field or the profile does not exist.
     """
     _check_kept(reading.workload, keep)
+    keep = (*keep, *(override.partition("=")[0].strip() for override in reading.overrides))
     wanted = profile or reading.profile
     entries = _profiles(target) if wanted or reading.tunable else ()
     chosen = _choose(target, entries, wanted)
