@@ -42,6 +42,14 @@ def gaps(workload: Workload, target: Target | None, parts: Sequence[Component]) 
         yield from kernel_gaps(workload, shape, target)
 
 
+def boundless(workload: Workload, shape: Architecture) -> bool:
+    """Whether nothing bounds what a run takes, whatever levers change: its model, or a setting they leave."""
+    from memplan.families import known, written_by
+
+    unknown = shape.model_type not in known() or not written_by(shape, workload)
+    return unknown or any(setting.unbounded for setting in workload.unmodelled)
+
+
 def _family(shape: Architecture, sizes: dict[str, int]) -> Iterator[Gap]:
     """Of a model type that is not known only one vocabulary matrix is certain."""
     from memplan.families import known

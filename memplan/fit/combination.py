@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
+from memplan.domain.architecture import Architecture
 from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Estimate
 from memplan.domain.harm import Harm
 from memplan.domain.plan import Alternative, Plan
 from memplan.domain.wording import in_words
 from memplan.domain.workload import Workload
+from memplan.estimate.gaps import boundless
 from memplan.fit.changes import changes_of
 from memplan.fit.policy import Estimator, Floor, Policy
 from memplan.fit.search import Search
@@ -49,7 +51,8 @@ def plan_levers(
     search = Search(workload, policy, estimator, {workload: before}, floor)
     started = search.under(replace(policy, writable=policy.startable)) if policy.startable else search
     anyhow = search.under(replace(policy, writable=None)) if policy.writable else search
-    for searched in _distinct(search, started, anyhow):
+    hopeless = floor is not None and _boundless(workload)
+    for searched in () if hopeless else _distinct(search, started, anyhow):
         frontier = searched.frontier(policy.target.limit // WORTH_KNOWING)
         best = next(frontier, None)
         if best is not None and brief:
@@ -70,6 +73,11 @@ def _distinct(*searches: Search) -> Iterator[Search]:
         if search.space.settings != before:
             yield search
         before = search.space.settings
+
+
+def _boundless(workload: Workload) -> bool:
+    """Whether no plan can be sure to fit, so that none is looked for."""
+    return isinstance(workload.model, Architecture) and boundless(workload, workload.model)
 
 
 def unchanged(before: Estimate, policy: Policy, *, feasible: bool) -> Plan:
@@ -129,12 +137,16 @@ def _offer(search: Search, anyhow: Search) -> str | None:
     if search.policy.accepts(after):
         return f"--allow {chosen.harm.label} fits with {Bytes(-missing).rounded()} to spare: {words}"
     ram = search.policy.misses_ram(after)
+    if missing <= 0 and not ram:
+        return None  # what is not modelled decides
     what = f"{missing.rounded()}" if missing > 0 else f"{ram.rounded()} of host RAM"
     return f"even --allow {chosen.harm.label} misses by {what}: {words}"
 
 
 def _hurried(search: Search) -> Candidate | None:
     """The best of a search that may give up."""
+    if _boundless(search.workload):
+        return None
     search.allow(EFFORT)
     return search.best()
 
