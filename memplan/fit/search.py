@@ -54,6 +54,11 @@ class Search:
         """A search of the same workload under another policy that shares what was counted so far."""
         return Search(self.workload, policy, self._estimator, self._estimates, self._floor, self._floors)
 
+    @property
+    def looked_at(self) -> int:
+        """Workloads of which a floor or an estimate was made."""
+        return len(self._floors.keys() | self._estimates.keys())
+
     def measure(self, workload: Workload) -> Estimate:
         """The estimate of a workload, made once."""
         if workload not in self._estimates:
