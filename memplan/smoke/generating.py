@@ -62,11 +62,23 @@ class Generating:
             if passes > 1:
                 self.meter.enter(Phase.DECODE)
 
-        handle = self.inner.register_forward_pre_hook(begins)
+        def ends(_: Any, __: Any, outputs: Any) -> None:
+            self.meter.name(_cached(outputs.past_key_values))
+
+        handles = (self.inner.register_forward_pre_hook(begins), self.inner.register_forward_hook(ends))
         try:
             yield
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
+
+
+def _cached(cache: Any) -> Iterator[Named]:
+    """The keys and values of every layer, as transformers' caches keep them."""
+    for layer in cache.layers:
+        for name in ("keys", "values"):
+            if isinstance(getattr(layer, name, None), torch.Tensor):
+                yield getattr(layer, name), "kv_cache", "layers.*", name
 
 
 @contextmanager
