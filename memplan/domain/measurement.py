@@ -13,6 +13,9 @@ from memplan.domain.trace import Phase
 SMALLEST = Bytes(2**20)
 """A difference on a GPU that always passes: a mebibyte."""
 
+SEGMENT = Bytes(2 * 2**20)
+"""The least that is reserved at once: a difference in reserved memory that always passes."""
+
 BOOKKEEPING = Bytes(2**16)
 """The same in host memory, where nothing is rounded: positions, counters, states of random generators."""
 
@@ -106,7 +109,7 @@ class Comparison:
         predicted, measured = self.predicted.peak_reserved, self.measured.peak_reserved
         if share is None or predicted is None or measured is None:
             return True
-        return abs(predicted - measured) <= max(share * measured, self.tolerance.slack)
+        return abs(predicted - measured) <= max(share * measured, SEGMENT)
 
     def _resident(self) -> bool:
         predicted, measured = self.predicted.rss, self.measured.rss

@@ -114,21 +114,25 @@ def _shortage(seen: Seen, words: str, expected: Prediction) -> Shortage:
     failure = seen.past.failure
     phase = seen.meter.phase if failure is None else failure.phase
     alive = seen.past.at_the_end()
+    tried = failure.tried if failure is not None else said.tried or Bytes(0)
     return Shortage(
         budget=expected.room,
-        tried=failure.tried if failure is not None else said.tried or Bytes(0),
+        tried=tried,
         allocated=said.allocated or Bytes(sum(amount for _, amount in alive)),
         phase=phase,
-        tensor=_tensor(seen, phase, expected),
+        tensor=_tensor(seen, phase, tried, expected),
         alive=alive,
         predicted=expected.alive(phase),
     )
 
 
-def _tensor(seen: Seen, phase: Phase, expected: Prediction) -> str:
-    """What the allocation was for: the module that ran, else the tensor the prediction dies of there."""
-    if seen.meter.scope.failed:
-        return seen.meter.scope.failed
+def _tensor(seen: Seen, phase: Phase, tried: int, expected: Prediction) -> str:
+    """What the allocation was for: the predicted tensor of its size, in the module that ran if one did."""
+    module = seen.meter.scope.failed
+    if found := expected.like(phase, tried, module or None):
+        return found
+    if module:
+        return f"a tensor in {module}"
     if expected.doomed is not None and expected.doomed[0] is phase:
         return f"a tensor like {expected.doomed[1]}"
     return "a tensor outside modules"

@@ -53,7 +53,7 @@ class Usage:
 class Driver(Protocol):
     """One GPU. ``place`` is its name in PyTorch.
 
-    ``total`` is what ``cudaMemGetInfo`` says it has, ``free`` what was left of it once there was a context.
+    ``total`` is what it has in all, ``free`` what was left of it once there was a context.
     """
 
     place: str
@@ -123,6 +123,8 @@ class Cuda(AbstractContextManager["Cuda"]):
         self.name = torch.cuda.get_device_name(self.index)
         self.capability: tuple[int, int] = torch.cuda.get_device_capability(self.index)
         free, total = torch.cuda.mem_get_info(self.index)
+        # Releases take fractions of the one or the other; should they differ, no limit is set too high.
+        total = max(total, torch.cuda.get_device_properties(self.index).total_memory)
         self.free, self.total = Bytes(free), Bytes(total)
         return self
 

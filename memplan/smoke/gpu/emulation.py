@@ -112,7 +112,8 @@ def card(
 def fraction(allowed: int, total: int) -> float:
     """The largest share of ``total`` whose bytes, cut to a whole number, are at most ``allowed``.
 
-    ``setMemoryFraction`` of c10/cuda/CUDACachingAllocator.cpp multiplies doubles and cuts off.
+    ``setMemoryFraction`` of c10/cuda/CUDACachingAllocator.cpp multiplies doubles and cuts off; in newer
+    releases a fraction of 1 is no limit.
     """
     share = min(allowed / total, 1.0)
     while int(share * total) > allowed:

@@ -45,7 +45,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """The allocation that was refused: bytes asked of the driver, and the phase."""
+    """The allocation that was refused: its bytes, rounded up to a block's, and the phase."""
 
     tried: Bytes
     phase: Phase

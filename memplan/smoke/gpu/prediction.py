@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from memplan.domain.workload import Workload
 from memplan.estimate import trace_of
 from memplan.estimate.capacity import label
 from memplan.estimate.components import components
+from memplan.simulator import rounding
 from memplan.simulator.replay import Replay, alive, replay
 from memplan.smoke.gpu.emulation import Card
 
@@ -55,6 +57,24 @@ class Prediction:
         blocks = alive(self.trace, told.phases[phase].event) if phase in told.phases else ()
         found = _told((self.trace.tags[block][0], self.trace.sizes[block]) for block in blocks)
         return tuple(sorted(found, key=lambda item: -item[1]))
+
+    def like(self, phase: Phase, size: int, scope: str | None) -> str | None:
+        """The tensor of that size that is predicted in a phase and a module (None: in any), if there is one.
+
+        Of several, one that most others are like.
+        """
+        found: Counter[str] = Counter()
+        now, bounds = Phase.LOAD, iter([*self.trace.phases, (len(self.trace.events), Phase.LOAD)])
+        start, coming = next(bounds)
+        for index, event in enumerate(self.trace.events):
+            while index >= start:
+                now = coming
+                start, coming = next(bounds)
+            if event >= 0 and now is phase and rounding.block(self.trace.sizes[event]) == size:
+                tag = self.trace.tags[event]
+                if scope is None or tag[1] == scope:
+                    found[label(tag)] += 1
+        return max(found, key=lambda name: found[name]) if found else None
 
 
 def _told(parts: Iterable[tuple[str, int]]) -> tuple[tuple[str, Bytes], ...]:

@@ -19,6 +19,7 @@ from memplan.domain.out_of_memory import OutOfMemory
 from memplan.domain.target import Target
 from memplan.domain.trace import Phase, Tag, Trace
 from memplan.domain.workload import Attention, Task, Workload
+from memplan.simulator import rounding
 from memplan.simulator.allocator import Allocator, ExhaustedError
 from tests.oracle.libraries import library
 
@@ -52,7 +53,7 @@ class Memory(Trace):
         try:
             address = self.allocator.allocate(size)
         except ExhaustedError as error:
-            self._note(action="oom", size=error.asked, device_free=0)
+            self._note(action="oom", size=rounding.block(size), device_free=0)
             raise torch.cuda.OutOfMemoryError(self._words(error.asked)) from None
         block = super().allocate(size, tag)
         self.addresses[block] = address

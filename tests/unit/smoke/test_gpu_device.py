@@ -108,8 +108,8 @@ def test_within_two_percent_below_the_peak_it_dies_as_foreseen_and_above_it_runs
     died = short.shortage
     assert died is not None
     assert died.budget == budget
-    assert died.allocated + died.tried > budget - 2**21
-    assert died.tensor
+    assert 0 < died.allocated < budget
+    assert (died.phase, died.tensor) == (Phase.BACKWARD, "loss nll_loss_backward (2048, 500) fp32")
     alive, expected = dict(died.alive), dict(died.predicted)
     assert all(alive[name] == expected[name] for name in ("embeddings", "decoder_matrix", "blocks"))
     assert sum(alive.values()) <= died.allocated
@@ -120,7 +120,8 @@ def test_the_module_that_asked_is_named() -> None:
     short, _ = ran(llama(), budget=Bytes(2 * 2**20 + cublas_workspace((8, 0)) - 1))
     died = short.shortage
     assert died is not None
-    assert (died.phase, died.tensor) == (Phase.FORWARD, "layers.*.self_attn.q_proj")
+    assert died.phase is Phase.FORWARD
+    assert died.tensor == "a tensor in layers.*.self_attn.q_proj"
 
 
 def test_a_model_that_is_too_large_to_load_says_so() -> None:

@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,6 +54,7 @@ class Hardware:
             "current_device": lambda: 0,
             "get_device_name": lambda _: "NVIDIA A100 80GB PCIe",
             "get_device_capability": lambda _: (8, 0),
+            "get_device_properties": lambda _: SimpleNamespace(total_memory=81 * MIB),
             "mem_get_info": lambda _: (70 * MIB, 80 * MIB),
             "synchronize": self._noting("synchronize"),
         }
@@ -103,7 +105,7 @@ def driver(hardware: Hardware) -> Iterator[Cuda]:
 
 def test_a_gpu_is_introduced(driver: Cuda) -> None:
     assert (driver.place, driver.name, driver.capability) == ("cuda:0", "NVIDIA A100 80GB PCIe", (8, 0))
-    assert (driver.free, driver.total) == (70 * MIB, 80 * MIB)
+    assert (driver.free, driver.total) == (70 * MIB, 81 * MIB)
 
 
 def test_counters_are_read_once_kernels_are_through(driver: Cuda, hardware: Hardware) -> None:
