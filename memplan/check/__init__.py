@@ -9,6 +9,8 @@ MP005   error    the GPU does not have what a config asks for
 MP006   error    the framework refuses to start with these files
 MP007   warning  a model's files hold another number of weights than its config tells of
 MP008   warning  sequences are longer than the model's context; an error where looking positions up fails
+MP009   error    the real classes, traced on fake tensors, allocate otherwise than predicted
+MP010   note     the real classes of a config cannot be traced
 ======  =======  =====================================================================
 """
 
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memplan.check.baseline import known_findings
+from memplan.check.proof import Prover, proven
 from memplan.check.verdict import Estimator, Planner, judged
 from memplan.domain.errors import Location, MemplanError
 from memplan.domain.finding import Finding, Level
@@ -77,6 +80,7 @@ def check(
     online: bool = False,
     model: str | None = None,
     beside: Sequence[str | Path] = (),
+    prover: Prover | None = None,
 ) -> CheckReport:
     """Check configs, manifests and folders that hold one.
 
@@ -90,6 +94,7 @@ def check(
         overrides: values that count instead of every config's own, as ``memplan.read.read`` takes them.
         online: whether the hub may be asked for models that this machine does not know.
         model, beside: what every config is read together with, as ``memplan.read.read`` takes them.
+        prover: traces the real classes of every config, as ``memplan.smoke.fake`` does. Default: nobody.
 
     Raises:
         MemplanError: the baseline cannot be read, or the margin makes no sense for the target.
@@ -105,7 +110,7 @@ def check(
         for job in _jobs(Path(path), findings):
             checked += 1
             job = replace(job, overrides=tuple(overrides), online=online, model=model, beside=tuple(beside))
-            findings += _findings(job, target, margin, planner, count)
+            findings += _findings(job, target, margin, planner, count, prover)
     shown = findings if known is None else known.demoted(findings)
     return CheckReport(findings=tuple(shown), checked=checked)
 
@@ -126,7 +131,12 @@ def _jobs(path: Path, findings: list[Finding]) -> Iterator[_Job]:
 
 
 def _findings(
-    job: _Job, target: Target | None, margin: str | None, planner: Planner | None, estimator: Estimator
+    job: _Job,
+    target: Target | None,
+    margin: str | None,
+    planner: Planner | None,
+    estimator: Estimator,
+    prover: Prover | None,
 ) -> list[Finding]:
     from memplan.read import read
 
@@ -135,10 +145,11 @@ def _findings(
             job.path, overrides=job.overrides, model=job.model, beside=job.beside, online=job.online
         )
         where = target or _target(reading, job.listed)
+        seen = [] if prover is None else [*proven(reading, where, prover)]
         if where is None:
-            return [*reading.findings, _no_target(reading)]
+            return [*reading.findings, _no_target(reading), *seen]
         kept = margin_bytes(*_margin(reading, job.listed, margin, where))
-        return [*reading.findings, *judged(reading, where, kept, planner, estimator)]
+        return [*reading.findings, *judged(reading, where, kept, planner, estimator), *seen]
     except MemplanError as error:
         return [_unreadable(error, job.path, job.listed.location if job.listed else None)]
 

@@ -15,6 +15,7 @@ from memplan.cli.output import emit, emit_report
 
 if TYPE_CHECKING:
     from memplan.check import CheckReport
+    from memplan.check.proof import Prover
 
 app = application()
 
@@ -36,6 +37,7 @@ Examples:
   memplan check configs/*.yml --gpu rtx3090
   memplan check --format github                     annotate the lines of a pull request
   memplan check --format json > known.json          then: memplan check --baseline known.json
+  memplan check configs/*.yml --gpu t4 --smoke      hold the real classes against the prediction too
 \b
 Exit codes: 0 passed; 1 failed; 2 bad input; 3 passed as far as can be decided.
 """
@@ -44,6 +46,12 @@ Paths = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[PATH]...", help="Configs, manifests or folders that hold one. Default: this folder."
+    ),
+]
+Smoke = Annotated[
+    bool,
+    typer.Option(
+        "--smoke", help="Trace the real classes of every config too, as memplan smoke --device fake does."
     ),
 ]
 Baseline = Annotated[
@@ -66,6 +74,7 @@ def check(
     beside: Beside = None,
     online: Online = False,
     baseline: Baseline = None,
+    smoke: Smoke = False,
     form: Annotated[Format, typer.Option("--format", help="How to print the findings.")] = Format.TERMINAL,
 ) -> None:
     """Fail when a config does not fit its target: the gate for CI."""
@@ -83,9 +92,19 @@ def check(
         online=online,
         model=model,
         beside=beside or (),
+        prover=_prover() if smoke else None,
     )
     _print(report, form)
     raise typer.Exit(report.exit_code)
+
+
+def _prover() -> Prover:
+    """The tracer, if its libraries are here: without them the gate would say nothing, and pass."""
+    from memplan.smoke import fake
+    from memplan.smoke.libraries import needed
+
+    needed("torch", "transformers")
+    return fake
 
 
 def _print(report: CheckReport, form: Format) -> None:

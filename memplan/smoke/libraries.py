@@ -17,12 +17,21 @@ def require(workload: Workload) -> Framework:
     Raises:
         InputError: torch, transformers or (for adapters) peft is not installed.
     """
-    names = ["torch", "transformers"] + ["peft"] * (workload.adapter is not None)
+    found = needed("torch", "transformers", *(["peft"] if workload.adapter is not None else []))
+    return Framework(torch=found["torch"], transformers=found["transformers"])
+
+
+def needed(*names: str) -> dict[str, str]:
+    """The installed releases of libraries.
+
+    Raises:
+        InputError: one of them is not installed.
+    """
     found = {name: installed(name) for name in names}
     missing = [name for name, release in found.items() if release is None]
     if missing:
         raise InputError(f"a smoke test needs {' and '.join(missing)}", hint=HINT)
-    return Framework(torch=str(found["torch"]), transformers=str(found["transformers"]))
+    return {name: str(release) for name, release in found.items()}
 
 
 def for_gpus() -> bool:
