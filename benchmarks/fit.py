@@ -140,8 +140,8 @@ def main() -> None:
         same = "the same plan" if quick.price == slow.price else "ANOTHER PLAN"
         print(
             f"  {path.stem} on {gpu}: {quick.candidates} of {slow.candidates} candidates looked at, "
-            f"{slow.seconds / quick.seconds:.1f} times as fast, {slow.candidates / quick.seconds:.0f} decided "
-            f"per second ({quick.seconds:.2f} s against {slow.seconds:.2f} s of CPU), {same}"
+            f"{slow.seconds / quick.seconds:.1f} times as fast, "
+            f"{slow.candidates / quick.seconds:.0f} decided per second ({quick.seconds:.2f} s against {slow.seconds:.2f} s of CPU), {same}"
         )
     print(f"memplan fit as a whole process, CPU time (limit {LIMIT_PROCESS} s for an 8B config)")
     for path, gpu in CASES:

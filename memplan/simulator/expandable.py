@@ -13,8 +13,8 @@ from memplan.domain.allocator import AllocatorOptions
 from memplan.simulator.allocator import ADDRESS, ADDRESS_BITS, UNLIMITED, Allocator
 from memplan.simulator.rounding import LARGE_SEGMENT, SMALL_SEGMENT, SMALLEST_BLOCK
 
-_RANGE = LARGE_SEGMENT << 20
-"""Bytes of addresses of a pool: more than any GPU has; a multiple of both granules."""
+_RANGE = LARGE_SEGMENT << 27
+"""Bytes of addresses of a pool: more than any run asks for; a multiple of both granules."""
 
 GRANULES = (LARGE_SEGMENT, SMALL_SEGMENT)
 
