@@ -11,7 +11,7 @@ from memplan.domain.measurement import Comparison, Measurement
 from memplan.domain.shortage import Shortage
 from memplan.domain.target import Target
 from memplan.domain.trace import Phase
-from memplan.domain.workload import Attention, Task, Workload
+from memplan.domain.workload import Attention, Workload
 from memplan.estimate.components import ROUNDING
 from memplan.smoke.device import Asked
 from memplan.smoke.gpu import message, snapshot
@@ -142,8 +142,6 @@ def _notes(workload: Workload, chosen: Card, expected: Prediction, seen: Seen) -
     releases = workload.framework
     yield f"run with torch {releases.torch} and transformers {releases.transformers}"
     yield from chosen.notes
-    if workload.task is Task.GENERATE:
-        yield "keys and values are counted among activations"
     if workload.attention is Attention.FLASH_ATTENTION_2:
         yield "FlashAttention-2 is PyTorch's own, not the flash_attn package"
     if seen.usage.retries:

@@ -78,16 +78,11 @@ class Prediction:
 
 
 def _told(parts: Iterable[tuple[str, int]]) -> tuple[tuple[str, Bytes], ...]:
-    """Bytes by component, of those that the allocator's history can tell from each other."""
+    """Bytes by component, of those that have any."""
     found: dict[str, int] = {}
     for name, size in parts:
-        name = _SEEN_AS.get(name, name)
         found[name] = found.get(name, 0) + size
     return tuple((name, Bytes(size)) for name, size in found.items() if size)
-
-
-_SEEN_AS = {"kv_cache": "activations"}
-"""Keys and values are results of modules like others, as far as addresses and sizes say."""
 
 
 def predict(card: Card, steps: int) -> Prediction:

@@ -90,6 +90,8 @@ def test_generated_text_is_measured_too() -> None:
     found, _ = ran(llama(task=Task.GENERATE, generate=asked, attention=Attention.EAGER))
     assert found.passed
     assert set(dict(found.measured.phases)) == {Phase.LOAD, Phase.PREFILL, Phase.DECODE}
+    cached = dict(found.measured.components)["kv_cache"]
+    assert cached == dict(found.predicted.components)["kv_cache"] > 0
     static = llama(task=Task.GENERATE, generate=replace(asked, cache="static"))
     with pytest.raises(InputError, match="its cache is static"):
         ran(static)
