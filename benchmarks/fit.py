@@ -138,10 +138,11 @@ def main() -> None:
         target = profiles.target(gpu)
         quick, slow = searched(path, target), grid(path, target)
         same = "the same plan" if quick.price == slow.price else "ANOTHER PLAN"
+        ratio, pace = slow.seconds / quick.seconds, slow.candidates / quick.seconds
         print(
             f"  {path.stem} on {gpu}: {quick.candidates} of {slow.candidates} candidates looked at, "
-            f"{slow.seconds / quick.seconds:.1f} times as fast, "
-            f"{slow.candidates / quick.seconds:.0f} decided per second ({quick.seconds:.2f} s against {slow.seconds:.2f} s of CPU), {same}"
+            f"{quick.seconds:.2f} s against {slow.seconds:.2f} s of CPU, {ratio:.1f} times as fast, "
+            f"{pace:.0f} candidates decided per second, {same}"
         )
     print(f"memplan fit as a whole process, CPU time (limit {LIMIT_PROCESS} s for an 8B config)")
     for path, gpu in CASES:

@@ -180,6 +180,9 @@ def test_a_plan_keeps_what_it_promises(what: Workload, mib: int, allow: Harm, ma
     assert all(change.harm <= allow for change in plan.changes)
     assert changed == plan.after.workload
     assert changed.batch.micro * changed.batch.accumulation == what.batch.micro * what.batch.accumulation
+    if plan.harm is Harm.EXACT:
+        same = ("task", "precision", "sequence", "adapter", "quantization", "outputs", "causal_mask")
+        assert all(changed.at(field) == what.at(field) for field in same)
     assert plan.feasible or (plan.blocking is not None and plan.after.device.high <= plan.before.device.high)
 
 
