@@ -255,8 +255,7 @@ class Decoder:
     def hidden(self, tokens: Tensor) -> Tensor:
         """The last hidden states.
 
-        With adapters under checkpointing, PEFT makes the embeddings need a gradient
-        (``enable_input_require_grads``).
+        Adapters under checkpointing need gradients of embeddings (PEFT's ``enable_input_require_grads``).
         """
         tape = tokens.tape
         tape.scope = "embed_tokens"

@@ -12,7 +12,10 @@ from memplan.cli.commands import COMMANDS
 from memplan.reporters import REPORTERS
 
 FOLDER = Path(import_module("memplan.cli").__file__ or "").parent
-SHARED_PARTS = {"__init__", "application", "coercion", "commands", "options", "output", "prediction", "progress", "target"}
+SHARED_PARTS = {
+    *("__init__", "application", "coercion", "commands", "job", "options", "output", "prediction"),
+    *("progress", "ranks", "target"),
+}
 HEAVY = ("torch", "transformers", "pydantic", "rich", "pynvml", "yaml", "tree_sitter")
 
 

@@ -68,3 +68,102 @@ def test_prediction_and_trace_are_compared_under_the_same_keys(
     text = capsys.readouterr().out
     assert "as predicted" in text
     assert "optimizer_state" in text
+
+
+REAL = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("torch", "transformers")),
+    reason="torch or transformers is not installed: pip install 'memplan[smoke]'",
+)
+FP32 = ("--set", "precision.params=fp32")
+
+
+@REAL
+def test_a_real_run_has_the_same_keys_on_both_sides_and_resident_memory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(["smoke", written(tmp_path), "--device", "cpu", "--steps", "1", "--format", "json", *FP32]) == 0
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert (found["schema"], found["device"], found["passed"]) == ("memplan.smoke/1", "cpu", True)
+    for part in ("predicted", "measured", "error"):
+        assert set(found[part]) == {"peak_allocated", "rss", "phases", "resident", "components"}
+        assert set(found[part]["phases"]) == {"load", "forward", "loss", "backward", "optimizer"}
+    assert found["shortage"] is None
+
+
+@REAL
+def test_a_run_beyond_its_cap_says_what_it_dies_of_and_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = written(tmp_path)
+    assert main(["smoke", config, "--device", "cpu", "--steps", "1", "--cap", "1MiB", *FP32]) == 1
+    text = capsys.readouterr().out
+    assert "out of memory, as predicted" in text
+    assert "alive when it died" in text
+    assert "  resident  " not in text
+
+
+@REAL
+def test_generation_is_run_by_phases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = written(tmp_path, task="generate")
+    small = ("--set", "generate.prompt=32", "--set", "generate.new_tokens=3", *FP32)
+    assert main(["smoke", config, "--device", "cpu", "--steps", "1", *small, "--format", "json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["measured"]["phases"]) == {"load", "prefill", "decode"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--cap", "1GiB"], "are for real runs"),
+        (["--device", "cpu", "--scaled", "--cap", "1GiB"], "leave out --scaled"),
+        (["--device", "cpu", "--cap", "much"], "--cap"),
+        (["--device", "cpu", "--steps", "0"], "--steps"),
+        (["--device", "tpu"], "--device"),
+    ],
+)
+def test_options_that_do_not_go_together_are_bad_input(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["smoke", written(tmp_path), *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+@REAL
+def test_a_plan_is_run_as_it_was_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path)
+    plan = ["fit", "run.yaml", "--gpu", "t4", "--set", "sequence.length=32", "--out", "plan.yaml"]
+    assert main([*plan, *FP32]) == 0
+    capsys.readouterr()
+    arguments = ["--device", "cpu", "--steps", "1", "--format", "json"]
+    assert main(["smoke", "plan.yaml", *arguments]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert main(["smoke", "run.yaml", "--set", "sequence.length=32", *FP32, *arguments]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert planned["predicted"]["phases"] == plain["predicted"]["phases"]
+    assert main(["smoke", "plan.yaml", "--set", "batch.micro=2"]) == 2
+    assert "is a plan" in capsys.readouterr().err
+
+
+@REAL
+def test_the_gate_traces_the_real_classes_when_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", written(tmp_path), "--gpu", "rtx3090", "--smoke"]) == 0
+    assert "nothing found" in capsys.readouterr().out
+    assert main(["check", written(tmp_path, task="generate"), "--gpu", "rtx3090", "--smoke"]) == 0
+    assert "MP010" in capsys.readouterr().out
+
+
+def test_the_gate_asks_for_the_libraries_before_it_says_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def absent(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(libraries, "version", absent)
+    assert main(["check", written(tmp_path), "--gpu", "rtx3090", "--smoke"]) == 2
+    assert "needs torch and transformers" in capsys.readouterr().err
