@@ -52,6 +52,8 @@ def plan_levers(
     started = search.under(replace(policy, writable=policy.startable)) if policy.startable else search
     anyhow = search.under(replace(policy, writable=None)) if policy.writable else search
     hopeless = floor is not None and _boundless(workload)
+    if hopeless and _within(before, policy):
+        return unchanged(before, policy, feasible=False)
     for searched in () if hopeless else _distinct(search, started, anyhow):
         frontier = searched.frontier(policy.target.limit // WORTH_KNOWING)
         best = next(frontier, None)
@@ -78,6 +80,11 @@ def _distinct(*searches: Search) -> Iterator[Search]:
 def _boundless(workload: Workload) -> bool:
     """Whether no plan can be sure to fit, so that none is looked for."""
     return isinstance(workload.model, Architecture) and boundless(workload, workload.model)
+
+
+def _within(before: Estimate, policy: Policy) -> bool:
+    """Whether what has bounds fits as it is: then no change would bring anything."""
+    return before.device.failure is None and policy.misses(before) <= 0 and policy.has_ram(before)
 
 
 def unchanged(before: Estimate, policy: Policy, *, feasible: bool) -> Plan:

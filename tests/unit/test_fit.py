@@ -14,7 +14,7 @@ from memplan import profiles
 from memplan.dialects.reading import Reading
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import FieldError, UnknownNameError
-from memplan.domain.estimate import Estimate
+from memplan.domain.estimate import Estimate, Verdict
 from memplan.domain.harm import Harm
 from memplan.domain.plan import Plan
 from memplan.domain.target import Target
@@ -25,6 +25,13 @@ from tests.planning import CONFIG, CONTEXT, MIB, UNCOUNTED, Counter, estimate, r
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NEUROGEN = EXAMPLES / "neurogen"
+UNKNOWN = CONFIG.replace(
+    "llama}",
+    "unheard_of, hidden_size: 512, intermediate_size: 1024, num_hidden_layers: 2, "
+    "num_attention_heads: 8, vocab_size: 32000}",
+)
+"""A model type that nobody knows."""
+
 PEAK = estimate(workload()).device.process
 FLOOR = estimate(
     workload(micro=1, accumulation=16).changed("checkpointing", Checkpointing(every=1))
@@ -392,3 +399,14 @@ def test_full_training_of_8b_on_4_gib_is_impossible_and_says_why_after_few_simul
     assert plan.offer is not None
     assert plan.offer.startswith("even --allow behaviour misses by ")
     assert len(asked) <= 16
+
+
+def test_what_nothing_bounds_is_left_as_it_is_where_the_rest_of_it_fits(tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text(UNKNOWN, encoding="utf-8")
+    run = read(path)
+    plan = fit(run, Target.of_amount(Bytes(2**40)))
+    assert (plan.feasible, plan.changes, plan.offer) == (False, (), None)
+    assert plan.after.verdict is Verdict.UNDECIDED
+    tight = Target.of_amount(Bytes(plan.before.device.high // 2))
+    assert fit(run, tight, brief=True).changes
