@@ -29,6 +29,9 @@ WORKSPACES = {32 * 2**20: ":4096:8", (2 * 4096 + 8 * 16) * 1024: ":4096:2:16:8"}
 
 VARIABLE = "CUBLAS_WORKSPACE_CONFIG"
 
+PLAIN = "TORCH_CUDNN_SDPA_DEPRIORITIZED"
+"""Set, PyTorch takes cuDNN's attention kernel last."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
@@ -217,8 +220,18 @@ def _notes(workload: Workload, found: Card, real: Target, total: Bytes) -> Itera
         yield f"PyTorch may reserve {found.allowed.rounded()} of {of}, by set_per_process_memory_fraction"
         if workload.allocator.garbage_collection_threshold and workload.allocator.memory_fraction is None:
             yield "garbage_collection_threshold acts only because a fraction is set; elsewhere it would not"
+    if found.kernels is None and _prefers_cudnn(workload, real):
+        yield f"PyTorch may take cuDNN's attention kernel here, which is not simulated; {PLAIN}=1 keeps it off"
     if found.kernels is not None:
         yield f"attention kernels: {', '.join(str(kernel) for kernel in found.kernels)}"
     if found.environment:
         told = ", ".join(f"{name}={value}" for name, value in found.environment)
         yield f"{told}, as large as on {found.target.name}"
+
+
+def _prefers_cudnn(workload: Workload, real: Target) -> bool:
+    """On Hopper and Blackwell, where cuDNN is new enough.
+
+    ``check_prefer_cudnn_attention`` in aten/src/ATen/native/transformers/cuda/sdp_utils.cpp.
+    """
+    return workload.attention is Attention.SDPA and real.compute_capability[0] in (9, 10)

@@ -50,6 +50,11 @@ def test_a_fraction_never_allows_a_byte_more_and_hardly_any_less(total: int, dat
     assert allowed - 1 <= int(share * total) <= allowed
 
 
+def test_where_pytorch_may_take_a_kernel_that_is_not_simulated_it_says_so() -> None:
+    assert any("cuDNN" in note for note in as_card(BRAIN, None, H100).notes)
+    assert as_card(replace(BRAIN, attention=Attention.EAGER), None, H100).notes == ()
+
+
 def test_a_card_stands_for_itself_without_a_limit() -> None:
     for target in (None, A100, replace(A100, free=Bytes(2**30))):
         found = as_card(BRAIN, target, A100)
