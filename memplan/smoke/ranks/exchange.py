@@ -11,13 +11,24 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from operator import gt
 from typing import Any
 from unittest.mock import patch
 
 import torch
 
-FUNCTIONS = ("all_gather_into_tensor", "all_gather_single", "reduce_scatter_tensor", "reduce_scatter_single")
-"""What FSDP2 exchanges with (DefaultAllGather and DefaultReduceScatter of its _fsdp_collectives.py)."""
+FUNCTIONS = (
+    "all_gather_into_tensor",
+    "all_gather_single",
+    "reduce_scatter_tensor",
+    "reduce_scatter_single",
+    "all_gather",
+    "all_reduce",
+    "broadcast",
+    "reduce",
+)
+"""What FSDP2 exchanges with (DefaultAllGather and DefaultReduceScatter of its _fsdp_collectives.py), and
+DeepSpeed (``TorchBackend`` of its comm/torch.py)."""
 
 PATIENCE = 5.0
 """Seconds after which a thread that lets nothing go is no longer waited for."""
@@ -46,15 +57,28 @@ def prompt() -> Iterator[None]:
 
 
 def _exchange(plain: Any, *args: Any, async_op: bool = False, **kwargs: Any) -> Any:
-    """Call it and wait until nobody holds more of its tensors than before."""
-    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
-    storages = [tensor.untyped_storage() for tensor in tensors]
+    """Call it and wait until nobody holds more of its tensors than before.
+
+    It gets tensors of its own on the same memory: how many of these there are can be seen.
+    """
+    storages = [tensor.untyped_storage() for value in (*args, *kwargs.values()) for tensor in _tensors(value)]
     before = [_holders(storage) for storage in storages]
-    plain(*args, async_op=False, **kwargs)
+    plain(*map(_own, args), async_op=False, **{name: _own(value) for name, value in kwargs.items()})
     until = time.monotonic() + PATIENCE
-    while [_holders(storage) for storage in storages] > before and time.monotonic() < until:
+    while any(map(gt, map(_holders, storages), before)) and time.monotonic() < until:
         time.sleep(_PAUSE)
     return Done() if async_op else None
+
+
+def _tensors(value: Any) -> list[Any]:
+    found = value if isinstance(value, list | tuple) else [value]
+    return [tensor for tensor in found if isinstance(tensor, torch.Tensor)]
+
+
+def _own(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_own(item) for item in value]
+    return value.detach() if isinstance(value, torch.Tensor) else value
 
 
 def _holders(storage: Any) -> int:

@@ -6,12 +6,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from memplan.domain.architecture import Architecture
+from memplan.domain.dtype import Dtype
 from memplan.domain.errors import InputError
-from memplan.domain.workload import Task, Workload, World
+from memplan.domain.workload import Precision, Task, Workload, World
+from memplan.domain.zero import Place
 from memplan.simulator import sharding
 from memplan.smoke.cpu import limits
+from memplan.smoke.libraries import installed
 
-SHARDINGS = ("none", "fsdp2")
+ZERO = ("zero1", "zero2", "zero3")
+
+SHARDINGS = ("none", "fsdp2", *ZERO)
 
 
 def refuse(workload: Workload) -> None:
@@ -20,12 +25,16 @@ def refuse(workload: Workload) -> None:
     Raises:
         InputError: they cannot, with every reason.
     """
-    limits.refuse(replace(workload, world=World()))
+    alone = replace(workload, world=World())
+    if workload.world.sharding in ZERO:
+        # DeepSpeed's own dtypes: of gradients that add up, and of what its optimizer works on.
+        alone = replace(alone, precision=Precision(params=workload.precision.params))
+    limits.refuse(alone)
     reasons = tuple(_reasons(workload))
     if reasons:
         raise InputError(
             f"this run cannot be made on several processes: {'; '.join(reasons)}",
-            expected="two ranks or more of DistributedDataParallel or fully_shard (FSDP2)",
+            expected="two ranks or more of DistributedDataParallel, fully_shard (FSDP2) or DeepSpeed's ZeRO",
         )
 
 
@@ -38,7 +47,21 @@ def _reasons(workload: Workload) -> Iterator[str]:
     elif not sharding.simulated(workload):
         assert isinstance(workload.model, Architecture)
         yield f"{world.sharding} of such a {workload.model.model_type} is not simulated"
+    if world.sharding in ZERO:
+        yield from _of_zero(workload)
     if world.hybrid:
         yield "it is sharded within nodes only"
     if workload.task is not Task.TRAIN:
         yield "it does not train"
+
+
+def _of_zero(workload: Workload) -> Iterator[str]:
+    precision, zero = workload.precision, workload.world.zero
+    if installed("deepspeed") is None:
+        yield "DeepSpeed is not installed, which divides it"
+    if zero.optimizer is not Place.GPU or zero.parameters is not Place.GPU:
+        yield "states or parameters are offloaded to the host"
+    if precision.autocast is not None:
+        yield "it computes under autocast, which DeepSpeed's engine does not use"
+    if precision.optimizer_state not in (None, Dtype.FP32) or precision.master not in (None, Dtype.FP32):
+        yield "its optimizer works in another dtype than fp32"

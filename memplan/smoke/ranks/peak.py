@@ -42,6 +42,8 @@ def _highest(held: int, results: Any) -> int:
         elif not own and size > 0:
             others.add(address)
         else:
+            # Whatever was there before is gone, though not every thread of the library says so.
+            others.discard(address)
             used += size
             highest = max(highest, used)
     return highest

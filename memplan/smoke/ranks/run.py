@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -19,8 +19,23 @@ from memplan.smoke.meter import Deaf, Meter, Named
 from memplan.smoke.model import build, initialise, load
 from memplan.smoke.ranks.exchange import prompt
 from memplan.smoke.ranks.peak import Peak
-from memplan.smoke.ranks.spread import Spread, spread
+from memplan.smoke.ranks.spread import spread
+from memplan.smoke.ranks.storage import storages
+from memplan.smoke.ranks.zero import STAGES, Zero
 from memplan.smoke.training import Training
+
+
+class Loop(Protocol):
+    """A model in training that other ranks train too."""
+
+    def train(self, steps: int) -> None:
+        """So many optimizer steps."""
+
+    def parameters(self) -> int:
+        """Bytes of parameters and buffers, between steps."""
+
+    def standing(self) -> int:
+        """Bytes of what else stays between steps."""
 
 
 def run(workload: Workload, steps: int) -> Holdings:
@@ -30,15 +45,14 @@ def run(workload: Workload, steps: int) -> Holdings:
         model = build(workload)
         load(model)
         initialise(model)
-        shared = spread(model, workload)
-        assert isinstance(workload.model, Architecture)
-        training = Shared(held, workload, Labels(model, workload.model.groups), shared)
-        training.train(steps - 1)
+        loop = _loop(held, workload, model)
+        del model
+        loop.train(steps - 1)
         # Only what the next step finds is held when it begins.
         gc.collect()
-        weights = storages([*model.parameters(), *model.buffers()])
-        with peak.watching(weights + training.standing() + shared.kept()):
-            training.train(1)
+        weights = loop.parameters()
+        with peak.watching(weights + loop.standing()):
+            loop.train(1)
     return Holdings(
         parameters=Bytes(weights),
         gradients=held.bytes("gradients"),
@@ -47,21 +61,34 @@ def run(workload: Workload, steps: int) -> Holdings:
     )
 
 
-class Shared(Training):
-    """Training of a model that other ranks train too."""
+def _loop(held: Held, workload: Workload, model: Any) -> Loop:
+    if workload.world.sharding in STAGES:
+        return Zero(held, workload, model)
+    return Shared(held, workload, model)
 
-    def __init__(self, meter: Meter, workload: Workload, labels: Labels, shared: Spread) -> None:
-        super().__init__(meter, workload, labels)
-        self.model = shared.module
-        self._around = shared.reducing
+
+class Shared(Training):
+    """The usual loop around ``DistributedDataParallel`` or a fully sharded model."""
+
+    def __init__(self, meter: Meter, workload: Workload, model: Any) -> None:
+        assert isinstance(workload.model, Architecture)
+        self._spread = spread(model, workload)
+        super().__init__(meter, workload, Labels(model, workload.model.groups))
+        self.whole = model
+        self.model = self._spread.module
+
+    def parameters(self) -> int:
+        """Bytes of parameters and buffers."""
+        return storages([*self.whole.parameters(), *self.whole.buffers()])
 
     def standing(self) -> int:
-        """Bytes of the states, and of gradients that the optimizer does not let go of."""
+        """Bytes of the states, of buckets, and of gradients that the optimizer does not let go of."""
         states = (tensor for tensor, *_ in self.states())
-        return storages([*states, *(entry.grad for entry in self.trained if entry.grad is not None)])
+        gradients = (entry.grad for entry in self.trained if entry.grad is not None)
+        return storages([*states, *gradients]) + self._spread.kept()
 
     def _reducing(self, *, last: bool) -> AbstractContextManager[object]:
-        return self._around(last)
+        return self._spread.reducing(last)
 
 
 class Held(Deaf):
@@ -83,16 +110,6 @@ class Held(Deaf):
     def bytes(self, component: str) -> Bytes:
         """Of the last step."""
         return Bytes(self._last.get(component, 0))
-
-
-def storages(tensors: Iterable[Any]) -> int:
-    """Bytes behind tensors, or behind this rank's parts of them; what several share is counted once."""
-    found: dict[int, int] = {}
-    for tensor in tensors:
-        own = getattr(tensor, "_local_tensor", tensor)
-        storage = own.untyped_storage()
-        found[storage.data_ptr()] = storage.nbytes()
-    return sum(found.values())
 
 
 def memory_was_short(error: BaseException) -> bool:

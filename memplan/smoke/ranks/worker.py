@@ -31,6 +31,9 @@ def _run(folder: Folder, rank: int) -> Outcome:
     # All ranks are on this machine, and nothing of it is for the network.
     if Path("/sys/class/net", _LOOPBACK).exists():
         os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK)
+    # DeepSpeed asks the environment, whoever has set the process group up.
+    os.environ.update(DS_ACCELERATOR="cpu", RANK=str(rank), LOCAL_RANK=str(rank))
+    os.environ.update(WORLD_SIZE=str(job.world), LOCAL_SIZE=str(job.world))
     import torch
 
     from memplan.smoke.ranks.run import run

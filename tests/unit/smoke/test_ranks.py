@@ -13,7 +13,9 @@ import pytest
 from memplan.cli import main
 from memplan.domain.errors import InputError
 from memplan.domain.workload import Optimizer, Task, Workload, World
+from memplan.domain.zero import Place, Zero
 from memplan.families import architecture
+from memplan.smoke.ranks import limits
 from memplan.smoke.ranks.limits import refuse
 
 needs_torch = pytest.mark.skipif(
@@ -96,6 +98,29 @@ def test_of_four_ranks_the_last_has_fewer_rows(
     assert states == [states[0]] * 3 + [states[0] - missing]
 
 
+@needs_torch
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed: pip install deepspeed"
+)
+@pytest.mark.parametrize("sharding", ["zero1", "zero2", "zero3"])
+def test_two_ranks_of_deepspeed_hold_their_partitions(
+    sharding: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = ("precision.params=bf16", "zero.reduce_bucket=20000", "zero.persistence=640")
+    options = [word for value in values for word in ("--set", value)]
+    code, found = smoked(tmp_path, capsys, *options, sharding=sharding, accumulation=2)
+    assert code == 0
+    first, second = (rank["components"] for rank in check(found, 2))
+    assert first["optimizer_state"] == second["optimizer_state"]
+
+
+def test_without_deepspeed_zero_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "installed", lambda name: None)
+    with pytest.raises(InputError, match="DeepSpeed is not installed"):
+        refuse(replace(WORKLOAD, world=World(data_parallel=2, sharding="zero2")))
+
+
 TINY = {
     "model_type": "llama",
     "hidden_size": 64,
@@ -114,6 +139,10 @@ WORKLOAD = Workload(model=architecture(TINY, lambda _: None), world=World(data_p
         ({"world": World(data_parallel=2, sharding="fsdp1")}, "it is sharded as fsdp1"),
         ({"world": World(data_parallel=2, sharding="fsdp2", hybrid=True)}, "it is sharded within nodes only"),
         ({"world": World()}, "it has one rank only"),
+        (
+            {"world": World(data_parallel=2, sharding="zero3", zero=Zero(parameters=Place.CPU))},
+            "states or parameters are offloaded to the host",
+        ),
         ({"task": Task.GENERATE}, "it does not train"),
         ({"optimizer": Optimizer(name="lion")}, "its optimizer is lion"),
     ],
