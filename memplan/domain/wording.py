@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
@@ -15,6 +15,12 @@ from memplan.domain.workload import Adapter, Checkpointing, Loss, Quantization, 
 def in_words(changes: Iterable[Change]) -> str:
     """``checkpointing none → full, batch.micro 8 → 2``."""
     return ", ".join(f"{each.field} {worded(each.before)} → {worded(each.after)}" for each in changes)
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def worded(value: Any) -> str:

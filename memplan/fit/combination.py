@@ -11,7 +11,7 @@ from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Estimate
 from memplan.domain.harm import Harm
 from memplan.domain.plan import Alternative, Plan
-from memplan.domain.wording import in_words
+from memplan.domain.wording import in_words, listed
 from memplan.domain.workload import Workload
 from memplan.estimate.gaps import boundless
 from memplan.fit.changes import changes_of
@@ -188,7 +188,7 @@ def _alternative(search: Search, best: Candidate, other: Candidate, policy: Poli
         feasible=True,
         after=search.measure(other.workload),
         slowdown=other.slowdown,
-        trade=f"{trade}, needs {' and '.join(needs)}" if needs else trade,
+        trade=f"{trade}, needs {listed(needs)}" if needs else trade,
     )
 
 

@@ -9,6 +9,7 @@ from memplan.domain.edit import Advice
 from memplan.domain.estimate import Estimate, Verdict
 from memplan.domain.harm import Harm
 from memplan.domain.plan import Alternative, Change, Plan
+from memplan.domain.wording import listed
 from memplan.reporters.blocks import Block, Bullets, Heading, Paragraph, Report, Table, Tone
 from memplan.reporters.views import memory
 from memplan.reporters.views.estimate import findings, lacking
@@ -153,7 +154,7 @@ def _summary(plan: Plan, tunable: tuple[str, ...]) -> str:
         consented = all(item.field in tunable for item in plan.changes)
         lines.append(f"Harm: {HARMS[plan.harm]}{', in values declared tunable only' if consented else ''}.")
     if plan.requires:
-        lines.append(f"Needs {' and '.join(plan.requires)} where it runs.")
+        lines.append(f"Needs {listed(plan.requires)} where it runs.")
     if times(plan.slowdown) != times(1):
         lines.append(f"Modelled step time: {times(plan.slowdown)} of what it was.")
     return "\n".join(lines)
