@@ -8,29 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TypedDict
 
-from memplan.domain.architecture import Architecture
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import InputError
 from memplan.domain.hardware import lacking
 from memplan.domain.target import Target
-from memplan.domain.workload import Attention, Task, Workload
+from memplan.domain.workload import Attention, Workload
 from memplan.profiles import find_gpu
-from memplan.simulator.kernels import choose
 from memplan.simulator.tensor import cublas_workspace
-
-EVERYTHING = (Attention.FLASH_ATTENTION_2, Attention.EFFICIENT, Attention.MATH)
-OLDER = (Attention.EFFICIENT, Attention.MATH)
-"""What is left of PyTorch's attention kernels below compute capability 8.0."""
+from memplan.smoke.gpu import kernels
 
 WORKSPACES = {32 * 2**20: ":4096:8", (2 * 4096 + 8 * 16) * 1024: ":4096:2:16:8"}
 """``CUBLAS_WORKSPACE_CONFIG`` for a workspace of that size: count and KiB of its buffers."""
 
 VARIABLE = "CUBLAS_WORKSPACE_CONFIG"
-
-PLAIN = "TORCH_CUDNN_SDPA_DEPRIORITIZED"
-"""Set, PyTorch takes cuDNN's attention kernel last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +46,6 @@ class Card:
     kernels: tuple[Attention, ...] | None = None
     environment: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
-
-
-class Simulated(TypedDict):
-    """The part of a card that says what to simulate."""
-
-    predicted: Workload
-    capability: tuple[int, int]
 
 
 def here(name: str, capability: tuple[int, int], total: Bytes) -> Target:
@@ -98,15 +82,15 @@ def card(
     capability = _capability(wanted, real)
     allowed = min(_limits(workload, wanted, budget, emulates=emulates), default=None)
     room = min(free, Bytes(wanted.limit - wanted.context) if allowed is None else allowed)
-    chosen = _chosen(workload, capability)
+    chosen = kernels.chosen(workload, capability)
     found = Card(
         target=wanted,
-        **_simulated(workload, capability, real, chosen),
+        **kernels.simulated(workload, capability, real, chosen),
         emulates=emulates,
         allowed=allowed,
         room=room,
         fraction=None if allowed is None else fraction(allowed, total),
-        kernels=_kernels(workload, capability, chosen, emulates=emulates),
+        kernels=kernels.available(workload, capability, chosen, emulates=emulates),
         environment=tuple(_environment(capability, real)),
     )
     return replace(found, notes=tuple(_notes(workload, found, real, total)))
@@ -130,7 +114,7 @@ def _refuse(workload: Workload, target: Target, real: Target, *, emulates: bool)
         return
     _lacks(workload, real, f"{real.name} here has no", f"so it cannot stand for {target.name}")
     fused = Attention.FLASH_ATTENTION_2
-    theirs, ours = (_chosen(workload, _capability(item, real)) for item in (target, real))
+    theirs, ours = (kernels.chosen(workload, _capability(item, real)) for item in (target, real))
     if fused in theirs and fused not in ours:
         raise InputError(
             f"{target.name} takes PyTorch's flash kernel for this run, which {real.name} here cannot",
@@ -173,39 +157,6 @@ def _limits(workload: Workload, wanted: Target, budget: Bytes | None, *, emulate
         yield Bytes(int(own * wanted.usable))
 
 
-def _chosen(workload: Workload, capability: tuple[int, int]) -> frozenset[Attention]:
-    """The attention kernels that a card of this capability takes for the layers of a model."""
-    shape = workload.model
-    if not isinstance(shape, Architecture) or workload.attention is not Attention.SDPA:
-        return frozenset((workload.attention,))
-    types = {shape.layer_type(index) for index in range(shape.num_hidden_layers)}
-    return frozenset(choose(shape, workload, capability, layer_type) for layer_type in types)
-
-
-def _simulated(
-    workload: Workload, capability: tuple[int, int], real: Target, chosen: frozenset[Attention]
-) -> Simulated:
-    """What to simulate: older cards' choice of a kernel, with the temporaries of the kernels for 8.0.
-
-    ``_efficient_backward`` of ``memplan.smoke.cuda`` has the rule by which these differ.
-    """
-    if workload.task is Task.TRAIN and capability < (8, 0) <= real.compute_capability and len(chosen) == 1:
-        return {"predicted": replace(workload, attention=min(chosen)), "capability": (8, 0)}
-    return {"predicted": workload, "capability": capability}
-
-
-def _kernels(
-    workload: Workload, capability: tuple[int, int], chosen: frozenset[Attention], *, emulates: bool
-) -> tuple[Attention, ...] | None:
-    if workload.attention in EVERYTHING:
-        return (workload.attention,)
-    if not emulates:
-        return None
-    # cuDNN's kernel is in neither list: it is not simulated.
-    flash = capability >= (8, 0) and chosen & {Attention.FLASH_ATTENTION_2, Attention.SDPA}
-    return EVERYTHING if flash else OLDER
-
-
 def _environment(capability: tuple[int, int], real: Target) -> Iterator[tuple[str, str]]:
     wanted, found = cublas_workspace(capability), cublas_workspace(real.compute_capability)
     if wanted != found:
@@ -220,18 +171,13 @@ def _notes(workload: Workload, found: Card, real: Target, total: Bytes) -> Itera
         yield f"PyTorch may reserve {found.allowed.rounded()} of {of}, by set_per_process_memory_fraction"
         if workload.allocator.garbage_collection_threshold and workload.allocator.memory_fraction is None:
             yield "garbage_collection_threshold acts only because a fraction is set; elsewhere it would not"
-    if found.kernels is None and _prefers_cudnn(workload, real):
-        yield f"PyTorch may take cuDNN's attention kernel here, which is not simulated; {PLAIN}=1 keeps it off"
+    if found.kernels is None and kernels.prefers_cudnn(workload, real):
+        yield (
+            "PyTorch may take cuDNN's attention kernel here, which is not simulated;"
+            f" {kernels.PLAIN}=1 keeps it off"
+        )
     if found.kernels is not None:
         yield f"attention kernels: {', '.join(str(kernel) for kernel in found.kernels)}"
     if found.environment:
         told = ", ".join(f"{name}={value}" for name, value in found.environment)
         yield f"{told}, as large as on {found.target.name}"
-
-
-def _prefers_cudnn(workload: Workload, real: Target) -> bool:
-    """On Hopper and Blackwell, where cuDNN is new enough.
-
-    ``check_prefer_cudnn_attention`` in aten/src/ATen/native/transformers/cuda/sdp_utils.cpp.
-    """
-    return workload.attention is Attention.SDPA and real.compute_capability[0] in (9, 10)

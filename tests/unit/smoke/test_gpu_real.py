@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from memplan.smoke.gpu.emulation import PLAIN
+from memplan.smoke.gpu.kernels import PLAIN
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 
