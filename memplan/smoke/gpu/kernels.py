@@ -49,9 +49,13 @@ def simulated(
 def available(
     workload: Workload, capability: tuple[int, int], taken: frozenset[Attention], *, emulates: bool
 ) -> tuple[Attention, ...] | None:
+    """The kernels ``scaled_dot_product_attention`` is to have; None leaves PyTorch its choice.
+
+    One that is asked for by name is the only one; a card that is emulated has those of its kind.
+    """
     if workload.attention in EVERYTHING:
         return (workload.attention,)
-    if not emulates:
+    if not emulates or workload.attention is not Attention.SDPA:
         return None
     # cuDNN's kernel is in neither list: it is not simulated.
     flash = capability >= (8, 0) and taken & {Attention.FLASH_ATTENTION_2, Attention.SDPA}
