@@ -122,7 +122,7 @@ def _shortage(seen: Seen, words: str, expected: Prediction) -> Shortage:
         phase=phase,
         tensor=_tensor(seen, phase, tried, expected),
         alive=alive,
-        predicted=expected.alive(phase),
+        predicted=expected.alive(phase, first=seen.meter.steps <= 1),
     )
 
 
@@ -145,7 +145,8 @@ def _notes(workload: Workload, chosen: Card, expected: Prediction, seen: Seen) -
     if workload.attention is Attention.FLASH_ATTENTION_2:
         yield "FlashAttention-2 is PyTorch's own, not the flash_attn package"
     if seen.usage.retries:
-        yield f"cached memory was given back {seen.usage.retries} times to make room"
+        times = "once" if seen.usage.retries == 1 else f"{seen.usage.retries} times"
+        yield f"cached memory was given back {times} to make room"
     if seen.meter.held is not None and chosen.emulates:
         yield f"the process held {seen.meter.held.rounded()}, the CUDA context of the real card included"
     if seen.words is not None:

@@ -50,11 +50,16 @@ class Prediction:
             return None
         return self.died.failure.phase, label(self.died.failure.tag)
 
-    def alive(self, phase: Phase) -> tuple[tuple[str, Bytes], ...]:
-        """What lives when most does in a phase, by component: up to where the run dies, if it dies there."""
+    def alive(self, phase: Phase, *, first: bool) -> tuple[tuple[str, Bytes], ...]:
+        """What lives when most does in a phase, by component: up to where the run dies, if it dies there.
+
+        In the ``first`` step, what is made once for good is there only from then on.
+        """
         told = self.died if self.doomed is not None and self.doomed[0] is phase else self.replayed
         assert told is not None
-        blocks = alive(self.trace, told.phases[phase].event) if phase in told.phases else ()
+        event = told.phases[phase].event if phase in told.phases else -1
+        made = set(self.trace.events[: event + 1]) | (set() if first else self.trace.once)
+        blocks = made.intersection(alive(self.trace, event))
         found = _told((self.trace.tags[block][0], self.trace.sizes[block]) for block in blocks)
         return tuple(sorted(found, key=lambda item: -item[1]))
 
