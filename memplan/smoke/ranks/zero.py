@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from memplan.domain.dtype import Dtype
-from memplan.domain.workload import Workload
+from memplan.domain.workload import Outputs, Workload
 from memplan.simulator.step import MICRO_BATCHES
 from memplan.smoke.batches import inputs
 from memplan.smoke.meter import Meter, Named
@@ -55,16 +55,24 @@ class Zero:
         return storages(tensor for tensor in kept if tensor is not None)
 
     def _step(self) -> None:
+        kept: Any = None
+        wanted = self.workload.outputs
         count = min(self.workload.batch.accumulation, MICRO_BATCHES)
         for index in range(count):
             batch = inputs(self.inner, self.workload)
-            loss = self.engine(**batch)["loss"]
+            outputs = self.engine(**batch)
+            loss = outputs["loss"]
+            kept = None if wanted is Outputs.DROPPED else outputs
+            del outputs
             self.engine.backward(loss)
+            if wanted is not Outputs.KEPT:
+                kept = None
             del loss
             if index == count - 1:
                 self.meter.name(self._gradients())
             # Only the last one of a step updates anything.
             self.engine.step()
+        del kept
         self.meter.name(self._states())
 
     def _gradients(self) -> Iterator[Named]:
