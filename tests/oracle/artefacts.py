@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from memplan.domain.architecture import Architecture
-from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Trace
 from memplan.domain.workload import Workload
+from memplan.smoke.cpu import rules
 
 SMALLEST = 1024
 """Smaller tensors are left out: position ids, packing checks, counters, scalars."""
@@ -36,8 +36,10 @@ def of_simulation(trace: Trace, workload: Workload) -> list[int]:
         if block in skipped or size < SMALLEST:
             continue
         events.append(size if event >= 0 else -size)
-        if event >= 0 and _mixes_dtypes(trace, block, workload):
-            events += [size, -size]
+        # Only this: dropout of these runs is the one of a GPU.
+        passing = trace.mixed.get(block, 0) if event >= 0 else 0
+        if passing >= SMALLEST:
+            events += [passing, -passing]
     return events
 
 
@@ -64,33 +66,9 @@ def allowance(workload: Workload) -> int:
 
 
 def left_out(trace: Trace) -> set[int]:
-    """Blocks that exist on a GPU only, and boolean masks."""
-    found: set[int] = set()
-    last = ""
-    for event in trace.events:
-        if event < 0:
-            continue
-        component, _, op, _, _ = trace.tags[event]
-        if component == "workspace" or op == "causal_mask":
-            # cuBLAS workspaces; boolean masks, see ``of_profiler``.
-            found.add(event)
-        elif last == "softmax_backward":
-            # CUDA multiplies the gradient and the output into a temporary, the CPU's kernel does not.
-            assert op == "mul", trace.tags[event]
-            found.add(event)
-        last = op
-    return found
-
-
-def _mixes_dtypes(trace: Trace, block: int, workload: Workload) -> bool:
-    """Adding an fp32 adapter to a half result: the CPU casts the half operand into a temporary first."""
-    _, scope, op, _, dtype = trace.tags[block]
-    mixed = workload.precision.params.is_half and dtype is Dtype.FP32
-    adapter = workload.adapter
-    if adapter is None or adapter.prepare_kbit:
-        return False
-    adapted = scope.rpartition(".")[2] in adapter.targets
-    return adapted and mixed and op == "add"
+    """Blocks that exist on a GPU only, and boolean masks (see ``of_profiler``)."""
+    masks = {block for block, tag in enumerate(trace.tags) if tag[2] == "causal_mask"}
+    return rules.left_out(trace) | masks
 
 
 def running(events: list[int]) -> Iterator[int]:

@@ -24,10 +24,9 @@ def recorded() -> dict[str, list[int]]:
 
 def simulated(case: Case) -> list[int]:
     asked = case.workload
-    with expert_artefacts.mixed_products() as mixed:
-        trace = trace_of(asked, ASSUMED_CAPABILITY)
+    trace = trace_of(asked, ASSUMED_CAPABILITY)
     if case.model["model_type"] in ("gpt_oss", "mixtral", "qwen3_moe"):
-        return expert_artefacts.of_simulation(trace, asked, mixed)
+        return expert_artefacts.of_simulation(trace, asked)
     return artefacts.of_simulation(trace, asked)
 
 

@@ -135,9 +135,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 def simulated(case: Workload, capability: tuple[int, int]) -> tuple[list[int], Trace]:
     """Events of a simulated step as a CPU makes them, and the whole trace."""
-    with expert_artefacts.mixed_products() as mixed:
-        trace = trace_of(case, capability)
-    return expert_artefacts.of_simulation(trace, case, mixed), trace
+    trace = trace_of(case, capability)
+    return expert_artefacts.of_simulation(trace, case), trace
 
 
 def mask(case: Workload) -> int:
