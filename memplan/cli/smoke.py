@@ -13,12 +13,10 @@ from memplan.cli.application import application
 from memplan.cli.coercion import PlainCommand
 from memplan.cli.options import (
     Beside,
-    ConfigPath,
     DialectName,
     Format,
     FormatOption,
     GpuName,
-    ModelName,
     Online,
     Overrides,
     overridden,
@@ -41,6 +39,7 @@ Examples:
   memplan smoke train.yml --device cpu --cap 2GiB
   memplan smoke plan.yaml --device cpu --scaled
   memplan smoke fsdp.yml --device cpu --gpus 4
+  memplan smoke --model nets/model.py:build --shape input_ids=1x128:int64
   memplan smoke plan.yaml --device cuda --gpu gtx1650 --snapshot out.pickle
 \b
 Exit codes: 0 the run went as predicted: allocated memory within 0.1 % or 1 MiB of what was seen, on a CPU
@@ -103,10 +102,44 @@ Gpus = Annotated[
     ),
 ]
 
+MaybePath = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="PATH",
+        help="A training config, a plan, a model directory, a memplan.yaml, or a directory that holds one.",
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="ID|DIR|FILE.py:NAME",
+        help="The model, for a file that names none. In place of PATH, what a function of a Python file"
+        " makes: this runs that file.",
+    ),
+]
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape",
+        metavar="[NAME=]SIDES[:TYPE]",
+        help="An input of --model FILE.py:NAME, such as input_ids=1x128:int64. Repeatable.",
+    ),
+]
+Patience = Annotated[
+    float | None,
+    typer.Option(
+        "--patience",
+        metavar="SECONDS",
+        min=1,
+        help="How long --model FILE.py:NAME may take. Default: 120. --cap says how much memory.",
+    ),
+]
+
 
 @app.command(cls=PlainCommand, epilog=EPILOG)
 def smoke(
-    path: ConfigPath,
+    path: MaybePath = None,
     device: DeviceOption = Device.FAKE,
     steps: Steps = 3,
     gpu: GpuName = None,
@@ -114,8 +147,10 @@ def smoke(
     scaled: Scaled = False,
     snapshot: Snapshot = None,
     gpus: Gpus = None,
+    shapes: Shapes = None,
+    patience: Patience = None,
     overrides: Overrides = None,
-    model: ModelName = None,
+    model: Model = None,
     beside: Beside = None,
     dialect: DialectName = None,
     online: Online = False,
@@ -125,9 +160,20 @@ def smoke(
 
     PATH may be a plan of memplan fit --out as well: the planned run is made then.
     """
-    from memplan.cli import ranks
+    from memplan.cli import own_model, ranks
     from memplan.cli.job import job
 
+    if path is None and model is not None and own_model.asked(model):
+        if any((gpu, scaled, snapshot, gpus, overrides, beside, dialect, online)):
+            raise typer.BadParameter(
+                "with --model FILE.py:NAME go --shape, --device, --cap and --patience only"
+            )
+        own_model.run(model, shapes or (), device=device, cap=cap, patience=patience, form=form)
+        return
+    if path is None:
+        raise typer.BadParameter("name a config, or a model of your own: --model FILE.py:NAME")
+    if shapes or patience is not None:
+        raise typer.BadParameter("--shape and --patience are for --model FILE.py:NAME without PATH")
     if device is Device.FAKE and (cap is not None or scaled):
         raise typer.BadParameter("--cap and --scaled are for real runs: --device cpu")
     if cap is not None and scaled:
