@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush
+from math import prod
 from sys import getrefcount
 from typing import TYPE_CHECKING
 from weakref import ref
@@ -250,19 +251,33 @@ def _deliver(buffers: dict[Node, Tensor], edge: Node, gradient: Tensor) -> None:
     buffers[edge] = held
 
 
+def _laid_out_alike(gradient: Tensor, leaf: Leaf) -> bool:
+    """Whether strides are those of the leaf; where a side is 1 they do not count.
+
+    ``obeys_layout_contract`` in torch/csrc/autograd/utils/grad_layout_contract.h.
+    """
+    if gradient.strides == leaf.strides:
+        return True
+    pairs = zip(leaf.shape, gradient.strides, leaf.strides, strict=True)
+    return all(side == 1 or step == other for side, step, other in pairs)
+
+
 def _accumulate(node: Node, gradient: Tensor) -> Gradients:
     """Keep the first gradient of a leaf, by stealing or copying it; add later ones in place."""
     assert isinstance(node, Leaf)
     if node.grad is None:
         tape = gradient.tape
         # The engine holds one reference of its own while a node runs.
-        if getrefcount(gradient) > SOLE + 1 or gradient.strides != node.strides:
+        if getrefcount(gradient) > SOLE + 1 or not _laid_out_alike(gradient, node):
             gradient = tape.empty(node.shape, gradient.dtype, "clone")
         if node.held is None:
             if tape.gradients not in (None, gradient.dtype):
                 gradient = tape.empty(node.shape, tape.gradients or gradient.dtype, "to")
-            tag = ("gradients", node.scope, "grad", node.shape, gradient.dtype)
-            tape.trace.tags[gradient.storage.block] = tag
+            block = gradient.storage.block
+            # A view keeps all of what it is a view of.
+            alone = tape.trace.sizes[block] == prod(node.shape) * gradient.dtype.itemsize
+            whole = node.shape if alone else tape.trace.tags[block][3]
+            tape.trace.tags[block] = ("gradients", node.scope, "grad", whole, gradient.dtype)
         node.grad = gradient.detach()
     if node.after is not None:
         node.after(node)

@@ -68,10 +68,15 @@ def _ordered(x: Tensor, order: Shape) -> Tensor:
 
 
 def expand(x: Tensor, shape: Shape) -> Tensor:
-    """``x.expand(shape)``: a view; backward sums over the expanded axes into a new tensor."""
+    """``x.expand(shape)``: a view; backward sums over the expanded axes into a new tensor, if there are any.
+
+    Without any it hands the gradient on (``sum_to`` in aten/src/ATen/ExpandUtils.h).
+    """
     source = x.shape
 
     def run(_: Node, gradient: Tensor) -> Gradients:
+        if gradient.shape == source:
+            return (gradient,)
         return (gradient.tape.empty(source, gradient.dtype, "sum"),)
 
     node = begin(run, x)
