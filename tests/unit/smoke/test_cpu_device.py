@@ -69,7 +69,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             **smoke_matrix.SETTINGS["full, checkpointed, accumulated, adamw"],
         },
     ),
-    "vit": ("vit", {"batch": Batch(micro=2)}),
+    "vit, one image": ("vit", {}),
 }
 SPOKEN = {"task": Task.GENERATE, "attention": Attention.EAGER}
 CASES |= {
