@@ -19,7 +19,7 @@ from memplan.documents.tree import MappingNode
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.edit import Advice, Edit
-from memplan.domain.errors import EditRefusedError
+from memplan.domain.errors import EditRefusedError, ImpossibleError
 from memplan.domain.harm import Harm
 from memplan.domain.host import Saving
 from memplan.domain.workload import Adapter, Attention, Optimizer, Quantization, Workload
@@ -147,7 +147,7 @@ def _pairs(keys: Keys, run: Workload, sign: Value) -> Workload:
 
 def _halved(reading: Reading, after: Workload) -> list[Edit]:
     if after.batch.micro % 2:
-        raise EditRefusedError("a pair of completions cannot be divided between two micro-batches")
+        raise ImpossibleError("a pair of completions cannot be divided between two micro-batches")
     before = reading.workload.changed("batch.micro", reading.workload.batch.micro // 2)
     write = trainer.writers(ARGUMENTS)["batch"]
     return write(replace(reading, workload=before), after.changed("batch.micro", after.batch.micro // 2))

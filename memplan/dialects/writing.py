@@ -11,7 +11,7 @@ from memplan.dialects.reading import FieldChange
 from memplan.documents.source import Source
 from memplan.documents.tree import Language, MappingNode, Node, ScalarNode
 from memplan.domain.edit import Advice, Edit, Span
-from memplan.domain.errors import EditRefusedError
+from memplan.domain.errors import EditRefusedError, ImpossibleError
 from memplan.domain.workload import Workload
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*", re.ASCII)
@@ -62,6 +62,7 @@ def refused(change: FieldChange, error: EditRefusedError) -> Advice:
         message=f"set {name} to {shown(after)} by hand: {error.message}",
         path=place.path if place else None,
         line=place.line if place else None,
+        impossible=isinstance(error, ImpossibleError),
     )
 
 

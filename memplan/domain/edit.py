@@ -38,6 +38,7 @@ class Advice:
     """A change the file's language cannot take safely: what to do by hand, and why.
 
     ``outside`` says that it belongs to no file: it is set in the environment that a run is started in.
+    ``impossible`` says that nobody can make it: the framework does not run so.
     """
 
     field: str
@@ -45,3 +46,4 @@ class Advice:
     path: str | None = None
     line: int | None = None
     outside: bool = False
+    impossible: bool = False

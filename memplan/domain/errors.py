@@ -14,6 +14,7 @@
     ├── HubError                 the hub has not got a model, keeps it closed, or does not answer
     ├── ProfileError             a file under profiles/ breaks its schema
     ├── EditRefusedError         a value cannot be rewritten without touching something else
+    │   └── ImpossibleError      the framework does not run with the value, whoever writes it
     ├── StaleError               a file changed since the plan was made
     └── RunError                 exit code 1: a run that was to be measured did not go through
 """
@@ -138,6 +139,10 @@ class ProfileError(MemplanError):
 
 class EditRefusedError(MemplanError):
     """A value cannot be rewritten without touching something else."""
+
+
+class ImpossibleError(EditRefusedError):
+    """The framework does not run with the value, or not as planned, whoever writes it."""
 
 
 class StaleError(MemplanError):

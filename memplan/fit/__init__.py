@@ -94,7 +94,10 @@ def _plan(reading: Reading, policy: Policy, count: Estimator, floor: Floor | Non
     def startable(option: Option) -> bool:
         return all(item.outside for item in advice(option))
 
-    limited = replace(policy, writable=writable, startable=startable)
+    def possible(option: Option) -> bool:
+        return not any(item.impossible for item in advice(option))
+
+    limited = replace(policy, writable=writable, startable=startable, possible=possible)
     return plan_levers(reading.workload, limited, count, floor, brief=brief)
 
 

@@ -50,7 +50,7 @@ def plan_levers(
         return unchanged(before, policy, feasible=True)
     search = Search(workload, policy, estimator, {workload: before}, floor)
     started = search.under(replace(policy, writable=policy.startable)) if policy.startable else search
-    anyhow = search.under(replace(policy, writable=None)) if policy.writable else search
+    anyhow = search.under(replace(policy, writable=policy.possible)) if policy.writable else search
     hopeless = floor is not None and _boundless(workload)
     if hopeless and _within(before, policy):
         return unchanged(before, policy, feasible=False)

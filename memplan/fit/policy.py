@@ -35,7 +35,8 @@ class Policy:
 
     ``profiles`` are the named profiles of the target's GPU, or of the nearest smaller one that has some;
     ``profile`` is the name of the one whose rungs tunable values follow. ``writable`` narrows the options,
-    ``startable`` less so: what files can say, or the environment a run is started in.
+    ``startable`` less so: what files can say, or the environment a run is started in. ``possible`` leaves out
+    what the framework does not run with, whoever writes it.
     Without ``packages_matter`` a plan that needs new packages is as good as one that does not.
     ``batch_harm`` is what another micro-batch does to this experiment at the least, and ``batch_reason`` why.
     """
@@ -49,6 +50,7 @@ class Policy:
     profiles: tuple[NamedProfile, ...] = ()
     writable: Callable[[Option], bool] | None = None
     startable: Callable[[Option], bool] | None = None
+    possible: Callable[[Option], bool] | None = None
     packages_matter: bool = True
     batch_harm: Harm | None = None
     batch_reason: str = ""

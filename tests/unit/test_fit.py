@@ -32,6 +32,16 @@ UNKNOWN = CONFIG.replace(
 )
 """A model type that nobody knows."""
 
+PAIRS = """\
+model_name_or_path: HuggingFaceTB/SmolLM2-135M
+loss_type: sigmoid
+beta: 0.1
+max_length: 1024
+per_device_train_batch_size: 1
+dataset_name: trl-lib/ultrafeedback_binarized
+"""
+"""Preference training, one pair of completions at a time."""
+
 PEAK = estimate(workload()).device.process
 FLOOR = estimate(
     workload(micro=1, accumulation=16).changed("checkpointing", Checkpointing(every=1))
@@ -129,7 +139,8 @@ def test_attention_that_stores_scores_is_replaced_before_anything_slower() -> No
 def test_savings_add_up_to_the_whole() -> None:
     plan = planned(mib(FLOOR) + 1)
     assert (
-        sum(change.saves for change in plan.changes) == plan.before.device.process - plan.after.device.process
+        sum(change.saves or 0 for change in plan.changes)
+        == plan.before.device.process - plan.after.device.process
     )
 
 
@@ -410,3 +421,14 @@ def test_what_nothing_bounds_is_left_as_it_is_where_the_rest_of_it_fits(tmp_path
     assert plan.after.verdict is Verdict.UNDECIDED
     tight = Target.of_amount(Bytes(plan.before.device.high // 2))
     assert fit(run, tight, brief=True).changes
+
+
+def test_what_no_framework_runs_is_in_no_plan(tmp_path: Path) -> None:
+    path = tmp_path / "dpo.yaml"
+    path.write_text(PAIRS, encoding="utf-8")
+    run = read(path)
+    keep = ("checkpointing", "loss", "kernels", "optimizer", "allocator", "activation_offload", "attention")
+    needed = fit(run, Target.of_amount(Bytes(2**40))).before.device
+    plan = fit(run, Target.of_amount(Bytes(needed.peak_allocated)), keep=keep, brief=True)
+    assert not plan.feasible
+    assert "batch.micro" not in changed(plan)

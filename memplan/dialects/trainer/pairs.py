@@ -13,7 +13,7 @@ from memplan.dialects.reading import Reading
 from memplan.dialects.table import Writer
 from memplan.dialects.unmodelled import placed
 from memplan.domain.edit import Edit
-from memplan.domain.errors import EditRefusedError
+from memplan.domain.errors import ImpossibleError
 from memplan.domain.workload import Unmodelled, Workload
 
 _SEQUENCES = 2
@@ -53,7 +53,7 @@ def _halving(write: Writer, reading: Reading, after: Workload) -> list[Edit]:
     """Edits in pairs.
 
     Raises:
-        EditRefusedError: a pair would have to be divided.
+        ImpossibleError: a pair would have to be divided.
     """
     return write(replace(reading, workload=_halved(reading.workload)), _halved(after))
 
@@ -61,6 +61,6 @@ def _halving(write: Writer, reading: Reading, after: Workload) -> list[Edit]:
 def _halved(run: Workload) -> Workload:
     held = run.evaluation
     if run.batch.micro % _SEQUENCES or (held is not None and held.batch % _SEQUENCES):
-        raise EditRefusedError("a pair of completions cannot be divided between two micro-batches")
+        raise ImpossibleError("a pair of completions cannot be divided between two micro-batches")
     run = run.changed("batch.micro", run.batch.micro // _SEQUENCES)
     return run if held is None else run.changed("evaluation.batch", held.batch // _SEQUENCES)
