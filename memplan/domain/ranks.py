@@ -13,7 +13,7 @@ class Holdings:
     """Bytes of one rank: the storages of its parameters and buffers, gradients and optimizer states.
 
     Parameters are those between steps, gradients those that the optimizer is about to use, and states those
-    it leaves, without single numbers: PyTorch keeps its counters on the host. ``peak_allocated`` is the most
+    it leaves, without single numbers, most of which are kept on the host. ``peak_allocated`` is the most
     that tensors took at once in a step, without what the library that exchanges them takes for itself.
     """
 

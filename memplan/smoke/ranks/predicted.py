@@ -30,7 +30,10 @@ KEPT_WHOLE = "grads_in_partition"
 
 
 def holdings(workload: Workload, trace: Trace) -> Iterator[Holdings]:
-    """Of every rank in order. ``trace`` is that of the simulated one, with optimizer steps."""
+    """Of every rank in order. ``trace`` is that of the simulated one, with optimizer steps.
+
+    Single numbers are no states here, wherever PyTorch keeps them.
+    """
     update = max(start for start, phase in trace.phases if phase is Phase.OPTIMIZER)
     before, after = alive(trace, update - 1), alive(trace, len(trace.events) - 1)
     for rank in range(workload.world.data_parallel):
@@ -39,7 +42,7 @@ def holdings(workload: Workload, trace: Trace) -> Iterator[Holdings]:
         yield Holdings(
             parameters=_sum(own, after, *WEIGHTS),
             gradients=_sum(own, before, "gradients"),
-            optimizer_state=_sum(own, after, "optimizer_state"),
+            optimizer_state=_sum(own, [block for block in after if own.tags[block][3]], "optimizer_state"),
             peak_allocated=Bytes(
                 max(found.allocated for phase, found in phases.items() if phase is not Phase.LOAD)
             ),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.ranks import Holdings
-from memplan.domain.workload import Attention, Precision, Sequence, Workload, World
+from memplan.domain.workload import Attention, Optimizer, Precision, Sequence, Workload, World
 from memplan.estimate import trace_of
 from memplan.families import architecture
 from memplan.simulator.kernels import HOST
@@ -16,7 +16,7 @@ from memplan.simulator.kernels import HOST
 predicted = pytest.importorskip("memplan.smoke.ranks.predicted", reason="torch is not installed")
 
 
-def workload(words: int, **world: object) -> Workload:
+def workload(words: int, optimizer: Optimizer | None = None, **world: object) -> Workload:
     config = {
         "model_type": "llama",
         "hidden_size": 32,
@@ -31,6 +31,7 @@ def workload(words: int, **world: object) -> Workload:
         precision=Precision(params=Dtype.FP32),
         sequence=Sequence(length=8),
         attention=Attention.EAGER,
+        optimizer=optimizer or Optimizer(),
         world=World(**world),  # type: ignore[arg-type]
     )
 
@@ -68,3 +69,10 @@ def test_gradients_that_zero_keeps_whole_cover_the_model(sharding: str) -> None:
     shared = ranks(run)
     assert sum(rank.gradients for rank in shared) >= alone.gradients
     assert len({rank.optimizer_state for rank in shared}) == 1
+
+
+def test_counters_are_no_states_wherever_they_are_kept() -> None:
+    plain, fused = (
+        ranks(workload(100, Optimizer(implementation=kind), data_parallel=2)) for kind in ("foreach", "fused")
+    )
+    assert [rank.optimizer_state for rank in plain] == [rank.optimizer_state for rank in fused]
