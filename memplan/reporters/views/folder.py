@@ -18,6 +18,12 @@ WORDS = {
     Outcome.UNDECIDED: "cannot be decided",
     Outcome.UNREADABLE: "not read",
 }
+SEVERAL = {
+    Outcome.FITS: "fit as they are",
+    Outcome.FITS_AFTER_CHANGES: "fit after changes",
+    Outcome.DOES_NOT_FIT: "do not fit",
+}
+"""The words that differ for several configs."""
 
 
 def report(found: FolderPlans) -> Report:
@@ -52,8 +58,12 @@ def _blocks(found: FolderPlans) -> Iterator[Block]:
         yield Paragraph(f"Left out: {told}.")
 
 
+def _worded(outcome: Outcome, count: int) -> str:
+    return WORDS[outcome] if count == 1 else SEVERAL.get(outcome, WORDS[outcome])
+
+
 def _headline(found: FolderPlans, targets: set[str]) -> str:
-    counts = [f"{count} {WORDS[outcome]}" for outcome in Outcome if (count := found.count(outcome))]
+    counts = [f"{count} {_worded(outcome, count)}" for outcome in Outcome if (count := found.count(outcome))]
     where = f" on {next(iter(targets))}" if len(targets) == 1 else ""
     plural = "s" if len(found.planned) > 1 else ""
     return f"{found.folder}: {len(found.planned)} config{plural}{where}: {', '.join(counts)}"
