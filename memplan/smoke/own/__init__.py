@@ -58,7 +58,7 @@ def trace(
     with interruptible(), tempfile.TemporaryDirectory(prefix="memplan-") as path:
         folder = Path(path)
         (folder / "request").write_bytes(pickle.dumps(request))
-        child = Child("memplan.smoke.own.worker", [path], folder / "log")
+        child = Child("memplan.smoke.own.worker", [path], folder / "log", {"TMPDIR": path})
         try:
             code = child.wait(patience)
         finally:

@@ -33,7 +33,7 @@ def launch(job: Job, ended: Callable[[int], None] | None = None) -> tuple[Holdin
         ranks: list[Child] = []
         try:
             for number in range(job.world):
-                ranks.append(Child(WORKER, [path, str(number)], folder.log(number)))
+                ranks.append(Child(WORKER, [path, str(number)], folder.log(number), {"TMPDIR": path}))
             _wait(ranks, job.patience, ended or _nobody)
             return tuple(_holdings(folder, ranks, job))
         finally:

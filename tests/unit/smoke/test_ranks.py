@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,13 +66,18 @@ def check(found: dict[str, Any], ranks: int) -> list[dict[str, Any]]:
 
 @needs_torch
 def test_two_ranks_of_ddp_hold_the_whole_model_each(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(temporary))
     code, found = smoked(tmp_path, capsys, accumulation=2)
     assert code == 0
     first, second = (rank["components"] for rank in check(found, 2))
     assert first == second
     assert first["optimizer_state"] == 2 * first["gradients"]
+    assert list(temporary.iterdir()) == []
 
 
 @needs_torch
