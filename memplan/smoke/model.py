@@ -60,8 +60,8 @@ def _class(shape: Architecture, configuration: Any) -> Any:
     return getattr(transformers, named[0])._from_config
 
 
-def build(workload: Workload, place: str = "meta") -> Any:
-    """The model in training mode, on the meta device or another ``place``, adapted and checkpointed.
+def build(workload: Workload) -> Any:
+    """The model in training mode, on the meta device, with its adapters and its checkpointing.
 
     Raises:
         FieldError: it has another number of parameters than the workload's.
@@ -69,7 +69,7 @@ def build(workload: Workload, place: str = "meta") -> Any:
     shape = _shape(workload)
     # Left to itself, transformers takes SDPA where the model has it.
     kernel = {Attention.EAGER: "eager", Attention.SDPA: None}.get(workload.attention, "sdpa")
-    with quietly(), torch.device(place):
+    with quietly(), torch.device("meta"):
         settings = configuration(shape, cached=workload.task is Task.GENERATE)
         model = _class(shape, settings)(
             settings, dtype=TORCH[workload.precision.params], attn_implementation=kernel
