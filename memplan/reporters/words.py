@@ -31,12 +31,18 @@ def share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "-"
 
 
+TENFOLD = 10
+"""From here on a factor says more than a percentage."""
+
+
 def change(before: int, after: int) -> str:
-    """A change in percent with its sign; ``new`` when there was nothing before."""
+    """A change in percent with its sign, from ten times on as a factor; ``new`` without anything before."""
     if before == after:
         return "="
     if not before:
         return "new"
+    if after >= TENFOLD * before:
+        return f"{round(after / before):,}x"
     return f"{100 * (after - before) / before:+.0f} %"
 
 

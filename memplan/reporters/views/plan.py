@@ -42,7 +42,8 @@ def _blocks(reading: Reading, plan: Plan) -> Iterator[Block]:
         lines = tuple(
             f"{edit.path}:{edit.line}: {edit.before or '(absent)'} → {edit.after}" for edit in plan.edits
         )
-        yield Bullets(lines, "Edits that memplan apply will make:")
+        title = "Edits that memplan apply will make:" if plan.feasible else "Its edits, which are not made:"
+        yield Bullets(lines, title)
     if plan.by_hand:
         yield Bullets(advice(plan.by_hand), "To be changed by hand:", Tone.CAUTION)
     if plan.outside:

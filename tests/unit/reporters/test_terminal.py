@@ -11,6 +11,7 @@ from memplan.reporters.blocks import Bullets, Heading, Report, Table
 from memplan.reporters.views import check, explain
 from memplan.reporters.views import estimate as estimate_view
 from memplan.reporters.views import plan as plan_view
+from memplan.reporters.words import change
 from tests.unit.reporters import samples
 
 NOT_PLAIN = re.compile("[\x00-\x09\x0b-\x1f\x7f\u2500-\u257f\u2580-\u259f]")
@@ -178,3 +179,18 @@ def test_the_gate_lists_findings_with_place_and_remedy() -> None:
     assert text.startswith("failed: 3 configs checked, 1 error, 1 warning, 1 note\n")
     assert "case/d e.yml:1: warning MP003: cannot be decided" in text
     assert '  try: set "x" to 1' in text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (5, 5, "="),
+        (0, 5, "new"),
+        (10, 5, "-50 %"),
+        (10, 99, "+890 %"),
+        (10, 100, "10x"),
+        (4, 40_000, "10,000x"),
+    ],
+)
+def test_a_change_is_told_in_percent_or_as_a_factor(before: int, after: int, said: str) -> None:
+    assert change(before, after) == said
