@@ -26,9 +26,7 @@ BUSY = (
     .changed("optimizer.set_to_none", False)
     .changed("evaluation", Evaluation(batch=8, kept=4))
 )
-SPREAD = BUSY.changed(
-    "world", World(data_parallel=4, sharding="zero1", zero=Zero(communication=Dtype.FP32))
-)
+SPREAD = BUSY.changed("world", World(data_parallel=4, sharding="zero1", zero=Zero(communication=Dtype.FP32)))
 GENERATING = BUSY.changed("task", Task.GENERATE)
 SHORT = profiles.target("24GiB", ram=Bytes.parse("16GiB"))
 NOT_A_LEVER = {"__init__", "compatible", "cost"}
