@@ -34,8 +34,8 @@ _SMALLER = {
     "lion": ("lion_8bit", "paged_lion_8bit", "paged_lion_32bit"),
     "lion_8bit": ("paged_lion_8bit",),
 }
-"""bitsandbytes' variants of an optimizer whose states take less of a GPU's memory. Paged states of 32 bits are
-the leanest: those of 8 bits have scales that stay on the GPU."""
+"""bitsandbytes' variants of an optimizer whose states take less of a GPU's memory. Paged states of 32 bits
+are the leanest: those of 8 bits have scales that stay on the GPU."""
 
 _REASONS = {
     (True, False): "states lie in memory that the driver moves to the host when the GPU needs the room",
