@@ -102,6 +102,17 @@ Gpus = Annotated[
     ),
 ]
 
+Record = Annotated[
+    Path | None,
+    typer.Option(
+        "--record",
+        metavar="FILE",
+        help="Append what a CPU or a GPU measured here. Default: $MEMPLAN_CALIBRATION, else"
+        " memplan/calibration.yaml in $XDG_DATA_HOME or ~/.local/share, which --gpu auto reads.",
+    ),
+]
+NoRecord = Annotated[bool, typer.Option("--no-record", help="Append it nowhere.")]
+
 MaybePath = Annotated[
     str | None,
     typer.Argument(
@@ -146,6 +157,8 @@ def smoke(
     cap: Cap = None,
     scaled: Scaled = False,
     snapshot: Snapshot = None,
+    record: Record = None,
+    no_record: NoRecord = False,
     gpus: Gpus = None,
     shapes: Shapes = None,
     patience: Patience = None,
@@ -164,7 +177,7 @@ def smoke(
     from memplan.cli.job import job
 
     if path is None and model is not None and own_model.asked(model):
-        if any((gpu, scaled, snapshot, gpus, overrides, beside, dialect, online)):
+        if any((gpu, scaled, snapshot, record, gpus, overrides, beside, dialect, online)):
             raise typer.BadParameter(
                 "with --model FILE.py:NAME go --shape, --device, --cap and --patience only"
             )
@@ -174,8 +187,8 @@ def smoke(
         raise typer.BadParameter("name a config, or a model of your own: --model FILE.py:NAME")
     if shapes or patience is not None:
         raise typer.BadParameter("--shape and --patience are for --model FILE.py:NAME without PATH")
-    if device is Device.FAKE and (cap is not None or scaled):
-        raise typer.BadParameter("--cap and --scaled are for real runs: --device cpu")
+    if device is Device.FAKE and (cap is not None or scaled or record is not None):
+        raise typer.BadParameter("--cap, --scaled and --record are for real runs: --device cpu")
     if cap is not None and scaled:
         raise typer.BadParameter("--cap holds for whole models: leave out --scaled")
     if snapshot is not None and device not in (Device.CUDA, Device.AUTO):
@@ -190,16 +203,24 @@ def smoke(
         online=online,
     )
     if device is not Device.FAKE and ranks.several(wanted):
-        if cap is not None or scaled:
-            raise typer.BadParameter("--cap and --scaled are for one process, not for several GPUs")
+        if cap is not None or scaled or record is not None:
+            raise typer.BadParameter("--cap and --scaled are for one process only, as is --record")
         raise typer.Exit(ranks.run(wanted, device, steps, form))
-    found = _found(wanted, device, steps, cap, snapshot, scaled=scaled)
+    kept = None if device is Device.FAKE else _kept(record, no_record=no_record)
+    found = _found(wanted, device, steps, cap, snapshot, scaled=scaled, record=kept)
     _print(wanted, found, form)
     raise typer.Exit(0 if found.passed else 1)
 
 
 def _found(
-    job: Job, device: Device, steps: int, cap: str | None, snapshot: Path | None, *, scaled: bool
+    job: Job,
+    device: Device,
+    steps: int,
+    cap: str | None,
+    snapshot: Path | None,
+    *,
+    scaled: bool,
+    record: Path | None,
 ) -> Comparison:
     from memplan import smoke
     from memplan.cli.progress import progress
@@ -217,8 +238,24 @@ def _found(
     with progress(f"running on the {kind}", _rounds(kind, steps, scaled=scaled)) as advance:
         asked = replace(asked, advance=advance)
         if on_gpu:
-            return smoke.on_cuda(job.workload, job.target, asked, snapshot)
-        return smoke.on_cpu(job.workload, asked, scaled=scaled)
+            return smoke.on_cuda(job.workload, job.target, asked, snapshot, record=record)
+        return smoke.on_cpu(job.workload, asked, scaled=scaled, record=record)
+
+
+def _kept(record: Path | None, *, no_record: bool) -> Path | None:
+    """Where a measured run is appended to, if anywhere."""
+    from memplan.probe.record import usual_path
+
+    if no_record:
+        if record is not None:
+            raise typer.BadParameter("--record and --no-record exclude each other")
+        return None
+    if record is None:
+        return usual_path()
+    from memplan.smoke.record import ready
+
+    ready(record)
+    return record
 
 
 _WATCHED = 2

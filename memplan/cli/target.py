@@ -100,6 +100,7 @@ def this_machine(ram: Bytes | None = None, number: int | None = None) -> Target:
 
     Raises:
         InputError: no NVIDIA GPU can be seen, or none of that number.
+        MemplanError: the record of measured runs is broken.
     """
     from memplan import probe
 
@@ -110,7 +111,17 @@ def this_machine(ram: Bytes | None = None, number: int | None = None) -> Target:
         known = ", ".join(f"{AUTO}:{device.index} ({device.name})" for device in found)
         raise InputError(f"this machine has no GPU {number}", hint=f"it has {known}")
     memory = ram if ram is not None else probe.free_ram() or probe.ram()
-    return of_device(_visible(found) if number is None else found[number], memory, probe.disk(Path.cwd()))
+    device = _visible(found) if number is None else found[number]
+    return _calibrated(of_device(device, memory, probe.disk(Path.cwd())), device)
+
+
+def _calibrated(target: Target, device: Device) -> Target:
+    """With the CUDA context of runs that were measured on this GPU, if there are any."""
+    from memplan.probe.calibration import calibration
+    from memplan.probe.record import usual_path
+
+    found = calibration(usual_path(), device.name, target.usable)
+    return target if found is None else target.calibrated(found)
 
 
 def _visible(found: tuple[Device, ...]) -> Device:

@@ -51,8 +51,9 @@ class Measurement:
 
     ``phases`` holds the allocated peak of each phase, ``components`` what was alive at the highest of them.
     ``rss`` is the most of the process that was resident, and ``resident`` the same by phase. ``process`` is
-    what the driver saw the process hold of a GPU, its context included. None is what a device has not got, or
-    nobody told: host memory is not reserved.
+    what the driver saw the process hold of a GPU, its ``context`` included: that is what it held beside the
+    reserved memory of the same moment. None is what a device has not got, or nobody told: host memory is not
+    reserved.
     """
 
     peak_allocated: Bytes
@@ -62,6 +63,7 @@ class Measurement:
     rss: Bytes | None = None
     resident: tuple[tuple[Phase, Bytes], ...] = ()
     process: Bytes | None = None
+    context: Bytes | None = None
 
     @classmethod
     def of(cls, memory: DeviceMemory) -> Self:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from memplan.domain.bytes import Bytes
+from memplan.domain.calibration import Calibration
 from memplan.domain.dtype import Dtype
 
 Basis = Literal["measured", "assumed"]
@@ -84,7 +85,8 @@ class Gpu:
 class Target:
     """A GPU and its host. ``free`` is known only of a probed machine; ``ram`` and ``disk`` when given.
 
-    ``notes`` say what else was found on a probed machine, such as who uses its GPU.
+    ``notes`` say what else was found on a probed machine, such as who uses its GPU. ``calibration`` is what
+    the context was taken from if runs were measured there.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Target:
     disk: Bytes | None = None
     free: Bytes | None = None
     notes: tuple[str, ...] = ()
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.usable <= self.capacity:
@@ -132,6 +135,16 @@ class Target:
     def of_amount(cls, amount: Bytes, *, ram: Bytes | None = None, disk: Bytes | None = None) -> Self:
         """A GPU known only by its memory, all of it usable; capability and context are assumed."""
         return cls(name=str(amount), capacity=amount, usable=amount, ram=ram, disk=disk)
+
+    def calibrated(self, found: Calibration) -> Target:
+        """With the largest context of measured runs, in place of what is known of any such GPU."""
+        return replace(
+            self,
+            context=found.most,
+            context_basis="measured",
+            calibration=found,
+            notes=(*self.notes, found.note),
+        )
 
     @property
     def limit(self) -> Bytes:

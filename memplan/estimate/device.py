@@ -109,6 +109,10 @@ def _context_gaps(workload: Workload, target: Target | None) -> tuple[Gap, ...]:
         return (
             Gap(reason=f"the CUDA context of {target.name} is assumed, not measured", low=target.context),
         )
+    seen = target.calibration
+    if seen is not None and seen.least < seen.most:
+        reason = f"the CUDA context differed between {seen.runs} runs on this machine"
+        return (Gap(reason=reason, low=Bytes(seen.most - seen.least)),)
     return ()
 
 

@@ -17,7 +17,7 @@ from memplan.domain.bytes import Bytes
 from memplan.domain.errors import InputError
 from memplan.probe.memory import PROC, free_ram
 
-__all__ = ["Device", "Holder", "Occupancy", "devices", "disk", "free_ram", "occupancies", "ram"]
+__all__ = ["Device", "Holder", "Occupancy", "devices", "disk", "driver", "free_ram", "occupancies", "ram"]
 
 _HINT = "name a GPU with --gpu (memplan gpus lists them), or an amount such as --gpu 24GiB"
 
@@ -93,6 +93,16 @@ def occupancies() -> Iterator[Callable[[], tuple[Occupancy, ...]]]:
                 return ()
 
         yield look
+
+
+def driver() -> str | None:
+    """The release of the NVIDIA driver, such as ``550.54.14``; None where there is none that tells."""
+    try:
+        with _nvml() as nvml:
+            found = nvml.nvmlSystemGetDriverVersion()
+    except InputError:
+        return None
+    return found.decode() if isinstance(found, bytes) else str(found)
 
 
 def ram() -> Bytes | None:

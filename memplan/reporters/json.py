@@ -266,7 +266,10 @@ def _target(found: Estimate) -> dict[str, Any] | None:
     target = found.target
     if target is None:
         return None
-    return {"name": target.name, "capacity": int(target.capacity), "usable": int(target.limit)}
+    seen = target.calibration
+    calibrated = seen and {"runs": seen.runs, "date": seen.date}
+    sizes = {"capacity": int(target.capacity), "usable": int(target.limit)}
+    return {"name": target.name, **sizes, "calibrated": calibrated}
 
 
 def _change(item: Change) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from memplan.domain.errors import InputError
+from memplan.domain.errors import InputError, MemplanError
 from memplan.domain.measurement import Comparison
 from memplan.domain.target import Target
 from memplan.domain.workload import Workload
@@ -39,26 +39,34 @@ def fake(workload: Workload, target: Target | None = None) -> Comparison:
     return compare(workload, target, framework)
 
 
-def on_cpu(workload: Workload, asked: Asked, *, scaled: bool = False) -> Comparison:
+def on_cpu(
+    workload: Workload, asked: Asked, *, scaled: bool = False, record: Path | None = None
+) -> Comparison:
     """Run a workload on this machine's processor, and compare what it takes with the prediction for it.
 
     Args:
         workload: what to run.
         asked: ``budget`` is what may be allocated.
         scaled: run a deep model at two smaller depths, and scale up what was seen.
+        record: where to append what was measured; of a scaled model nothing is.
 
     Raises:
         InputError: the libraries are not installed, or the run cannot be made here.
-        FieldError: the workload is not simulated, or the installed transformers does not know the model.
+        FieldError: the workload is not simulated, or the installed transformers does not know the model, or
+            the record is none.
+        FileAccessError: the record cannot be read.
     """
     from memplan.smoke.libraries import require
 
-    require(workload)
+    framework = require(workload)
+    kept = None if scaled else record
+    _check(kept)
     # PyTorch's profiler tells standard error when it starts, unless told not to before it is loaded.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from memplan.smoke.cpu import Cpu
 
-    return Cpu(scaled=scaled).compare(workload, None, asked)
+    found = Cpu(scaled=scaled).compare(workload, None, asked)
+    return _recorded(kept, replace(workload, framework=framework), found, "cpu")
 
 
 def present() -> str:
@@ -73,7 +81,12 @@ def present() -> str:
 
 
 def on_cuda(
-    workload: Workload, target: Target | None, asked: Asked, snapshot: Path | None = None
+    workload: Workload,
+    target: Target | None,
+    asked: Asked,
+    snapshot: Path | None = None,
+    *,
+    record: Path | None = None,
 ) -> Comparison:
     """Run a workload on the GPU that PyTorch takes first, and compare it with the prediction.
 
@@ -81,17 +94,19 @@ def on_cuda(
         target: the card that the GPU stands for; None for itself.
         asked: ``budget`` is what PyTorch may reserve, if less than the target leaves it.
         snapshot: where to write the history of all allocations, for PyTorch's viewer.
+        record: where to append what was measured.
 
     Raises:
         InputError: the libraries or a GPU are missing, the GPU cannot stand for the target, or the workload
             asks for something that is not run.
-        FieldError: the installed transformers does not know the model.
-        FileAccessError: the snapshot cannot be written.
+        FieldError: the installed transformers does not know the model, or the record is none.
+        FileAccessError: the snapshot cannot be written, or the record not be read.
     """
     from memplan.smoke.gpu.settings import prepare
     from memplan.smoke.libraries import require
 
-    require(workload)
+    framework = require(workload)
+    _check(record)
     # PyTorch reads them when it starts, so nothing above may have loaded it.
     replaced = prepare(workload.allocator)
     from memplan.smoke.gpu.device import CudaDevice
@@ -99,4 +114,27 @@ def on_cuda(
 
     with Cuda() as driver:
         found = CudaDevice(driver, snapshot).compare(workload, target, asked)
-    return replace(found, notes=(*found.notes, *replaced))
+    found = replace(found, notes=(*found.notes, *replaced))
+    return _recorded(record, replace(workload, framework=framework), found, driver.name)
+
+
+def _check(record: Path | None) -> None:
+    """Refuse a broken record before anything runs."""
+    if record is not None:
+        from memplan.probe.record import entries
+
+        entries(record)
+
+
+def _recorded(record: Path | None, workload: Workload, found: Comparison, device: str) -> Comparison:
+    """Append a run that went through; should that fail now, a note says so: the figures are worth more."""
+    if record is None or found.shortage is not None:
+        return found
+    from memplan import probe
+    from memplan.smoke.record import append, entry_of
+
+    try:
+        append(record, entry_of(workload, found, device, None if device == "cpu" else probe.driver()))
+    except MemplanError as error:
+        return replace(found, notes=(*found.notes, f"not recorded: {error.message}"))
+    return found

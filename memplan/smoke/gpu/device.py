@@ -96,6 +96,7 @@ def _measured(seen: Seen, chosen: Card) -> Measurement:
         peak_allocated=highest,
         peak_reserved=seen.meter.reserved,
         process=None if chosen.emulates else seen.meter.held,
+        context=None if chosen.emulates else seen.meter.context,
         phases=tuple(peaks.items()),
         components=(*shares, *(((ROUNDING, Bytes(rounding)),) if rounding > 0 else ())),
     )
@@ -105,7 +106,8 @@ def _with_context(found: Measurement, chosen: Card, seen: Seen) -> Measurement:
     """With what the process is to hold in all, where that can be seen: the context is the real card's."""
     if seen.meter.held is None or chosen.emulates or found.peak_reserved is None:
         return found
-    return replace(found, process=Bytes(found.peak_reserved + chosen.target.context))
+    context = chosen.target.context
+    return replace(found, process=Bytes(found.peak_reserved + context), context=context)
 
 
 def _shortage(seen: Seen, words: str, expected: Prediction) -> Shortage:

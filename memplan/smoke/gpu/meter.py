@@ -39,7 +39,8 @@ class PhaseMeter:
     """What PyTorch's counters say of each phase, and where in history the phases begin.
 
     ``peaks`` holds the most allocated of each phase, ``reserved`` the most reserved, ``held`` the most that
-    the driver saw the process hold; ``steps`` counts optimizer steps, or calls of ``generate``.
+    the driver saw the process hold, ``context`` the most of that beside reserved memory; ``steps`` counts
+    optimizer steps, or calls of ``generate``.
     """
 
     def __init__(self, driver: Driver) -> None:
@@ -49,6 +50,7 @@ class PhaseMeter:
         self.peaks: dict[Phase, Bytes] = {}
         self.reserved = Bytes(0)
         self.held: Bytes | None = None
+        self.context: Bytes | None = None
         self.steps = 0
         self.marks: list[Mark] = [Mark(position=0, phase=Phase.LOAD)]
         self._in_head = False
@@ -93,6 +95,9 @@ class PhaseMeter:
         held = self.driver.held()
         if held is not None:
             self.held = max(self.held or held, held)
+            if held > usage.reserved:
+                beside = Bytes(held - usage.reserved)
+                self.context = max(self.context or beside, beside)
         self.driver.restart()
 
     @contextmanager

@@ -48,7 +48,12 @@ def test_an_estimate_has_the_keys_of_the_contract_in_their_order() -> None:
         "bytes": 100 * samples.MIB,
         "basis": "exact",
     }
-    assert payload["target"] == {"name": "2GiB", "capacity": 2048 * samples.MIB, "usable": 2048 * samples.MIB}
+    assert payload["target"] == {
+        "name": "2GiB",
+        "capacity": 2048 * samples.MIB,
+        "usable": 2048 * samples.MIB,
+        "calibrated": None,
+    }
     assert payload["verdict"] == "does_not_fit"
     assert payload["headroom"] == (2048 - 3261) * samples.MIB
 

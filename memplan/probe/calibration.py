@@ -1,0 +1,74 @@
+"""The CUDA context of a GPU of this machine, from runs that were measured on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from memplan.domain.bytes import Bytes
+from memplan.domain.calibration import Calibration
+from memplan.probe.record import Entry, entries
+
+LAST = 5
+"""Runs that count: what a machine did long ago says less than what it did last."""
+
+
+def calibration(path: Path | None, name: str, usable: Bytes) -> Calibration | None:
+    """What the record says of the context of the GPU ``name``; None if nothing.
+
+    Args:
+        usable: a context that would leave nothing of it is none.
+
+    Raises:
+        MemplanError: the record is broken.
+    """
+    runs = [] if path is None else [entry for entry in entries(path) if entry.device == name]
+    if not runs:
+        return None
+    # Asked only now: most machines have no record, and none of their estimates waits for this.
+    from memplan.probe import driver
+
+    return of_runs(runs, driver(), installed_torch(), usable)
+
+
+def of_runs(
+    runs: Iterable[Entry], driver: str | None, torch: str | None, usable: Bytes
+) -> Calibration | None:
+    """The contexts of the last runs under this driver.
+
+    Those of the installed ``torch`` count; if there are none, those of the newest release that has any.
+    """
+    known = [
+        (entry, context)
+        for entry in runs
+        if driver is not None
+        and entry.driver == driver
+        and (context := entry.measured["context"]) is not None
+        and 0 < context < usable
+    ]
+    if not known:
+        return None
+    releases = {entry.words["torch"] for entry, _ in known}
+    release = torch if torch in releases else max(releases, key=_order)
+    last = [(entry, context) for entry, context in known if entry.words["torch"] == release][-LAST:]
+    contexts = [context for _, context in last]
+    return Calibration(
+        runs=len(last),
+        date=max(entry.date for entry, _ in last),
+        least=min(contexts),
+        most=max(contexts),
+    )
+
+
+def installed_torch() -> str | None:
+    """The installed release of PyTorch, without a local part, asked without loading it."""
+    try:
+        return version("torch").partition("+")[0]
+    except PackageNotFoundError:
+        return None
+
+
+def _order(release: str) -> tuple[tuple[int, str], ...]:
+    parts = release.split(".")
+    return tuple((int(part), "") if part.isascii() and part.isdecimal() else (-1, part) for part in parts)
