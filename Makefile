@@ -43,6 +43,7 @@ bench: $(VENV)/.torch
 	$(BIN)/python benchmarks/oracle.py
 	$(BIN)/python benchmarks/cost.py
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/fit.py
 
 docs: $(VENV)/.installed
 	$(BIN)/python examples/transcripts.py --update

@@ -24,7 +24,7 @@ OPS = 11
 
 CPU_ADAM = 10e9 / 2.57
 """Parameters a second that DeepSpeed's CPUAdam updates: 10 billion in 2.57 s (Ren et al., ZeRO-Offload,
-arXiv:2101.06840, Table 4)."""
+arXiv:2101.06840, Table 4; entered from memory and not yet checked against the paper: it ranks plans only)."""
 
 _ONE_MOMENT = ("lion", "sgd", "rmsprop", "adagrad", "muon")
 
