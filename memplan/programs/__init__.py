@@ -1,0 +1,1 @@
+"""What the mechanisms of ``memplan.mechanisms`` allocate, without torch: one program each."""
