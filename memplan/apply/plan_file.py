@@ -229,6 +229,7 @@ def _from(folder: Path, value: Value) -> Path:
 
 def _change(entry: Value, workload: Workload) -> Change:
     from memplan.dialects.schema import leaves
+    from memplan.dialects.settings import reader_of
 
     parts = entry.entries(_CHANGE_KEYS)
     for key in _CHANGE_KEYS:
@@ -242,7 +243,9 @@ def _change(entry: Value, workload: Workload) -> Change:
     return Change(
         field=field,
         before=declared[field] if field in declared else workload.at(field),
-        after=parts["after"].whole() if field in declared else known[field].read(parts["after"]),
+        after=reader_of(workload.model, field)(parts["after"])
+        if field in declared
+        else known[field].read(parts["after"]),
         harm=Harm[parts["harm"].choice([harm.label for harm in Harm]).upper()],
         reason=parts["reason"].word(),
         saves=Bytes(int(parts["saves"].number(-(2.0**60), 2.0**60))),

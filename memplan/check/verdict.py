@@ -146,7 +146,7 @@ def _fields(reading: Reading, largest: Component | None) -> tuple[str, ...]:
     if tensor is None:
         return ()
     names = {side for side in tensor.shape if isinstance(side, str)} | {name for name, _ in tensor.per}
-    return tuple(sorted(names, key=lambda name: (name not in reading.tunable, -values[name], name)))
+    return tuple(sorted(names, key=lambda name: (name not in reading.tunable, -int(values[name]), name)))
 
 
 def _finding(

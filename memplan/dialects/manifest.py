@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from memplan.dialects import declared, models, writing
+from memplan.dialects import declared, models, settings, writing
 from memplan.dialects.fields import Value
 from memplan.dialects.header import HEADER_KEYS, TARGET_KEYS, check_version, of_entries, target
 from memplan.dialects.places import Place, inside, place
@@ -20,11 +20,13 @@ from memplan.domain.architecture import DeclaredModel
 from memplan.domain.edit import Advice, Edit
 from memplan.domain.errors import EditRefusedError, FieldError
 from memplan.domain.finding import Finding, Level
+from memplan.domain.setting import Scalar
 from memplan.domain.workload import Task, Workload
 
 NAME = "manifest"
 FILE_NAMES = ("memplan.yaml", "memplan.yml")
 KEYS = (*HEADER_KEYS, "task", "model", "tunable", "configs")
+MODEL_KEYS = ("mechanism", "tensors", "values")
 MOST_CONFIGS = 1000
 
 
@@ -40,9 +42,9 @@ def recognises(document: Document) -> int:
 
 
 def declares_tensors(document: Document) -> bool:
-    """Whether the file has ``model.tensors`` or ``model.values``."""
+    """Whether the file has ``model.tensors``, ``model.values`` or ``model.mechanism``."""
     model = document.root.get("model") if isinstance(document.root, MappingNode) else None
-    return isinstance(model, MappingNode) and bool(model.item("tensors") or model.item("values"))
+    return isinstance(model, MappingNode) and any(map(model.item, MODEL_KEYS))
 
 
 def declares_model(document: Document) -> bool:
@@ -66,12 +68,13 @@ def read(document: Document, intake: Intake) -> Reading:
             location=document.source.location(0),
             hint="name one of the configs it lists; `memplan check` goes through all of them",
         )
-    parts = entries["model"].entries(("tensors", "values"))
-    if "tensors" not in parts:
+    parts = entries["model"].entries(MODEL_KEYS)
+    mechanism = settings.mechanism(parts["mechanism"]) if "mechanism" in parts else None
+    if mechanism is None and "tensors" not in parts:
         raise entries["model"].fail("declares no tensors", expected="tensors: {NAME: {shape | bytes, …}}")
-    places = _places(parts.get("values"), document.path.parent, intake)
-    values = {name: max(found.value for found in several) for name, several in places.items()}
-    model = DeclaredModel(tensors=declared.tensors(parts["tensors"], values), values=tuple(values.items()))
+    places = _places(parts.get("values"), document.path.parent, intake, mechanism)
+    model = _model(parts, mechanism, {name: _counting(several).value for name, several in places.items()})
+    values = dict(model.values)
     task = entries["task"].member(Task) if "task" in entries else Task.TRAIN
     asked = target(entries.get("target"))
     return Reading(
@@ -79,7 +82,7 @@ def read(document: Document, intake: Intake) -> Reading:
         dialect=NAME,
         workload=Workload(model=model, task=task),
         origins={
-            "model": Origin(location=parts["tensors"].location, how="written"),
+            "model": Origin(location=next(iter(parts.values())).location, how="written"),
             **asked.origins,
             **{name: _origin(several) for name, several in places.items()},
         },
@@ -129,20 +132,41 @@ def edits(reading: Reading, changes: Sequence[FieldChange]) -> tuple[tuple[Edit,
     """Each declared value rewritten in every place it lives in, or in none of them."""
     written: list[Edit] = []
     advice: list[Advice] = []
+    model = reading.workload.model
+    declared_names = dict(model.values) if isinstance(model, DeclaredModel) else {}
     for change in changes:
-        name, _, after = change
-        if name not in reading.slots:
+        name, _, _ = change
+        if name not in declared_names:
             advice.append(writing.unwritable(change, "the manifest declares no value of that name"))
             continue
         try:
-            written += [
-                documents_edits.replace(slot.source, slot.node, after)
-                for slot in reading.slots[name]
-                if slot.node.value != after
-            ]
+            written += _rewritten(reading, change)
         except EditRefusedError as error:
             advice.append(writing.refused(change, error))
     return tuple(_distinct(written)), tuple(advice)
+
+
+def _rewritten(reading: Reading, change: FieldChange) -> list[Edit]:
+    """One value in every place it lives in; a setting that has its default is added to the manifest's values.
+
+    Raises:
+        EditRefusedError: it cannot be written.
+    """
+    name, _, after = change
+    if name in reading.slots:
+        return [
+            documents_edits.replace(slot.source, slot.node, after)
+            for slot in reading.slots[name]
+            if slot.node.value != after
+        ]
+    root = reading.document.root
+    assert isinstance(root, MappingNode)
+    model = root.get("model")
+    assert isinstance(model, MappingNode)
+    values, source = model.get("values"), reading.document.source
+    if isinstance(values, MappingNode):
+        return [documents_edits.insert(source, values, name, after)]
+    return [documents_edits.insert(source, model, "values", {name: after}, "mechanism")]
 
 
 def _entries(document: Document) -> dict[str, Value]:
@@ -152,28 +176,48 @@ def _entries(document: Document) -> dict[str, Value]:
     return entries
 
 
-def _places(values: Value | None, folder: Path, intake: Intake) -> dict[str, tuple[Place, ...]]:
+def _model(parts: Mapping[str, Value], mechanism: str | None, given: Mapping[str, Scalar]) -> DeclaredModel:
+    """The declared model, with every setting of its mechanism."""
+
+    def fail(name: str, message: str) -> FieldError:
+        at = parts.get("values", parts.get("mechanism"))
+        assert at is not None
+        entry = at.entries().get(name, at) if "values" in parts else at
+        return entry.fail(message if entry is not at else f"{name} {message}")
+
+    values = settings.completed(mechanism, given, fail)
+    numbers = [name for name, value in given.items() if isinstance(value, int)]
+    return DeclaredModel(
+        tensors=declared.tensors(parts["tensors"], numbers) if "tensors" in parts else (),
+        values=tuple(values.items()),
+        mechanism=mechanism,
+    )
+
+
+def _places(
+    values: Value | None, folder: Path, intake: Intake, mechanism: str | None
+) -> dict[str, tuple[Place, ...]]:
     if values is None:
         return {}
     found = {}
     for name, value in values.entries().items():
         declared.check_name(name, value)
-        found[name] = _several(value, folder, intake)
+        found[name] = _several(value, folder, intake, settings.reader(name, mechanism))
     return found
 
 
-def _several(value: Value, folder: Path, intake: Intake) -> tuple[Place, ...]:
+def _several(value: Value, folder: Path, intake: Intake, read: settings.Reader) -> tuple[Place, ...]:
     node = value.node
     if not isinstance(node, MappingNode) or not node.item("files"):
-        return (place(value, folder, intake),)
-    several = tuple(place(item, folder, intake) for item in value.entries(("files",))["files"].items())
+        return (place(value, folder, intake, read),)
+    several = tuple(place(item, folder, intake, read) for item in value.entries(("files",))["files"].items())
     if not several:
         raise value.fail("lists no file", expected="files: [{file: …, key: …}, …]")
     return several
 
 
 def _origin(several: Sequence[Place]) -> Origin:
-    largest = max(several, key=lambda found: found.value)
+    largest = _counting(several)
     others = [str(found.slot.location) for found in several if found is not largest]
     return Origin(
         location=largest.slot.location,
@@ -182,8 +226,13 @@ def _origin(several: Sequence[Place]) -> Origin:
     )
 
 
+def _counting(several: Sequence[Place]) -> Place:
+    """The one of several places whose value counts: the largest number, or the first word."""
+    return max(several, key=lambda found: found.value if isinstance(found.value, int) else 0)
+
+
 def _disagreement(name: str, several: Sequence[Place]) -> list[Finding]:
-    largest = max(several, key=lambda found: found.value)
+    largest = _counting(several)
     return [
         Finding(
             path=found.slot.source.path,
@@ -191,7 +240,8 @@ def _disagreement(name: str, several: Sequence[Place]) -> list[Finding]:
             code="MP002",
             level=Level.WARNING,
             message=f"{name} is {found.value} here but {largest.value} at "
-            f"{largest.slot.source.path}:{largest.slot.location.line}; the largest counts",
+            f"{largest.slot.source.path}:{largest.slot.location.line}; "
+            f"the {'largest' if isinstance(largest.value, int) else 'first'} counts",
             fix=f"write the same {name} in both places",
         )
         for found in several
@@ -199,7 +249,7 @@ def _disagreement(name: str, several: Sequence[Place]) -> list[Finding]:
     ]
 
 
-def _tunable(value: Value | None, known: Mapping[str, int]) -> tuple[str, ...]:
+def _tunable(value: Value | None, known: Mapping[str, Scalar]) -> tuple[str, ...]:
     if value is None or value.is_null:
         return ()
     return tuple(item.choice(tuple(known)) for item in value.items())

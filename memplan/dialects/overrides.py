@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from memplan.dialects.fields import Value
 from memplan.dialects.schema import leaves
+from memplan.dialects.settings import reader_of
 from memplan.documents import yaml
 from memplan.documents.source import Source
 from memplan.domain.architecture import DeclaredModel
@@ -35,7 +36,7 @@ def override(workload: Workload, text: str, option: str = "--set") -> tuple[str,
     value = Value(source=source, key=name, node=yaml.parse(source))
     declared = dict(workload.model.values) if isinstance(workload.model, DeclaredModel) else {}
     if name in declared:
-        return name, value.whole()
+        return name, reader_of(workload.model, name)(value)
     known = leaves()
     if name not in known:
         raise UnknownNameError.nearest(

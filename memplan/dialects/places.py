@@ -8,10 +8,12 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from memplan.dialects.fields import Value
 from memplan.dialects.reading import Intake, Slot
+from memplan.dialects.settings import Reader
 from memplan.documents import json, yaml
 from memplan.documents.source import Source
 from memplan.documents.tree import MappingNode, Node, ScalarNode, SequenceNode
 from memplan.domain.errors import FieldError, MemplanError
+from memplan.domain.setting import Scalar
 
 PROGRAMS = (".py", ".pyi", ".cpp", ".cc", ".cxx", ".cu", ".cuh", ".c", ".h", ".hpp", ".hh")
 TREES = (".yaml", ".yml", ".json")
@@ -19,23 +21,22 @@ TREES = (".yaml", ".yml", ".json")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A slot and the number that stands in it."""
+    """A slot and the value that stands in it."""
 
     slot: Slot
-    value: int
+    value: Scalar
 
 
-def place(value: Value, folder: Path, intake: Intake) -> Place:
-    """The place a manifest entry means: a number itself, or ``{file, key, near?}``.
+def place(value: Value, folder: Path, intake: Intake, read: Reader = Value.whole) -> Place:
+    """The place a manifest entry means: a value itself, or ``{file, key, near?}``; ``read`` reads the value.
 
     Raises:
-        FieldError: the entry is wrong, or what stands at the key is no whole number.
+        FieldError: the entry is wrong, or what stands at the key is no such value.
         AmbiguousKeyError: the key names several places and ``near`` picks none.
         FileAccessError: the file is missing or unreadable.
     """
     if isinstance(value.node, ScalarNode):
-        number = value.whole()
-        return Place(slot=Slot(source=value.source, node=value.node), value=number)
+        return Place(slot=Slot(source=value.source, node=value.node), value=read(value))
     entries = value.entries(("file", "key", "near"))
     for key in ("file", "key"):
         if key not in entries:
@@ -45,7 +46,7 @@ def place(value: Value, folder: Path, intake: Intake) -> Place:
         source = intake.open(path)
         node = _node(source, path, entries)
         found = Value(source=source, key=entries["key"].word(), node=node)
-        return Place(slot=Slot(source=source, node=node), value=found.whole())
+        return Place(slot=Slot(source=source, node=node), value=read(found))
     except MemplanError as error:
         raise _at_both(error, value) from None
 

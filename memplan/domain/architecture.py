@@ -9,6 +9,7 @@ from math import prod
 
 from memplan.domain.bytes import NOTHING, Bytes
 from memplan.domain.dtype import Dtype
+from memplan.domain.setting import CPU, Scalar
 
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Linear layers of a Llama-like block."""
@@ -187,16 +188,26 @@ class DeclaredTensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredModel:
-    """A model given as tensors and the values that size them."""
+    """A model given as tensors, and the values that size them.
 
-    tensors: tuple[DeclaredTensor, ...]
-    values: tuple[tuple[str, int], ...]
+    With a ``mechanism`` what happens beside them is known too: the one of ``memplan.programs`` that has that
+    name, with the values as its settings.
+    """
 
-    def value(self, name: str) -> int:
+    tensors: tuple[DeclaredTensor, ...] = ()
+    values: tuple[tuple[str, Scalar], ...] = ()
+    mechanism: str | None = None
+
+    def value(self, name: str) -> Scalar:
         """The current value of a name; ``KeyError`` when it is not declared."""
         return dict(self.values)[name]
 
+    @property
+    def on_host(self) -> bool:
+        """Whether its mechanism runs in host memory, without a GPU."""
+        return self.mechanism is not None and dict(self.values).get("device") == CPU
+
     def sizes(self) -> dict[str, Bytes]:
         """Bytes by tensor name, in declared order."""
-        values = dict(self.values)
+        values = {name: value for name, value in self.values if isinstance(value, int)}
         return {tensor.name: tensor.size(values) for tensor in self.tensors}

@@ -86,7 +86,8 @@ class Target:
     """A GPU and its host. ``free`` is known only of a probed machine; ``ram`` and ``disk`` when given.
 
     ``notes`` say what else was found on a probed machine, such as who uses its GPU. ``calibration`` is what
-    the context was taken from if runs were measured there.
+    the context was taken from if runs were measured there. ``host_only`` is a machine without a GPU: its
+    capacity is its RAM.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Target:
     free: Bytes | None = None
     notes: tuple[str, ...] = ()
     calibration: Calibration | None = None
+    host_only: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.usable <= self.capacity:
@@ -135,6 +137,20 @@ class Target:
     def of_amount(cls, amount: Bytes, *, ram: Bytes | None = None, disk: Bytes | None = None) -> Self:
         """A GPU known only by its memory, all of it usable; capability and context are assumed."""
         return cls(name=str(amount), capacity=amount, usable=amount, ram=ram, disk=disk)
+
+    @classmethod
+    def of_host(cls, ram: Bytes, *, disk: Bytes | None = None) -> Self:
+        """A machine without a GPU, for what runs in host memory."""
+        return cls(
+            name="host",
+            capacity=ram,
+            usable=ram,
+            context=Bytes(0),
+            context_basis="measured",
+            ram=ram,
+            disk=disk,
+            host_only=True,
+        )
 
     def calibrated(self, found: Calibration) -> Target:
         """With the largest context of measured runs, in place of what is known of any such GPU."""

@@ -250,6 +250,16 @@ class Workload:
     adapting: Adapting | None = field(default=None, compare=False, repr=False)
 
     @property
+    def simulated(self) -> bool:
+        """Whether the run is simulated: what tensors somebody declared does is not known."""
+        return isinstance(self.model, Architecture) or self.model.mechanism is not None
+
+    @property
+    def on_host(self) -> bool:
+        """Whether all of it happens in host memory, without a GPU."""
+        return isinstance(self.model, DeclaredModel) and self.model.on_host
+
+    @property
     def compute(self) -> Dtype:
         """The element type most products are made in: autocast's, FSDP2's policy's, or the parameters'."""
         world = self.world

@@ -7,11 +7,11 @@ from functools import lru_cache
 
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
-from memplan.domain.dtype import Dtype
 from memplan.domain.estimate import DeviceMemory, Estimate, HostMemory, Verdict
 from memplan.domain.target import ASSUMED_CAPABILITY, Target
-from memplan.domain.trace import Phase, Trace
+from memplan.domain.trace import Trace
 from memplan.domain.workload import Workload
+from memplan.estimate import mechanism
 from memplan.estimate.capacity import first_failure, within
 from memplan.estimate.device import device
 from memplan.estimate.disk import disk
@@ -76,9 +76,12 @@ def _estimate(
     workload: Workload, target: Target | None, trace: Trace, free: Replay | None = None
 ) -> Estimate:
     """What a trace says; ``free`` is its replay without a limit, if somebody made it."""
-    memory = device(workload, target, trace, free)
-    outlasting = kept(trace)
-    around, stored = host(workload, outlasting), disk(workload, outlasting)
+    model = workload.model
+    if isinstance(model, DeclaredModel) and model.on_host:
+        memory, around = device(workload, target, Trace()), mechanism.host(workload, model, trace)
+    else:
+        memory, around = device(workload, target, trace, free), host(workload, kept(trace))
+    stored = disk(workload, kept(trace))
     return Estimate(
         workload=workload,
         target=target,
@@ -87,7 +90,9 @@ def _estimate(
         disk=Bytes(sum(part.bytes for part in stored)),
         disk_parts=stored,
         verdict=_verdict(memory, around, target) if target else None,
-        headroom=Bytes(target.limit - memory.process) if target else Bytes(0),
+        headroom=Bytes(target.limit - (around.peak if target.host_only else memory.process))
+        if target
+        else Bytes(0),
     )
 
 
@@ -108,18 +113,8 @@ def trace_of(workload: Workload, capability: tuple[int, int]) -> Trace:
         FieldError: the model has no such task.
     """
     if isinstance(workload.model, DeclaredModel):
-        return _declared(workload.model)
+        return mechanism.trace_of(workload.model, capability)
     return simulate(workload, workload.model, capability)
-
-
-def _declared(model: DeclaredModel) -> Trace:
-    """Declared tensors are all there from the start."""
-    trace = Trace()
-    trace.enter(Phase.LOAD)
-    for tensor, size in zip(model.tensors, model.sizes().values(), strict=True):
-        if size:
-            trace.allocate(size, (tensor.name, tensor.name, str(tensor.role), (size,), Dtype.UINT8))
-    return trace
 
 
 def _verdict(memory: DeviceMemory, around: HostMemory, target: Target) -> Verdict:

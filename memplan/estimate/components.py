@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
@@ -47,15 +48,16 @@ def components(workload: Workload, trace: Trace, replayed: Replay) -> tuple[Comp
         tag = trace.tags[block]
         counted[tag] += 1
         sizes[tag[0]] = sizes.get(tag[0], 0) + trace.sizes[block]
-    declared = isinstance(workload.model, DeclaredModel)
+    model = workload.model
+    declared = {tensor.name for tensor in model.tensors} if isinstance(model, DeclaredModel) else None
     shared = tuple(name for name in (FLAT, COMMUNICATION) if name in sizes)
-    names = tuple(sizes) if declared else (*NAMES, *shared)
+    names = (*NAMES, *shared) if declared is None else tuple(sizes)
     found = [
         Component(
             name=name,
             bytes=Bytes(sizes.get(name, 0)),
-            basis=Basis.DECLARED if declared else Basis.EXACT if name in _EXACT else Basis.MODELLED,
-            parts=() if declared else _parts(name, counted),
+            basis=_basis(name, declared or ()),
+            parts=() if name in (declared or ()) else _parts(name, counted),
         )
         for name in names
     ]
@@ -63,6 +65,12 @@ def components(workload: Workload, trace: Trace, replayed: Replay) -> tuple[Comp
     if left:
         found.append(Component(name=ROUNDING, bytes=Bytes(left), basis=Basis.MODELLED))
     return tuple(found)
+
+
+def _basis(name: str, declared: Collection[str]) -> Basis:
+    if name in declared:
+        return Basis.DECLARED
+    return Basis.EXACT if name in _EXACT else Basis.MODELLED
 
 
 def _parts(component: str, counted: Counter[Tag]) -> tuple[Part, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memplan.domain.architecture import Architecture, DeclaredModel
+from memplan.domain.architecture import Architecture
 from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import DeviceMemory, Gap
 from memplan.domain.target import Target
@@ -61,8 +61,7 @@ def _memory(
     firm = process + sum(gap.high for gap in unmodelled if not gap.cached)
     high = firm + sum(gap.high for gap in unmodelled if gap.cached)
     failure = None
-    simulated = isinstance(workload.model, Architecture)
-    if simulated and died is not None and died.failure is not None and target is not None:
+    if workload.simulated and died is not None and died.failure is not None and target is not None:
         certain = not any(gap.low or gap.unbounded for gap in others)
         failure = out_of_memory(workload, died.failure, target, certain=certain)
         if certain:
@@ -86,8 +85,9 @@ def _memory(
 
 
 def _context(workload: Workload, target: Target | None) -> Bytes:
-    """The CUDA context; of a declared model it is not known whether there is one."""
-    return target.context if target and isinstance(workload.model, Architecture) else Bytes(0)
+    """The CUDA context; of tensors somebody declared it is not known whether there is one beside them."""
+    there = workload.simulated and not workload.on_host
+    return target.context if target and there else Bytes(0)
 
 
 def _gaps(workload: Workload, target: Target | None, trace: Trace, free: Replay) -> tuple[Gap, ...]:
@@ -101,9 +101,9 @@ def _gaps(workload: Workload, target: Target | None, trace: Trace, free: Replay)
 
 
 def _context_gaps(workload: Workload, target: Target | None) -> tuple[Gap, ...]:
-    if target is None:
+    if target is None or workload.on_host:
         return ()
-    if isinstance(workload.model, DeclaredModel):
+    if not workload.simulated:
         return (Gap(reason="the CUDA context is not among the declared tensors", high=target.context),)
     if target.context_basis == "assumed":
         return (
@@ -117,7 +117,7 @@ def _context_gaps(workload: Workload, target: Target | None) -> tuple[Gap, ...]:
 
 
 def _growth_gaps(workload: Workload, trace: Trace) -> tuple[Gap, ...]:
-    left = left_behind(workload, trace)
+    left = left_behind(workload, trace) if isinstance(workload.model, Architecture) else 0
     reason = "a cache that grows may leave segments behind, which PyTorch gives back when memory runs short"
     return (Gap(reason=reason, high=Bytes(left), cached=True),) if left else ()
 
@@ -129,7 +129,7 @@ def _compiled_gaps(workload: Workload, free: Replay) -> tuple[Gap, ...]:
     (``_valid_auto_compile_criteria`` in transformers src/transformers/generation/utils.py).
     """
     static = workload.generate.cache == "static" and workload.framework.code == "transformers"
-    if not static or Phase.DECODE not in free.phases:
+    if not static or Phase.DECODE not in free.phases or not isinstance(workload.model, Architecture):
         return ()
     step = free.phases[Phase.DECODE].allocated - free.phases[Phase.LOAD].allocated
     reason = "with a static cache decoding is compiled, into a graph with memory of its own"

@@ -1,9 +1,9 @@
 """The smallest change that makes a run fit: least harm first, then speed, then fewest changes.
 
-A language model is searched over every combination of the levers' options (``combination``,
-``search``). A declared model has no levers; the values its owner declared tunable move along the
-rungs of a named profile (``ladder``). Either way an impossible fit is a plan too: the closest one,
-and what blocks it.
+A language model is searched over every combination of the levers' options (``combination``, ``search``). A
+declared model has no levers: the values its owner declared tunable move along the rungs of a named profile
+(``ladder``), or they are settings of a mechanism that offers others (``settings``). Either way an impossible
+fit is a plan too: the closest one, and what blocks it.
 """
 
 from __future__ import annotations
@@ -84,7 +84,12 @@ def fit(
 
 
 def _plan(reading: Reading, policy: Policy, count: Estimator, floor: Floor | None, *, brief: bool) -> Plan:
-    if isinstance(reading.workload.model, DeclaredModel):
+    model = reading.workload.model
+    if isinstance(model, DeclaredModel) and model.mechanism is not None:
+        from memplan.fit.settings import plan_settings
+
+        return plan_settings(reading.workload, policy, count, brief=brief)
+    if isinstance(model, DeclaredModel):
         return plan_declared(reading.workload, policy, count)
     advice = _advising(reading)
 

@@ -37,7 +37,12 @@ def changes_of(
 
 
 def _saved(before: Workload, after: Workload, measure: Measure | None) -> Bytes | None:
-    return None if measure is None else Bytes(measure(before).device.process - measure(after).device.process)
+    if measure is None:
+        return None
+    old, new = measure(before), measure(after)
+    if before.on_host and after.on_host:
+        return Bytes(old.host.peak - new.host.peak)
+    return Bytes(old.device.process - new.device.process)
 
 
 def _changes(

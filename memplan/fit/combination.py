@@ -102,7 +102,7 @@ def unchanged(before: Estimate, policy: Policy, *, feasible: bool) -> Plan:
 
 def largest_component(estimate: Estimate) -> str | None:
     """Name of the largest share of memory at the peak."""
-    components = estimate.device.components
+    components = (estimate.host if estimate.workload.on_host else estimate.device).components
     return max(components, key=lambda part: part.bytes).name if components else None
 
 

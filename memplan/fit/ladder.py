@@ -114,7 +114,8 @@ class _Ladder:
         assert isinstance(self.workload.model, DeclaredModel)
         now = dict(self.workload.model.values)
         for name, value in rung:
-            if name in self.policy.tunable and value < now[name]:
+            present = now.get(name)
+            if name in self.policy.tunable and isinstance(present, int) and value < present:
                 yield Option(
                     changes={name: value},
                     harm=Harm.BEHAVIOUR,

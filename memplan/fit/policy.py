@@ -67,7 +67,8 @@ class Policy:
     def misses_ram(self, estimate: Estimate) -> Bytes:
         """Bytes of RAM that may be missing; 0 when the target does not say how much it has."""
         ram = self.target.ram
-        return Bytes(0) if ram is None else Bytes(max(0, estimate.host.high - ram))
+        free = self.margin if self.target.host_only else 0
+        return Bytes(0) if ram is None else Bytes(max(0, estimate.host.high + free - ram))
 
     def misses(self, estimate: Estimate, margin: Bytes | None = None) -> Bytes:
         """Bytes above what the margin leaves of the limit; negative when there is room."""

@@ -11,6 +11,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from memplan.domain.architecture import DeclaredModel
 from memplan.domain.errors import InputError, MemplanError
 from memplan.domain.measurement import Comparison
 from memplan.domain.target import Target
@@ -63,6 +64,10 @@ def on_cpu(
     _check(kept)
     # PyTorch's profiler tells standard error when it starts, unless told not to before it is loaded.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    if isinstance(workload.model, DeclaredModel) and workload.model.mechanism is not None:
+        from memplan.smoke import systems
+
+        return systems.on_cpu(workload, asked)
     from memplan.smoke.cpu import Cpu
 
     found = Cpu(scaled=scaled).compare(workload, None, asked)

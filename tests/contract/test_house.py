@@ -67,3 +67,18 @@ def test_every_variant_is_under_the_contract_that_keeps_variants_apart() -> None
     dialects = {f"memplan.dialects.{name}" for name in DIALECTS}
     assert set(modules["Levers do not know each other"]) == levers
     assert set(modules["Dialects do not know each other"]) == dialects
+
+
+def test_every_program_and_every_runner_in_its_folder_is_listed() -> None:
+    from memplan.programs import PROGRAMS
+    from memplan.smoke.systems import RUNNERS
+
+    def modules(folder: str) -> set[str]:
+        found = (ROOT / "memplan" / folder).glob("*.py")
+        return {path.stem for path in found if "NAME = " in path.read_text("utf-8")}
+
+    assert {vars(program)["__name__"].rpartition(".")[2] for program in PROGRAMS} == modules("programs")
+    assert [vars(program)["__name__"].rpartition(".")[2] for program in PROGRAMS] == [
+        program.NAME for program in PROGRAMS
+    ]
+    assert set(RUNNERS) == modules("smoke/systems")

@@ -7,6 +7,7 @@ from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Basis, Component
 from memplan.domain.workload import Task, Workload
 from memplan.domain.zero import Place
+from memplan.estimate import mechanism
 from memplan.estimate.disk.checkpoint import checkpoint_bytes, published
 from memplan.estimate.disk.safetensors import file_bytes
 from memplan.estimate.kept import PER_MACHINE, Kept
@@ -14,14 +15,14 @@ from memplan.estimate.zero_offload import STATE_BYTES, parameters_in, states_in
 
 
 def disk(workload: Workload, found: Kept) -> tuple[Component, ...]:
-    """What lies on disk when it holds most; nothing is known of declared models.
+    """What lies on disk when it holds most; of declared models only a mechanism says something.
 
     An old checkpoint is deleted after a new one was written, so there is one more than are kept
     (``_save_checkpoint`` and ``rotate_checkpoints`` in transformers src/transformers/trainer.py).
     """
     shape = workload.model
     if not isinstance(shape, Architecture):
-        return ()
+        return mechanism.disk(shape)
     files = file_bytes(published(shape, workload.host.published or workload.precision.params))
     parts = [Component(name="model_files", bytes=Bytes(files), basis=Basis.MODELLED)]
     parts += _swapped(workload, found)

@@ -17,7 +17,7 @@ other levers do, those in ``UNRANKED`` excepted.
 
 from __future__ import annotations
 
-from memplan.domain.architecture import Architecture
+from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.target import Target
 from memplan.domain.workload import Task, Workload
 from memplan.levers.cost.generation import seconds_per_generated
@@ -30,12 +30,26 @@ _LAST: list[tuple[Workload, Target | None, float]] = []
 
 
 def slowdown(before: Workload, after: Workload, target: Target | None) -> float:
-    """Time per token of ``after`` relative to ``before``: 1.3 is 30 % slower. 1.0 for declared models."""
+    """Time per token of ``after`` relative to ``before``: 1.3 is 30 % slower.
+
+    Of a mechanism it is the time of a round; 1.0 for tensors that somebody declared.
+    """
     if before.task is not after.task:
         return 1.0
+    if isinstance(before.model, DeclaredModel) and isinstance(after.model, DeclaredModel):
+        return _of_mechanism(before.model, after.model)
     reference = _reference(before, target)
     seconds = reference if after is before else token_seconds(after, target)
     return seconds / reference if seconds and reference else 1.0
+
+
+def _of_mechanism(before: DeclaredModel, after: DeclaredModel) -> float:
+    if before.mechanism is None or after.mechanism != before.mechanism:
+        return 1.0
+    from memplan import programs
+
+    program = programs.find(before.mechanism)
+    return program.work(dict(after.values)) / program.work(dict(before.values))
 
 
 def token_seconds(workload: Workload, target: Target | None) -> float:

@@ -6,14 +6,30 @@ run is over. What it did afterwards is not looked at.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import accumulate
 
 from memplan.domain.bytes import Bytes
+from memplan.domain.measurement import Comparison
 from memplan.domain.shortage import Shortage
 from memplan.domain.trace import Phase, Trace
 from memplan.domain.workload import Workload
 from memplan.simulator.replay import replay
-from memplan.smoke.cpu.prediction import shares
+from memplan.smoke.cpu.prediction import measurement, shares
+
+
+def within(found: Comparison, workload: Workload, seen: Trace, expected: Trace, limit: int) -> Comparison:
+    """The same within a budget: a run that goes beyond it ends there; nothing is said of resident sets."""
+    died = shortage(workload, limit, seen, expected)
+    if died is None:
+        return found
+    return replace(
+        found,
+        predicted=measurement(workload, survived(expected, limit)),
+        measured=measurement(workload, survived(seen, limit)),
+        shortage=died,
+        foreseen=foreseen(limit, expected),
+    )
 
 
 def shortage(workload: Workload, budget: int, seen: Trace, predicted: Trace) -> Shortage | None:

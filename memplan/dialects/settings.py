@@ -1,0 +1,73 @@
+"""Values of a declared model: whole numbers, or what the settings of its mechanism are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from memplan.dialects.fields import Value
+from memplan.domain.architecture import DeclaredModel
+from memplan.domain.setting import Scalar, Setting
+
+Reader = Callable[[Value], Scalar]
+"""Reads one value, or complains at its text."""
+
+
+def mechanism(value: Value) -> str:
+    """The name of a mechanism.
+
+    Raises:
+        FieldError: there is none of that name.
+    """
+    from memplan import programs
+
+    return value.choice(programs.names())
+
+
+def reader(name: str, mechanism: str | None) -> Reader:
+    """How the value of a name is read: as the mechanism's setting if it has one, else as a whole number."""
+    if mechanism is not None:
+        from memplan import programs
+
+        for setting in programs.find(mechanism).SETTINGS:
+            if setting.name == name:
+                return _of_setting(setting)
+    return Value.whole
+
+
+def reader_of(model: object, name: str) -> Reader:
+    """The same for a model that was read."""
+    return reader(name, model.mechanism if isinstance(model, DeclaredModel) else None)
+
+
+def completed(
+    mechanism: str | None, values: Mapping[str, Scalar], fail: Callable[[str, str], Exception]
+) -> dict[str, Scalar]:
+    """The values with the defaults of settings that nobody gave.
+
+    ``fail`` makes the error of a name and what is wrong with it.
+    """
+    if mechanism is None:
+        return dict(values)
+    from memplan import programs
+
+    program = programs.find(mechanism)
+    missing = {setting.name: setting.default for setting in program.SETTINGS if setting.name not in values}
+    for name, default in missing.items():
+        if default is None:
+            raise fail(name, f"is not given, and the mechanism {mechanism} needs it")
+    found = {**values, **{name: default for name, default in missing.items() if default is not None}}
+    problem = program.problem(found)
+    if problem is not None:
+        raise fail(*problem)
+    return found
+
+
+def _of_setting(setting: Setting) -> Reader:
+    def read(value: Value) -> Scalar:
+        if setting.choices:
+            return value.choice(setting.choices)
+        if isinstance(setting.default, bool):
+            return value.flag()
+        return value.whole(setting.least, setting.most)
+
+    return read

@@ -1,0 +1,172 @@
+"""Plans for mechanisms: the cheapest settings that fit, out of all that the program offers.
+
+A program offers few options, so every combination is priced: harm, how far it goes, time, number of changes.
+They are tried in that order, so the first that fits is the best. Values declared tunable may change the
+experiment, as their owner allowed that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+from memplan import programs
+from memplan.domain.architecture import DeclaredModel
+from memplan.domain.bytes import Bytes
+from memplan.domain.estimate import Estimate
+from memplan.domain.harm import Harm
+from memplan.domain.plan import Alternative, Option, Plan
+from memplan.domain.setting import Settings
+from memplan.domain.wording import in_words
+from memplan.domain.workload import Workload
+from memplan.estimate.mechanism import settings_of
+from memplan.fit.changes import changes_of
+from memplan.fit.combination import WORTH_KNOWING, largest_component, unchanged
+from memplan.fit.policy import Estimator, Policy
+from memplan.levers.cost import slowdown
+
+MOST_ALTERNATIVES = 3
+
+Price = tuple[Harm, int, float, int]
+"""Harm, its degree, time, number of changed settings: what is minimised before memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One option or none of each kind, and the workload they give."""
+
+    options: tuple[Option, ...]
+    workload: Workload
+    slowdown: float
+    price: Price
+
+
+def plan_settings(workload: Workload, policy: Policy, estimator: Estimator, *, brief: bool = False) -> Plan:
+    """The cheapest settings that fit, or those with the least memory when none do."""
+    before = estimator(workload, policy.target)
+    if policy.accepts(before):
+        return unchanged(before, policy, feasible=True)
+    search = _Search(workload, policy, estimator)
+    fitting = search.fitting()
+    best = next(fitting, None)
+    if best is None:
+        found = search.plan(search.least(), before, feasible=False)
+        return replace(
+            found, blocking=largest_component(found.after), offer=None if brief else search.offer()
+        )
+    found = search.plan(best, before, feasible=True)
+    return found if brief else replace(found, alternatives=tuple(search.leaner(best, fitting)))
+
+
+class _Search:
+    """Every combination that a policy permits, in the order of price."""
+
+    def __init__(self, workload: Workload, policy: Policy, estimator: Estimator) -> None:
+        assert isinstance(workload.model, DeclaredModel)
+        assert workload.model.mechanism is not None
+        self.workload = workload
+        self.policy = policy
+        self._estimator = estimator
+        self._program = programs.find(workload.model.mechanism)
+        self._levers = self._program.options(settings_of(workload.model))
+
+    def measure(self, workload: Workload) -> Estimate:
+        """The estimate of a workload on the policy's target."""
+        return self._estimator(workload, self.policy.target)
+
+    def needs(self, candidate: Candidate) -> int:
+        """What it takes at most, of the memory it runs in."""
+        found = self.measure(candidate.workload)
+        return found.host.high if candidate.workload.on_host else found.device.high
+
+    def candidates(self) -> list[Candidate]:
+        """Every combination that makes sense, cheapest first."""
+        levers = [[None, *(option for option in kind if self._permits(option))] for kind in self._levers]
+        chosen = (tuple(option for option in picked if option) for picked in product(*levers))
+        found = (self._candidate(options) for options in chosen)
+        return sorted((item for item in found if item is not None), key=lambda item: item.price)
+
+    def fitting(self) -> Iterator[Candidate]:
+        """Those that fit, cheapest first; of equal ones the one that takes least."""
+        waiting = self.candidates()
+        while waiting:
+            price = waiting[0].price
+            equal = [item for item in waiting if item.price == price]
+            waiting = waiting[len(equal) :]
+            yield from sorted(
+                (item for item in equal if self.policy.accepts(self.measure(item.workload))), key=self.needs
+            )
+
+    def least(self) -> Candidate:
+        """The one that takes least."""
+        return min(self.candidates(), key=lambda item: (self.needs(item), item.price))
+
+    def plan(self, chosen: Candidate, before: Estimate, *, feasible: bool) -> Plan:
+        """A candidate as a plan."""
+        return Plan(
+            feasible=feasible,
+            harm=chosen.price[0],
+            changes=changes_of(self.workload, chosen.options, self.measure, self.policy.target),
+            before=before,
+            after=self.measure(chosen.workload),
+            margin=self.policy.margin,
+            slowdown=chosen.slowdown,
+            profile=self.policy.profile,
+        )
+
+    def leaner(self, best: Candidate, others: Iterable[Candidate]) -> Iterator[Alternative]:
+        """Dearer settings that leave more memory free, each a twentieth of the limit more than the last."""
+        ceiling, step = self.needs(best), self.policy.target.limit // WORTH_KNOWING
+        shown = 0
+        for item in others:
+            if shown == MOST_ALTERNATIVES or self.needs(item) > ceiling - step:
+                continue
+            freed = Bytes(self.needs(best) - self.needs(item))
+            ceiling, shown = self.needs(item), shown + 1
+            yield Alternative(
+                name=in_words(changes_of(self.workload, item.options, None, self.policy.target)),
+                changes=changes_of(self.workload, item.options, self.measure, self.policy.target),
+                harm=item.price[0],
+                feasible=True,
+                after=self.measure(item.workload),
+                slowdown=item.slowdown,
+                trade=f"frees {freed.rounded()} more",
+            )
+
+    def offer(self) -> str | None:
+        """What more harm would make fit."""
+        for harm in Harm:
+            if harm > self.policy.allow:
+                wider = _Search(self.workload, replace(self.policy, allow=harm), self._estimator)
+                best = next(wider.fitting(), None)
+                if best is not None:
+                    told = in_words(changes_of(self.workload, best.options, None, self.policy.target))
+                    return f"--allow {harm.label} fits: {told}"
+        return None
+
+    def _permits(self, option: Option) -> bool:
+        consented = all(name in self.policy.tunable for name in option.changes)
+        return self.policy.permits(replace(option, harm=Harm.EXACT) if consented else option)
+
+    def _candidate(self, options: tuple[Option, ...]) -> Candidate | None:
+        workload = self.workload
+        for option in options:
+            for name, value in option.changes.items():
+                workload = workload.changed(name, value)
+        assert isinstance(workload.model, DeclaredModel)
+        settings: Settings = settings_of(workload.model)
+        if self._program.problem(settings) is not None:
+            return None
+        time = slowdown(self.workload, workload, self.policy.target)
+        return Candidate(
+            options=options,
+            workload=workload,
+            slowdown=time,
+            price=(
+                max((option.harm for option in options), default=Harm.EXACT),
+                sum(option.degree for option in options),
+                round(time, 2),
+                sum(len(option.changes) for option in options),
+            ),
+        )

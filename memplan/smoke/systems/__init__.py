@@ -1,0 +1,135 @@
+"""Mechanisms run for real on this machine's processor, beside what their programs foretell.
+
+One module per mechanism, listed in ``RUNNERS``, says how its library is used: ``start`` makes what is there
+from the start, and each ``step`` is one round of the run that the program simulates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+import torch
+
+from memplan.domain.architecture import DeclaredModel
+from memplan.domain.bytes import Bytes
+from memplan.domain.errors import InputError
+from memplan.domain.measurement import Comparison
+from memplan.domain.setting import CPU, Settings
+from memplan.domain.trace import Phase
+from memplan.domain.workload import Workload
+from memplan.estimate.mechanism import settings_of, trace_of
+from memplan.simulator.kernels import HOST
+from memplan.smoke.cpu import budget, resident
+from memplan.smoke.cpu.events import Events
+from memplan.smoke.cpu.prediction import measurement, with_resident
+from memplan.smoke.cpu.surroundings import check_memory, own_words, use_libraries, without_collector
+from memplan.smoke.device import Asked
+from memplan.smoke.meter import Meter, Named
+
+RUNNERS: tuple[str, ...] = ()
+"""The mechanisms that can be run: modules of this folder."""
+
+
+class Runner(Protocol):
+    """One mechanism at work."""
+
+    def tensors(self) -> Iterator[Named]:
+        """What is there from the start and stays."""
+
+    def step(self, meter: Meter, /) -> None:
+        """One round; the meter is told of every phase that the program has."""
+
+
+class Module(Protocol):
+    """What a module of this folder offers."""
+
+    NAME: str
+
+    def start(self, settings: Settings, /) -> Runner:
+        """The mechanism on the CPU, with random contents."""
+
+
+def on_cpu(workload: Workload, asked: Asked) -> Comparison:
+    """Run a mechanism with its settings on the CPU, and compare.
+
+    Raises:
+        InputError: it cannot be run here.
+        FieldError: two settings contradict each other.
+    """
+    assert isinstance(workload.model, DeclaredModel)
+    model = cast(DeclaredModel, workload.changed("device", CPU).model)
+    workload = replace(workload, model=model)
+    expected = trace_of(model, HOST)
+    predicted = measurement(workload, expected)
+    check_memory(predicted.peak_allocated)
+    found, phases, baseline, exact = _observe(model, asked)
+    comparison = Comparison(
+        device=CPU,
+        predicted=measurement(workload, expected, baseline),
+        measured=with_resident(measurement(workload, found), phases),
+        notes=tuple(_notes(model, asked, baseline, exact=exact)),
+    )
+    if asked.budget is None:
+        return comparison
+    return budget.within(comparison, workload, found, expected, asked.budget)
+
+
+def runner(model: DeclaredModel) -> Runner:
+    """The mechanism of a model, made.
+
+    Raises:
+        InputError: nobody wrote how to run it.
+    """
+    name = model.mechanism
+    if name not in RUNNERS:
+        raise InputError(f"the mechanism {name} cannot be run", expected=", ".join(RUNNERS))
+    module = cast(Module, import_module(f"memplan.smoke.systems.{name}"))
+    return module.start(settings_of(model))
+
+
+def _observe(model: DeclaredModel, asked: Asked) -> tuple[Any, dict[Phase, int], int, bool]:
+    """The allocations of one round, the resident sets of several by phase, and what was resident before."""
+    with ExitStack() as stack:
+        stack.enter_context(without_collector())
+        stack.enter_context(own_words())
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        torch.manual_seed(0)
+        use_libraries()
+        resident.tidy()
+        baseline = resident.now()
+        meter = resident.Resident()
+        meter.enter(Phase.LOAD)
+        declared = list(_stand_ins(model))
+        running = runner(model)
+        for _ in range(asked.steps):
+            running.step(meter)
+            asked.advance()
+        meter.finish()
+        resident.tidy()
+        events = Events()
+        with events.watching([*declared, *running.tensors()]) as found:
+            running.step(events)
+        asked.advance()
+    return found[0], meter.phases, baseline, meter.exact
+
+
+def _stand_ins(model: DeclaredModel) -> Iterator[Named]:
+    """The declared tensors, every page of them written to."""
+    for tensor, size in zip(model.tensors, model.sizes().values(), strict=True):
+        if size:
+            yield torch.ones(size, dtype=torch.uint8), tensor.name, tensor.name, str(tensor.role)
+
+
+def _notes(model: DeclaredModel, asked: Asked, baseline: int, *, exact: bool) -> Iterator[str]:
+    rounds = "round" if asked.steps == 1 else "rounds"
+    yield (
+        f"{asked.steps} {rounds} of {model.mechanism} with torch {torch.__version__} on the CPU, then one"
+        " more, allocation by allocation"
+    )
+    yield f"{Bytes(baseline).rounded()} were resident before it was made"
+    if not exact:
+        yield "resident sets were read between phases: this system does not keep the highest"
