@@ -1,0 +1,72 @@
+"""Large context on little memory: windows, checkpoints at the right distance, half precision, caches on disk.
+
+What each name is about is said in its module. A module is imported when one of its names is asked for, so
+that those without torch (spans of windows, intervals, the table of RAM) serve plans too.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from memplan.mechanisms.context.costs import layer_cost
+    from memplan.mechanisms.context.intervals import best_uniform, cheapest, lowest_peak, sqrt_interval
+    from memplan.mechanisms.context.local import local_attention
+    from memplan.mechanisms.context.merging import Merge, Merger, over_windows
+    from memplan.mechanisms.context.placement import Layer, Placement, Segment, Stack
+    from memplan.mechanisms.context.precision import MixedPrecision
+    from memplan.mechanisms.context.ram import tokens_for
+    from memplan.mechanisms.context.scaling import LossScaler
+    from memplan.mechanisms.context.stack import CheckpointedStack
+    from memplan.mechanisms.context.windows import Window, Windows
+
+__all__ = [
+    "CheckpointedStack",
+    "Layer",
+    "LossScaler",
+    "Merge",
+    "Merger",
+    "MixedPrecision",
+    "Placement",
+    "Segment",
+    "Stack",
+    "Window",
+    "Windows",
+    "best_uniform",
+    "cheapest",
+    "layer_cost",
+    "local_attention",
+    "lowest_peak",
+    "over_windows",
+    "sqrt_interval",
+    "tokens_for",
+]
+
+_HOMES = {
+    "CheckpointedStack": "stack",
+    "Layer": "placement",
+    "LossScaler": "scaling",
+    "Merge": "merging",
+    "Merger": "merging",
+    "MixedPrecision": "precision",
+    "Placement": "placement",
+    "Segment": "placement",
+    "Stack": "placement",
+    "Window": "windows",
+    "Windows": "windows",
+    "best_uniform": "intervals",
+    "cheapest": "intervals",
+    "layer_cost": "costs",
+    "local_attention": "local",
+    "lowest_peak": "intervals",
+    "over_windows": "merging",
+    "sqrt_interval": "intervals",
+    "tokens_for": "ram",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
