@@ -55,7 +55,9 @@ def completed(
     for name, default in missing.items():
         if default is None:
             raise fail(name, f"is not given, and the mechanism {mechanism} needs it")
-    found = {**values, **{name: default for name, default in missing.items() if default is not None}}
+    given = {**values, **{name: default for name, default in missing.items() if default is not None}}
+    # In one order, whatever the file's: a setting that is written later has its place already.
+    found = {setting.name: given.pop(setting.name) for setting in program.SETTINGS} | given
     problem = program.problem(found)
     if problem is not None:
         raise fail(*problem)

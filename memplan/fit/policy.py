@@ -118,7 +118,7 @@ def policy_for(
     _check_kept(reading.workload, keep)
     keep = (*keep, *(override.partition("=")[0].strip() for override in reading.overrides))
     wanted = profile or reading.profile
-    entries = _profiles(target) if wanted or reading.tunable else ()
+    entries = _profiles(target) if wanted or _climbs(reading) else ()
     chosen = _choose(target, entries, wanted)
     return Policy(
         target=target,
@@ -131,6 +131,12 @@ def policy_for(
         batch_harm=reading.batch_harm,
         batch_reason=reading.batch_reason,
     )
+
+
+def _climbs(reading: Reading) -> bool:
+    """Whether tunable values follow the rungs of a profile; a mechanism has options of its own."""
+    model = reading.workload.model
+    return bool(reading.tunable) and not (isinstance(model, DeclaredModel) and model.mechanism is not None)
 
 
 def _margin(
