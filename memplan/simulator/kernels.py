@@ -8,10 +8,8 @@ from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
 from memplan.domain.framework import Framework
 from memplan.domain.workload import Attention, Task, Workload
+from memplan.simulator.tensor import HOST as HOST
 from memplan.simulator.tensor import Tensor
-
-HOST = (1000, 0)
-"""A CPU, in place of a compute capability: its kernels lack none of those that new GPUs have."""
 
 _WIDEST_FLASH_HEAD = 256
 _SMALL = ((8, 6), (8, 7), (8, 8), (8, 9), (12, 0), (12, 1))

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from memplan.simulator.offload import Offload
 
 
+HOST = (1000, 0)
+"""A CPU, in place of a compute capability: its kernels lack none of those that new GPUs have."""
+
 CUBLASLT_WORKSPACE = 2**20
 """Bytes of a cublasLt workspace, by default."""
 
@@ -128,9 +131,10 @@ class Tape:
         thread has a handle of its own: a training step holds two. Products with a fused bias go through
         cublasLt, which has its own 1 MiB (``getCurrentCUDABlasHandle``, ``getCUDABlasLtWorkspace`` and
         ``parseCUDABlasLtWorkspaceSize`` in aten/src/ATen/cuda/CublasHandlePool.cpp).
+        A CPU has none.
         """
         key = (library, self.in_backward)
-        if key not in self.workspaces:
+        if key not in self.workspaces and self.capability != HOST:
             size = cublas_workspace(self.capability) if library == "cublas" else CUBLASLT_WORKSPACE
             tag = ("workspace", library, "workspace", (size,), Dtype.UINT8)
             self.workspaces[key] = Storage(self.trace, size, tag, once=True)
