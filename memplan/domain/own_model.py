@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import FieldError
+from memplan.domain.finding import Finding
 from memplan.domain.trace import Phase
 
 DTYPES = (
@@ -53,10 +54,20 @@ def _is_side(text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Allocations:
+    """How many there were in a phase, and how large together, whatever was freed in between."""
+
+    phase: Phase
+    count: int
+    bytes: Bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OwnModel:
     """One forward and backward pass of a model. ``count`` is its number of parameters, ``parameters`` to
     ``gradients`` are bytes that stay; ``saved`` are those of activations that backward needs, parameters and
-    inputs not among them; ``phases`` holds the most that tensors took at once in each phase.
+    inputs not among them; ``phases`` holds the most that tensors took at once in each phase; ``findings`` say
+    what is made anew in loops.
     """
 
     count: int
@@ -65,6 +76,8 @@ class OwnModel:
     gradients: Bytes
     saved: Bytes
     phases: tuple[tuple[Phase, Bytes], ...]
+    allocations: tuple[Allocations, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def peak(self) -> Bytes:

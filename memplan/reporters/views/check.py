@@ -21,9 +21,14 @@ def _blocks(passed: bool, findings: Sequence[Finding], checked: int) -> Iterator
         for level in Level
         if (number := sum(finding.level is level for finding in findings))
     ]
-    told = ", ".join(counts) or "nothing found"
+    summary = ", ".join(counts) or "nothing found"
     configs = f"{checked} config{'' if checked == 1 else 's'} checked"
-    yield Heading(f"{'passed' if passed else 'failed'}: {configs}, {told}", Tone.GOOD if passed else Tone.BAD)
+    yield Heading(f"{'passed' if passed else 'failed'}: {configs}, {summary}", Tone.GOOD if passed else Tone.BAD)
     for item in findings:
-        title = f"{item.path}:{item.line}: {item.level} {item.code}: {item.message}"
-        yield Bullets((f"try: {item.fix}",) if item.fix else (), title, _TONES[item.level])
+        yield told(item)
+
+
+def told(finding: Finding) -> Bullets:
+    """One finding: its place, what it is, and below it what to try."""
+    title = f"{finding.path}:{finding.line}: {finding.level} {finding.code}: {finding.message}"
+    return Bullets((f"try: {finding.fix}",) if finding.fix else (), title, _TONES[finding.level])

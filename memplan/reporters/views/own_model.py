@@ -7,6 +7,8 @@ from typing import Any
 
 from memplan.domain.own_model import OwnModel
 from memplan.reporters.blocks import Block, Heading, Report, Table
+from memplan.reporters.json import value
+from memplan.reporters.views.check import told
 from memplan.reporters.words import size
 
 
@@ -21,8 +23,14 @@ def _blocks(source: str, device: str, found: OwnModel) -> Iterator[Block]:
     names = {"saved": "saved for backward"}
     rows = tuple((names.get(name, name), size(getattr(found, name))) for name in stays)
     yield Table(columns=("what", "bytes"), align="<>", rows=rows)
-    peaks = tuple((str(phase), size(peak)) for phase, peak in found.phases)
-    yield Table(columns=("phase", "peak"), align="<>", rows=peaks)
+    made = {item.phase: (item.count, item.bytes) for item in found.allocations}
+    phases = ((phase, peak, *made.get(phase, (0, 0))) for phase, peak in found.phases)
+    yield Table(
+        columns=("phase", "peak", "allocations", "in all"),
+        align="<>>>",
+        rows=tuple((str(phase), size(peak), f"{count:,}", size(total)) for phase, peak, count, total in phases),
+    )
+    yield from map(told, found.findings)
 
 
 def payload(source: str, device: str, found: OwnModel) -> dict[str, Any]:
@@ -38,4 +46,8 @@ def payload(source: str, device: str, found: OwnModel) -> dict[str, Any]:
         "saved": int(found.saved),
         "peak_allocated": int(found.peak),
         "phases": {str(phase): int(peak) for phase, peak in found.phases},
+        "allocations": {
+            str(item.phase): {"count": item.count, "bytes": int(item.bytes)} for item in found.allocations
+        },
+        "findings": value(found.findings),
     }

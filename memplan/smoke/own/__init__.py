@@ -9,10 +9,12 @@ import linecache
 import pickle
 import signal
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import FileAccessError, InputError, Location
+from memplan.domain.finding import Finding
 from memplan.domain.own_model import OwnModel, Shape
 from memplan.smoke.child import Child, interruptible
 from memplan.smoke.libraries import HINT, installed
@@ -65,10 +67,15 @@ def trace(
             child.kill()
         answer = _answer(folder)
         if isinstance(answer, OwnModel):
-            return answer
+            return replace(answer, findings=tuple(_named(finding, file) for finding in answer.findings))
         if isinstance(answer, Complaint):
             raise _of_user(answer, file, limit)
         raise _unanswered(code, child, file, name, patience)
+
+
+def _named(finding: Finding, file: Path) -> Finding:
+    """A finding whose file is named as the user named theirs."""
+    return replace(finding, path=str(file.parent / Path(finding.path).relative_to(file.parent.resolve())))
 
 
 def _answer(folder: Path) -> object:

@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from memplan.domain.bytes import Bytes
 from memplan.domain.own_model import OwnModel, Shape
 from memplan.domain.trace import Phase
+from memplan.smoke.own.making import Making
 from memplan.smoke.own.storages import Saved, Storages
 
 
@@ -33,11 +34,12 @@ def run(file: Path, name: str, shapes: tuple[Shape, ...], *, fake: bool) -> OwnM
     made = getattr(_module(file), name, None)
     if made is None:
         raise NoModelError(f"it has nothing called {name!r}")
-    storages = Storages()
+    making = Making(folder=file.parent)
+    storages = Storages(making)
     mode: AbstractContextManager[object] = (
         FakeTensorMode(allow_non_fake_inputs=True) if fake else nullcontext()
     )
-    with mode, storages:
+    with mode, storages, making.watching_modules():
         storages.enter(Phase.LOAD)
         model = made if isinstance(made, torch.nn.Module) else made()
         if not isinstance(model, torch.nn.Module):
@@ -61,6 +63,8 @@ def run(file: Path, name: str, shapes: tuple[Shape, ...], *, fake: bool) -> OwnM
         gradients=_bytes(gradients),
         saved=Bytes(saved.bytes),
         phases=tuple((phase, Bytes(size)) for phase, size in storages.phases.items()),
+        allocations=making.allocations(),
+        findings=making.findings(shapes),
     )
 
 

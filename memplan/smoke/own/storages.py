@@ -10,16 +10,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from memplan.domain.trace import Phase
+from memplan.smoke.own.making import Making
 
 
 class Storages(TorchDispatchMode):  # type: ignore[misc]
     """Counts the bytes of all storages that ops return, until their last reference goes.
 
-    What an op takes and returns within itself cannot be seen from here.
+    What an op takes and returns within itself cannot be seen from here. ``making`` is told of each.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, making: Making) -> None:
         super().__init__()
+        self.making = making
         self.used = 0
         self.phases: dict[Phase, int] = {}
         self._phase = Phase.LOAD
@@ -27,22 +29,24 @@ class Storages(TorchDispatchMode):  # type: ignore[misc]
 
     def enter(self, phase: Phase) -> None:
         """Everything from here on belongs to a phase; it begins with what is there."""
-        self._phase = phase
+        self._phase = self.making.phase = phase
         self.phases[phase] = self.used
 
     def __torch_dispatch__(self, func: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor):
-                self._note(leaf.untyped_storage())
+                self._note(leaf.untyped_storage(), func, args)
         return result
 
-    def _note(self, storage: Any) -> None:
+    def _note(self, storage: Any, func: Any, args: Any) -> None:
         key, size = storage._cdata, storage.nbytes()
         if key in self._alive:
             return
+        made = self.making.allocated(func, args, size)
 
         def drop(_: Any) -> None:
+            self.making.freed(made)
             del self._alive[key]
             self.used -= size
 
