@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,12 +20,11 @@ from memplan.cli.options import (
     overridden,
 )
 from memplan.cli.output import emit, emit_report
+from memplan.cli.runs import Device
 
 if TYPE_CHECKING:
     from memplan.cli.job import Job
-    from memplan.domain.bytes import Bytes
     from memplan.domain.measurement import Comparison
-    from memplan.domain.target import Target
 
 app = application()
 
@@ -48,21 +45,13 @@ not, or was out of memory; 2 bad input.
 """
 
 
-class Device(StrEnum):
-    """What a smoke test runs on: ``fake`` runs the real classes on tensors without bytes."""
-
-    FAKE = "fake"
-    CPU = "cpu"
-    CUDA = "cuda"
-    AUTO = "auto"
-
-
 DeviceOption = Annotated[
     Device,
     typer.Option(
         "--device",
         help="What to run on: tensors without bytes as on a GPU (fake), this machine's processor (cpu) or GPU"
-        " (cuda), or the better of the two (auto).",
+        " (cuda). With auto the GPU if there is one; else fake, but the processor for what a memplan.yaml"
+        " declares and for several GPUs.",
     ),
 ]
 Steps = Annotated[
@@ -151,7 +140,7 @@ Patience = Annotated[
 @app.command(cls=PlainCommand, epilog=EPILOG)
 def smoke(
     path: MaybePath = None,
-    device: DeviceOption = Device.FAKE,
+    device: DeviceOption = Device.AUTO,
     steps: Steps = 3,
     gpu: GpuName = None,
     cap: Cap = None,
@@ -173,7 +162,7 @@ def smoke(
 
     PATH may be a plan of memplan fit --out as well: the planned run is made then.
     """
-    from memplan.cli import own_model, ranks
+    from memplan.cli import own_model, ranks, runs
     from memplan.cli.job import job
 
     if path is None and model is not None and own_model.asked(model):
@@ -181,18 +170,17 @@ def smoke(
             raise typer.BadParameter(
                 "with --model FILE.py:NAME go --shape, --device, --cap and --patience only"
             )
-        own_model.run(model, shapes or (), device=device, cap=cap, patience=patience, form=form)
+        here = Device.FAKE if device is Device.AUTO else device
+        own_model.run(model, shapes or (), device=here, cap=cap, patience=patience, form=form)
         return
     if path is None:
         raise typer.BadParameter("name a config, or a model of your own: --model FILE.py:NAME")
     if shapes or patience is not None:
         raise typer.BadParameter("--shape and --patience are for --model FILE.py:NAME without PATH")
-    if device is Device.FAKE and (cap is not None or scaled or record is not None):
-        raise typer.BadParameter("--cap, --scaled and --record are for real runs: --device cpu")
     if cap is not None and scaled:
         raise typer.BadParameter("--cap holds for whole models: leave out --scaled")
-    if snapshot is not None and device not in (Device.CUDA, Device.AUTO):
-        raise typer.BadParameter("--snapshot is for --device cuda")
+    if record is not None and no_record:
+        raise typer.BadParameter("--record and --no-record exclude each other")
     wanted = job(
         path,
         gpu,
@@ -202,81 +190,14 @@ def smoke(
         dialect=dialect,
         online=online,
     )
-    if device is not Device.FAKE and ranks.several(wanted):
-        if cap is not None or scaled or record is not None:
-            raise typer.BadParameter("--cap and --scaled are for one process only, as is --record")
-        raise typer.Exit(ranks.run(wanted, device, steps, form))
-    kept = None if device is Device.FAKE else _kept(record, no_record=no_record)
-    found = _found(wanted, device, steps, cap, snapshot, scaled=scaled, record=kept)
+    kind = runs.kind_of(wanted, device)
+    runs.check(kind, wanted, cap=cap, scaled=scaled, snapshot=snapshot, record=record)
+    if kind is not Device.FAKE and ranks.several(wanted):
+        raise typer.Exit(ranks.run(wanted, kind, steps, form))
+    kept = None if kind is Device.FAKE or no_record else runs.kept(record)
+    found = runs.found(wanted, kind, steps, cap, snapshot, scaled=scaled, record=kept)
     _print(wanted, found, form)
     raise typer.Exit(0 if found.passed else 1)
-
-
-def _found(
-    job: Job,
-    device: Device,
-    steps: int,
-    cap: str | None,
-    snapshot: Path | None,
-    *,
-    scaled: bool,
-    record: Path | None,
-) -> Comparison:
-    from memplan import smoke
-    from memplan.cli.progress import progress
-    from memplan.smoke.device import Asked
-
-    if device is Device.FAKE:
-        return smoke.fake(job.workload, job.target)
-    kind = smoke.present() if device is Device.AUTO else str(device)
-    on_gpu = kind == Device.CUDA
-    if on_gpu and scaled:
-        raise typer.BadParameter("--scaled is for --device cpu")
-    if snapshot is not None and not on_gpu:
-        raise typer.BadParameter("--snapshot is for --device cuda, and there is no GPU here")
-    asked = Asked(steps=steps, budget=_budget(cap, None if scaled or on_gpu else job.target))
-    with progress(f"running on the {kind}", _rounds(kind, steps, scaled=scaled)) as advance:
-        asked = replace(asked, advance=advance)
-        if on_gpu:
-            return smoke.on_cuda(job.workload, job.target, asked, snapshot, record=record)
-        return smoke.on_cpu(job.workload, asked, scaled=scaled, record=record)
-
-
-def _kept(record: Path | None, *, no_record: bool) -> Path | None:
-    """Where a measured run is appended to, if anywhere."""
-    from memplan.probe.record import usual_path
-
-    if no_record:
-        if record is not None:
-            raise typer.BadParameter("--record and --no-record exclude each other")
-        return None
-    if record is None:
-        return usual_path()
-    from memplan.smoke.record import ready
-
-    ready(record)
-    return record
-
-
-_WATCHED = 2
-"""Steps that a CPU is given beside those asked for, and a GPU at least."""
-
-
-def _rounds(kind: str, steps: int, *, scaled: bool) -> int:
-    """Steps in all, of both depths of a model that is scaled down."""
-    if kind == Device.CUDA:
-        return max(steps, _WATCHED)
-    return (steps + _WATCHED) * (2 if scaled else 1)
-
-
-def _budget(cap: str | None, target: Target | None) -> Bytes | None:
-    """What may be allocated: as asked, else what a GPU leaves beside its context."""
-    from memplan.cli.target import amount
-    from memplan.domain.bytes import Bytes
-
-    if cap is not None:
-        return amount(cap, "--cap")
-    return None if target is None else Bytes(target.limit - target.context)
 
 
 def _print(job: Job, found: Comparison, form: Format) -> None:

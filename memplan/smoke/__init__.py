@@ -1,8 +1,9 @@
 """Runs of the real libraries, to hold the simulator against: the only package that knows torch.
 
 ``fake`` trains transformers' and PEFT's own classes on tensors without bytes and compares what they
-allocate with what was predicted; ``on_cpu`` and ``on_cuda`` run them for real. torch and its friends are
-imported when these are called, and not before.
+allocate with what was predicted; ``on_cpu`` and ``on_cuda`` run them for real. Tensors that somebody declared
+are made as declared on each of the three. torch and its friends are imported when these are called, and not
+before.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from memplan.domain.target import Target
 from memplan.domain.workload import Workload
 from memplan.smoke.device import Asked
 
-__all__ = ["fake", "on_cpu", "on_cuda", "present"]
+__all__ = ["best", "fake", "is_declared", "on_cpu", "on_cuda"]
 
 
 def fake(workload: Workload, target: Target | None = None) -> Comparison:
@@ -33,6 +34,11 @@ def fake(workload: Workload, target: Target | None = None) -> Comparison:
     from memplan.smoke.libraries import require
     from memplan.smoke.limits import refuse
 
+    if is_declared(workload):
+        require(workload)
+        from memplan.smoke.declared import fake as without_bytes
+
+        return without_bytes.compare(workload, target)
     refuse(workload)
     framework = require(workload)
     from memplan.smoke.compare import compare
@@ -49,7 +55,7 @@ def on_cpu(
         workload: what to run.
         asked: ``budget`` is what may be allocated.
         scaled: run a deep model at two smaller depths, and scale up what was seen.
-        record: where to append what was measured; of a scaled model nothing is.
+        record: where to append what was measured; of a scaled model nothing is, nor of declared tensors.
 
     Raises:
         InputError: the libraries are not installed, or the run cannot be made here.
@@ -60,6 +66,8 @@ def on_cpu(
     from memplan.smoke.libraries import require
 
     framework = require(workload)
+    if scaled and isinstance(workload.model, DeclaredModel):
+        raise InputError("a model that is declared has no layers to leave out", hint="leave out --scaled")
     kept = None if scaled else record
     _check(kept)
     # PyTorch's profiler tells standard error when it starts, unless told not to before it is loaded.
@@ -68,21 +76,44 @@ def on_cpu(
         from memplan.smoke import systems
 
         return systems.on_cpu(workload, asked)
+    if is_declared(workload):
+        from memplan.smoke.declared import processor
+
+        return processor.compare(workload, asked)
     from memplan.smoke.cpu import Cpu
 
     found = Cpu(scaled=scaled).compare(workload, None, asked)
     return _recorded(kept, replace(workload, framework=framework), found, "cpu")
 
 
-def present() -> str:
-    """The best device of this machine: ``cuda`` with a GPU and a PyTorch made for one, else ``cpu``."""
+def is_declared(workload: Workload) -> bool:
+    """Whether there is nothing to run: tensors that somebody declared, and no word of what they are for."""
+    return isinstance(workload.model, DeclaredModel) and workload.model.mechanism is None
+
+
+def best(workload: Workload) -> str:
+    """The device for a workload of which nobody said on which to run it.
+
+    ``cuda`` with a GPU and a PyTorch made for one. Without, ``fake`` for the models that are known, since a
+    model meant for a GPU is seldom one for a processor; ``cpu`` for declared tensors and for mechanisms, and
+    always for runs of several processes and for what is meant for one.
+    """
+    mechanism = isinstance(workload.model, DeclaredModel) and workload.model.mechanism is not None
+    if mechanism or workload.world.data_parallel > 1:
+        return "cpu"
+    if _has_gpu():
+        return "cuda"
+    return "cpu" if is_declared(workload) else "fake"
+
+
+def _has_gpu() -> bool:
     from memplan import probe
     from memplan.smoke.libraries import for_gpus
 
     try:
-        return "cuda" if for_gpus() and probe.devices() else "cpu"
+        return for_gpus() and bool(probe.devices())
     except InputError:
-        return "cpu"
+        return False
 
 
 def on_cuda(
@@ -99,7 +130,7 @@ def on_cuda(
         target: the card that the GPU stands for; None for itself.
         asked: ``budget`` is what PyTorch may reserve, if less than the target leaves it.
         snapshot: where to write the history of all allocations, for PyTorch's viewer.
-        record: where to append what was measured.
+        record: where to append what was measured; of declared tensors nothing is.
 
     Raises:
         InputError: the libraries or a GPU are missing, the GPU cannot stand for the target, or the workload
@@ -120,7 +151,9 @@ def on_cuda(
     with Cuda() as driver:
         found = CudaDevice(driver, snapshot).compare(workload, target, asked)
     found = replace(found, notes=(*found.notes, *replaced))
-    return _recorded(record, replace(workload, framework=framework), found, driver.name)
+    # A context in which nothing was computed is none that a run can be planned with.
+    kept = None if is_declared(workload) else record
+    return _recorded(kept, replace(workload, framework=framework), found, driver.name)
 
 
 def _check(record: Path | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
+from memplan.domain.architecture import DeclaredModel
 from memplan.domain.errors import InputError
 from memplan.domain.framework import Framework
 from memplan.domain.workload import Workload
@@ -15,8 +16,10 @@ def require(workload: Workload) -> Framework:
     """The releases that are installed.
 
     Raises:
-        InputError: torch, transformers or (for adapters) peft is not installed.
+        InputError: torch, transformers (for models that are known) or peft (for adapters) is not installed.
     """
+    if isinstance(workload.model, DeclaredModel):
+        return Framework(torch=needed("torch")["torch"])
     found = needed("torch", "transformers", *(["peft"] if workload.adapter is not None else []))
     return Framework(torch=found["torch"], transformers=found["transformers"])
 

@@ -46,7 +46,8 @@ class CudaDevice:
             InputError: the run is refused: it is not covered, or this GPU cannot stand for the target's.
             FileAccessError: the snapshot cannot be written.
         """
-        refuse(workload)
+        if workload.simulated:
+            refuse(workload)
         if self.path is not None:
             snapshot.writable(self.path)
         workload = replace(workload, framework=require(workload))
@@ -142,7 +143,10 @@ def _tensor(seen: Seen, phase: Phase, tried: int, expected: Prediction) -> str:
 
 def _notes(workload: Workload, chosen: Card, expected: Prediction, seen: Seen) -> Iterator[str]:
     releases = workload.framework
-    yield f"run with torch {releases.torch} and transformers {releases.transformers}"
+    if workload.simulated:
+        yield f"run with torch {releases.torch} and transformers {releases.transformers}"
+    else:
+        yield f"made as declared with torch {releases.torch}: nothing is computed with them"
     yield from chosen.notes
     if workload.attention is Attention.FLASH_ATTENTION_2:
         yield "FlashAttention-2 is PyTorch's own, not the flash_attn package"

@@ -53,6 +53,8 @@ def available(
 
     One that is asked for by name is the only one; a card that is emulated has those of its kind.
     """
+    if not isinstance(workload.model, Architecture):
+        return None
     if workload.attention in EVERYTHING:
         return (workload.attention,)
     if not emulates or workload.attention is not Attention.SDPA:
@@ -67,4 +69,5 @@ def prefers_cudnn(workload: Workload, real: Target) -> bool:
 
     ``check_prefer_cudnn_attention`` in aten/src/ATen/native/transformers/cuda/sdp_utils.cpp.
     """
-    return workload.attention is Attention.SDPA and real.compute_capability[0] in (9, 10)
+    attends = isinstance(workload.model, Architecture) and workload.attention is Attention.SDPA
+    return attends and real.compute_capability[0] in (9, 10)

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
-from memplan.domain.architecture import Architecture
+from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.errors import InputError
 from memplan.domain.workload import Task, Workload
 from memplan.simulator.tensor import cublas_workspace
+from memplan.smoke.declared.stand_ins import stand_ins
 from memplan.smoke.device import Advance
 from memplan.smoke.generating import Generating
 from memplan.smoke.gpu.driver import Driver, Usage
@@ -86,6 +87,9 @@ def _broken(error: Exception, card: Card) -> InputError:
 
 
 def _steps(driver: Driver, meter: PhaseMeter, workload: Workload, steps: int, advance: Advance) -> None:
+    if isinstance(workload.model, DeclaredModel):
+        _declared(driver, meter, workload.model)
+        return
     model = build(workload)
     with torch.device(driver.place):
         load(model)
@@ -102,6 +106,15 @@ def _steps(driver: Driver, meter: PhaseMeter, workload: Workload, steps: int, ad
         for _ in range(steps):
             going.step()
             advance()
+
+
+def _declared(driver: Driver, meter: PhaseMeter, model: DeclaredModel) -> None:
+    """Make what was declared: tensors, and nothing that is done with them."""
+    driver.restart()
+    made = []
+    for named in stand_ins(model, driver.place):
+        made.append(named)
+        meter.name((named,))
 
 
 def _used(named: Iterator[tuple[Any, str, str]], use: str) -> Iterator[tuple[Any, str, str, str]]:

@@ -1,0 +1,122 @@
+"""How ``memplan smoke`` runs a job: on which device, with which options, within which budget."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from memplan.cli.job import Job
+    from memplan.domain.bytes import Bytes
+    from memplan.domain.measurement import Comparison
+    from memplan.domain.target import Target
+
+
+class Device(StrEnum):
+    """What to run on: ``fake`` is tensors without bytes, ``auto`` what ``memplan.smoke.best`` says."""
+
+    FAKE = "fake"
+    CPU = "cpu"
+    CUDA = "cuda"
+    AUTO = "auto"
+
+
+def kind_of(job: Job, device: Device) -> Device:
+    """What it runs on, if nobody said."""
+    from memplan import smoke
+
+    return Device(smoke.best(job.workload)) if device is Device.AUTO else device
+
+
+def check(
+    kind: Device, job: Job, *, cap: str | None, scaled: bool, snapshot: Path | None, record: Path | None
+) -> None:
+    """Refuse options that are for another device, or another model.
+
+    Raises:
+        BadParameter: an option makes no sense with what is run.
+    """
+    from memplan import smoke
+    from memplan.cli import ranks
+
+    if kind is Device.FAKE and (cap is not None or scaled or record is not None):
+        raise typer.BadParameter("--cap, --scaled and --record are for real runs: --device cpu")
+    if kind is not Device.CPU and scaled:
+        raise typer.BadParameter("--scaled is for --device cpu")
+    if kind is not Device.CUDA and snapshot is not None:
+        raise typer.BadParameter(f"--snapshot is for --device cuda, and this runs on --device {kind}")
+    if record is not None and smoke.is_declared(job.workload):
+        raise typer.BadParameter("--record keeps runs of models, and here nothing is run but tensors made")
+    if ranks.several(job) and (cap is not None or scaled or record is not None):
+        raise typer.BadParameter("--cap and --scaled are for one process only, as is --record")
+
+
+def found(
+    job: Job,
+    kind: Device,
+    steps: int,
+    cap: str | None,
+    snapshot: Path | None,
+    *,
+    scaled: bool,
+    record: Path | None,
+) -> Comparison:
+    """Run it, and compare.
+
+    Raises:
+        MemplanError: it cannot be run there.
+    """
+    from memplan import smoke
+    from memplan.cli.progress import progress
+    from memplan.smoke.device import Asked
+
+    if kind is Device.FAKE:
+        return smoke.fake(job.workload, job.target)
+    on_gpu = kind is Device.CUDA
+    asked = Asked(steps=steps, budget=_budget(cap, None if scaled or on_gpu else job.target))
+    with progress(f"running on the {kind}", _rounds(kind, steps, scaled=scaled)) as advance:
+        asked = replace(asked, advance=advance)
+        if on_gpu:
+            return smoke.on_cuda(job.workload, job.target, asked, snapshot, record=record)
+        return smoke.on_cpu(job.workload, asked, scaled=scaled, record=record)
+
+
+def kept(record: Path | None) -> Path | None:
+    """Where a measured run is appended to, if anywhere.
+
+    Raises:
+        MemplanError: the file that was asked for is no record, or cannot be written.
+    """
+    from memplan.probe.record import usual_path
+
+    if record is None:
+        return usual_path()
+    from memplan.smoke.record import ready
+
+    ready(record)
+    return record
+
+
+_WATCHED = 2
+"""Steps that a CPU is given beside those asked for, and a GPU at least."""
+
+
+def _rounds(kind: Device, steps: int, *, scaled: bool) -> int:
+    """Steps in all, of both depths of a model that is scaled down."""
+    if kind is Device.CUDA:
+        return max(steps, _WATCHED)
+    return (steps + _WATCHED) * (2 if scaled else 1)
+
+
+def _budget(cap: str | None, target: Target | None) -> Bytes | None:
+    """What may be allocated: as asked, else what a GPU leaves beside its context."""
+    from memplan.cli.target import amount
+    from memplan.domain.bytes import Bytes
+
+    if cap is not None:
+        return amount(cap, "--cap")
+    return None if target is None else Bytes(target.limit - target.context)
