@@ -6,12 +6,14 @@ a real one. ``options`` are what can be changed about it to save memory.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from memplan.domain.churn import Churn, Renewal
 from memplan.domain.errors import UnknownNameError
 from memplan.domain.estimate import Component
 from memplan.domain.plan import Option
 from memplan.domain.setting import Setting, Settings
+from memplan.programs import buffers
 from memplan.simulator.tensor import Tape
 
 
@@ -44,7 +46,18 @@ class Program(Protocol):
         """How long a run takes relative to the same program with other settings, in any unit."""
 
 
-PROGRAMS: tuple[Program, ...] = ()
+@runtime_checkable
+class Counted(Program, Protocol):
+    """A program whose every allocation is foretold, and not only what there is at once."""
+
+    def churn(self, settings: Settings, /) -> Churn:
+        """The allocations of one round, loading not among them."""
+
+    def renewal(self, settings: Settings, /) -> Renewal | None:
+        """What is made anew again and again although one buffer would hold it; None if nothing is."""
+
+
+PROGRAMS: tuple[Program, ...] = (buffers,)
 """Every program there is."""
 
 
@@ -63,3 +76,9 @@ def find(name: str) -> Program:
         if name == program.NAME:
             return program
     raise UnknownNameError.nearest("mechanism", name, list(names()))
+
+
+def counted(name: str | None) -> Counted | None:
+    """The program of a name if its every allocation is foretold; None for a model without a mechanism too."""
+    program = None if name is None else find(name)
+    return program if isinstance(program, Counted) else None
