@@ -34,14 +34,13 @@ def energy(
     ``parameters`` stand for the network's own, in its order: those whose gradient is asked for.
     """
     total = x.new_zeros(())
-    value = x
     for number, state in enumerate(states):
-        difference = state - _predict(network, number, value, parameters)
-        total = total + 0.5 * difference.pow(2).sum()
-        value = network.activation.of(state)
+        below = x if number == 0 else network.activation.of(states[number - 1])
+        difference = state - _predict(network, number, below, parameters)
+        total = total + difference.pow(2).sum()
     if target is not None:
-        total = total + 0.5 * beta * (states[-1] - target).pow(2).sum()
-    return total
+        total = total + beta * (states[-1] - target).pow(2).sum()
+    return 0.5 * total
 
 
 def settle(
@@ -54,6 +53,7 @@ def settle(
     steps: int = STEPS,
     rate: float = RATE,
     momentum: float = MOMENTUM,
+    velocity: States | None = None,
 ) -> None:
     """As ``settling.settle``, with the gradients of all states from one graph of the whole energy.
 
@@ -63,7 +63,10 @@ def settle(
     """
     check(network, x, states, target, beta)
     check_settings(steps, rate, momentum)
-    velocity = [torch.zeros_like(state) for state in states]
+    if velocity is None:
+        velocity = [torch.zeros_like(state) for state in states]
+    else:
+        network.check_states(velocity, x.shape[0])
     for _ in range(steps):
         leaves = [state.detach().requires_grad_() for state in states]
         total = energy(network, x, leaves, target=target, beta=beta)
@@ -90,22 +93,42 @@ def learn(
         FieldError: shapes or settings that make no sense.
     """
     scale = contrast.check(network, x, nudged, free, beta)
-    parameters = [parameter.detach().requires_grad_() for parameter in network.parameters()]
+    parameters = trained(network)
     total = energy(network, x, nudged, parameters=parameters)
     if free is not None:
         total = total - energy(network, x, free, parameters=parameters)
     found = torch.autograd.grad(total, parameters)
     del total
-    _descend(parameters, found, rate * scale)
+    descend(parameters, found, rate * scale)
+
+
+def trained(network: Network) -> list[Tensor]:
+    """The parameters as leaves of a graph, in the network's own memory."""
+    return [parameter.detach().requires_grad_() for parameter in network.parameters()]
 
 
 def backpropagate(
     network: Network, x: Tensor, target: Tensor, *, rate: float, segment: int | None = None
 ) -> None:
-    """One step of gradient descent on the mean over the batch of ½ |output - target|².
+    """One step of gradient descent on ``loss``.
 
-    ``segment`` layers are run again at a time when their gradients are needed, and only what goes into such a
-    segment is kept; None keeps everything. ``usual_segment`` balances the two.
+    Raises:
+        FieldError: shapes that do not fit, or a segment of no layers.
+    """
+    parameters = trained(network)
+    total = loss(network, x, target, parameters, segment=segment)
+    found = torch.autograd.grad(total, parameters)
+    del total
+    descend(parameters, found, rate)
+
+
+def loss(
+    network: Network, x: Tensor, target: Tensor, parameters: Sequence[Tensor], *, segment: int | None = None
+) -> Tensor:
+    """The mean over the batch of ½ |output - target|², as a graph that keeps one tensor per layer.
+
+    With a ``segment``, so many layers are run again at a time when their gradients are needed, and of each
+    such segment only what goes into it is kept. ``usual_segment`` balances the two.
 
     Raises:
         FieldError: shapes that do not fit, or a segment of no layers.
@@ -114,17 +137,13 @@ def backpropagate(
     network.check_target(target, x.shape[0])
     if segment is not None and segment < 1:
         raise FieldError(f"segments of {segment} layers", expected="at least 1")
-    parameters = [parameter.detach().requires_grad_() for parameter in network.parameters()]
-    output = x
     count = len(network.layers)
+    output = x
     for start in range(0, count, segment or count):
         arguments = (network, output, parameters, start, min(start + (segment or count), count))
         output = _run(*arguments) if segment is None else _run_again(*arguments)
-    loss = 0.5 * (output - target).pow(2).sum() / x.shape[0]
-    del output
-    found = torch.autograd.grad(loss, parameters)
-    del loss
-    _descend(parameters, found, rate)
+    del arguments
+    return (output - target).pow(2).sum() / (2 * x.shape[0])
 
 
 def usual_segment(layers: int) -> int:
@@ -154,7 +173,8 @@ def _predict(network: Network, number: int, value: Tensor, parameters: Sequence[
     return layer.predict(value)
 
 
-def _descend(parameters: Sequence[Tensor], found: Sequence[Tensor], rate: float) -> None:
+def descend(parameters: Sequence[Tensor], found: Sequence[Tensor], rate: float) -> None:
+    """Move the parameters in place, all gradients being there at once."""
     with torch.no_grad():
         for parameter, gradient in zip(parameters, found, strict=True):
             parameter.sub_(gradient, alpha=rate)

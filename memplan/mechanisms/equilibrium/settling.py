@@ -24,6 +24,7 @@ def settle(
     steps: int = STEPS,
     rate: float = RATE,
     momentum: float = MOMENTUM,
+    velocity: States | None = None,
 ) -> None:
     """Move the states down the energy gradient, all of them at once in every step, in place.
 
@@ -36,6 +37,7 @@ def settle(
         x: (B, …) inputs. target: (B, …) in the output's shape.
         states: changed in place. ``network.forward(x)`` is where a free phase ends.
         steps: each carries a nudge one layer further down.
+        velocity: zeros to keep v in, shaped as the states; made here unless given.
 
     Raises:
         FieldError: shapes, types or settings that make no sense.
@@ -43,10 +45,13 @@ def settle(
     """
     check(network, x, states, target, beta)
     check_settings(steps, rate, momentum)
-    velocity = [torch.zeros_like(state) for state in states] if momentum else None
+    if velocity is not None:
+        network.check_states(velocity, x.shape[0])
+    elif momentum:
+        velocity = [torch.zeros_like(state) for state in states]
     with torch.no_grad():
         for _ in range(steps):
-            _step(network, x, states, target, beta, rate, momentum, velocity)
+            _step(network, x, states, target, beta, rate, momentum, velocity if momentum else None)
     check_settled(states, rate)
 
 
