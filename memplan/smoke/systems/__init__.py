@@ -30,7 +30,7 @@ from memplan.smoke.cpu.surroundings import check_memory, own_words, use_librarie
 from memplan.smoke.device import Asked
 from memplan.smoke.meter import Meter, Named
 
-RUNNERS: tuple[str, ...] = ("buffers",)
+RUNNERS: tuple[str, ...] = ("buffers", "equilibrium_propagation")
 """The mechanisms that can be run: modules of this folder."""
 
 
