@@ -17,7 +17,7 @@ import torch
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import InputError
-from memplan.domain.measurement import Comparison
+from memplan.domain.measurement import Comparison, Measurement
 from memplan.domain.setting import CPU, Settings
 from memplan.domain.trace import Phase
 from memplan.domain.workload import Workload
@@ -30,8 +30,11 @@ from memplan.smoke.cpu.surroundings import check_memory, own_words, use_librarie
 from memplan.smoke.device import Asked
 from memplan.smoke.meter import Meter, Named
 
-RUNNERS: tuple[str, ...] = ("buffers", "equilibrium_propagation")
+RUNNERS: tuple[str, ...] = ("buffers", "episodic_memory", "equilibrium_propagation")
 """The mechanisms that can be run: modules of this folder."""
+
+ACTIVATIONS = "activations"
+"""What the profiler sees made in a forward pass, whatever it is for."""
 
 
 class Runner(Protocol):
@@ -67,15 +70,27 @@ def on_cpu(workload: Workload, asked: Asked) -> Comparison:
     predicted = measurement(workload, expected)
     check_memory(predicted.peak_allocated)
     found, phases, baseline, exact = _observe(model, asked)
+    measured = with_resident(measurement(workload, found), phases)
     comparison = Comparison(
         device=CPU,
-        predicted=measurement(workload, expected, baseline),
-        measured=with_resident(measurement(workload, found), phases),
+        predicted=_as_seen(measurement(workload, expected, baseline), measured),
+        measured=measured,
         notes=tuple(_notes(model, asked, baseline, exact=exact)),
     )
     if asked.budget is None:
         return comparison
     return budget.within(comparison, workload, found, expected, asked.budget)
+
+
+def _as_seen(predicted: Measurement, measured: Measurement) -> Measurement:
+    """The prediction with everything that is made in a round as one component, as the profiler sees it.
+
+    What is there from the start has a name in both.
+    """
+    seen = {name for name, _ in measured.components} - {ACTIVATIONS}
+    named = tuple(share for share in predicted.components if share[0] in seen)
+    made = sum(size for name, size in predicted.components if name not in seen)
+    return replace(predicted, components=(*named, (ACTIVATIONS, Bytes(made))) if made else named)
 
 
 def runner(model: DeclaredModel) -> Runner:
