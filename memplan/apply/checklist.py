@@ -59,8 +59,9 @@ def _line(edit: Edit) -> str:
 def _command(reading: Reading, plan: Plan) -> str:
     target = plan.after.target
     words = ["memplan", "check", str(reading.path)]
-    if target is not None and target.name != reading.gpu:
-        words += ["--gpu", target.name]
+    named = reading.ram if target is not None and target.host_only else reading.gpu
+    if target is not None and named != (str(target.ram) if target.host_only else target.name):
+        words += target.option.split(" ", 1)
     if reading.given.gpus is not None:
         words += ["--gpus", str(reading.given.gpus)]
     if reading.given.model is not None:

@@ -57,6 +57,11 @@ class SavedPlan:
     ram: str | None
     entries: Mapping[str, Value]
 
+    @property
+    def memory(self) -> Bytes | None:
+        """The host memory that was reckoned with."""
+        return None if self.ram is None else Bytes.parse(self.ram)
+
     def plan(
         self,
         reading: Reading,
@@ -106,7 +111,7 @@ class SavedPlan:
         before, after = estimates
         limit = after.target.limit if after.target else after.device.high + margin
         profile = self.entries["profile"]
-        short = _short_of_ram(after)
+        short = _short_of_ram(after, margin)
         return Plan(
             feasible=after.device.stays_within(limit - margin) and short is None,
             harm=max((change.harm for change in changes), default=Harm.EXACT),
@@ -152,10 +157,12 @@ def _left(changes: Iterable[Change], advice: Iterable[Advice]) -> tuple[Change, 
     return tuple(change for change in changes if change.field in outside)
 
 
-def _short_of_ram(after: Estimate) -> str | None:
+def _short_of_ram(after: Estimate, margin: Bytes) -> str | None:
     """Why the target's host memory is not enough for sure, None if it is or is not known."""
-    ram = after.target.ram if after.target else None
-    return None if ram is None or after.host.high <= ram else after.host.shortage(ram)
+    if after.target is None or after.target.ram is None:
+        return None
+    room = Bytes(after.target.ram - (margin if after.target.host_only else 0))
+    return None if after.host.high <= room else after.host.shortage(room)
 
 
 def write(reading: Reading, plan: Plan, path: Path) -> None:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from memplan.check.baseline import known_findings
 from memplan.check.proof import Prover, proven
 from memplan.check.verdict import Estimator, Planner, judged
+from memplan.domain.bytes import Bytes
 from memplan.domain.errors import Location, MemplanError
 from memplan.domain.finding import Finding, Level
 from memplan.domain.margin import margin_bytes
@@ -66,12 +67,14 @@ class _Job:
     online: bool = False
     model: str | None = None
     beside: tuple[str | Path, ...] = ()
+    ram: Bytes | None = None
 
 
 def check(
     paths: Sequence[str | Path],
     *,
     target: Target | None = None,
+    ram: Bytes | None = None,
     margin: str | None = None,
     baseline: str | Path | None = None,
     planner: Planner | None = None,
@@ -87,6 +90,7 @@ def check(
     Args:
         paths: what to check; a manifest stands for its own model and every config it lists.
         target: where everything has to fit. Default: what each manifest entry or config names.
+        ram: host memory there is, where ``target`` is not given. Default: likewise.
         margin: memory to keep free (``10%``, ``500MiB``). Default: as each entry or config says.
         baseline: a ``memplan.check/1`` report; what it holds is known and no longer fails the gate.
         planner: proposes the fix of a config that does not fit, as ``memplan.fit.fit`` does.
@@ -109,7 +113,14 @@ def check(
     for path in paths:
         for job in _jobs(Path(path), findings):
             checked += 1
-            job = replace(job, overrides=tuple(overrides), online=online, model=model, beside=tuple(beside))
+            job = replace(
+                job,
+                overrides=tuple(overrides),
+                online=online,
+                model=model,
+                beside=tuple(beside),
+                ram=ram,
+            )
             findings += _findings(job, target, margin, planner, count, prover)
     shown = findings if known is None else known.demoted(findings)
     return CheckReport(findings=tuple(shown), checked=checked)
@@ -144,7 +155,7 @@ def _findings(
         reading = read(
             job.path, overrides=job.overrides, model=job.model, beside=job.beside, online=job.online
         )
-        where = target or _target(reading, job.listed)
+        where = target or _target(reading, job)
         seen = [] if prover is None else [*proven(reading, where, prover)]
         if where is None:
             return [*reading.findings, _no_target(reading), *seen]
@@ -154,15 +165,20 @@ def _findings(
         return [_unreadable(error, job.path, job.listed.location if job.listed else None)]
 
 
-def _target(reading: Reading, listed: Listed | None) -> Target | None:
+def _target(reading: Reading, job: _Job) -> Target | None:
     from memplan import profiles
 
+    listed = job.listed
+    written = (listed.ram if listed is not None else None) or reading.ram
+    memory = job.ram if job.ram is not None or written is None else Bytes.parse(written)
+    if reading.workload.on_host:
+        return None if memory is None else Target.of_host(memory)
     if listed is not None and listed.gpu is not None:
-        return profiles.target(listed.gpu, location=listed.location)
+        return profiles.target(listed.gpu, ram=memory, location=listed.location)
     if reading.gpu is None:
         return None
     origin = reading.origins.get("target.gpu")
-    return profiles.target(reading.gpu, location=origin.location if origin else None)
+    return profiles.target(reading.gpu, ram=memory, location=origin.location if origin else None)
 
 
 def _margin(
@@ -176,13 +192,15 @@ def _margin(
 
 
 def _no_target(reading: Reading) -> Finding:
+    on_host = reading.workload.on_host
+    what, option, key = ("RAM", "--ram SIZE", "ram: SIZE") if on_host else ("GPU", "--gpu NAME", "gpu: NAME")
     return Finding(
         path=reading.document.source.path,
         line=1,
         code="MP003",
         level=Level.WARNING,
-        message="no GPU is named for this config, so nothing can be said about fitting",
-        fix="give --gpu NAME, or write target: {gpu: NAME} in the manifest",
+        message=f"no {what} is named for this config, so nothing can be said about fitting",
+        fix=f"give {option}, or write target: {{{key}}} in the manifest",
     )
 
 

@@ -68,9 +68,10 @@ def judged(
         yield _too_large(reading, target, margin, estimate, planner)
     elif not fits:
         yield _undecided(reading, target, room, estimate)
-    if target.ram is not None and estimate.host.high > target.ram:
+    memory = room if target.host_only else target.ram
+    if memory is not None and estimate.host.high > memory:
         fix = _mending(reading, target, margin, planner) if fits else None
-        yield _short_of_ram(reading, target.ram, estimate.host, fix)
+        yield _short_of_ram(reading, memory, estimate.host, fix)
 
 
 def _too_large(
@@ -123,10 +124,10 @@ def _short_of_ram(reading: Reading, ram: Bytes, host: HostMemory, fix: str | Non
 def _mending(reading: Reading, target: Target, margin: Bytes, planner: Planner | None) -> str | None:
     """The plan in one line; what blocks one when nothing allowed is enough."""
     if planner is None:
-        return f"memplan fit {reading.path} --gpu {target.name}"
+        return f"memplan fit {reading.path} {target.option}"
     plan = planner(reading, target, margin=margin or None)
     if plan.feasible:
-        return f"{in_words(plan.changes)} (memplan apply {reading.path} --gpu {target.name})"
+        return f"{in_words(plan.changes)} (memplan apply {reading.path} {target.option})"
     return plan.offer or f"no allowed change is enough: {plan.blocking} alone is too large"
 
 

@@ -82,9 +82,11 @@ def check(
     from memplan.cli import target
     from memplan.fit import fit
 
+    memory = target.free_of(ram, free_ram)
     report = gate(
         paths or ["."],
-        target=target.chosen(gpu, None, target.free_of(ram, free_ram)),
+        target=None if gpu is None else target.chosen(gpu, None, memory),
+        ram=None if memory is None else target.amount(memory, "--ram"),
         margin=margin,
         baseline=baseline,
         planner=fit,

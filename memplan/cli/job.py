@@ -76,7 +76,7 @@ def _planned(path: Path, gpu: str | None, settled: tuple[object, ...]) -> Job:
     reading = read(
         saved.source, dialect=saved.dialect, overrides=saved.overrides, model=saved.model, beside=saved.beside
     )
-    own = profiles.target(saved.gpu)
+    own = profiles.target(saved.gpu, ram=saved.memory)
     plan = saved.plan(reading, own)
     return Job(
         reading=reading,

@@ -31,7 +31,7 @@ def planned(path: Path) -> Prediction:
         model=saved.model,
         beside=saved.beside,
     )
-    plan = saved.plan(reading, profiles.target(saved.gpu))
+    plan = saved.plan(reading, profiles.target(saved.gpu, ram=saved.memory))
     notes: tuple[str, ...] = ()
     if plan.changes:
         notes = (f"{saved.source} does not hold the plan yet: memplan apply --plan {path}",)

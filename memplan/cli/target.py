@@ -1,4 +1,4 @@
-"""``--gpu`` and ``--ram``, or the config's own target, as a Target."""
+"""``--gpu`` and ``--ram``, or the config's own target, as a Target; ``--ram`` alone of what runs on a CPU."""
 
 from __future__ import annotations
 
@@ -61,8 +61,26 @@ def free_of(ram: str | None, free: str | None) -> str | None:
 
 def of_reading(reading: Reading, asked: str | None, ram: str | None = None) -> Target | None:
     """The target for a config that was read; errors point at the line where it names an unknown GPU."""
+    name = asked if asked is not None else reading.gpu
+    if reading.workload.on_host:
+        return _host(ram if ram is not None else reading.ram, name)
+    if ram is None and name is not None and name.strip().lower().partition(":")[0] != AUTO:
+        # What a machine has is known better by itself than by a config.
+        ram = reading.ram
     origin = reading.origins.get("target.gpu")
     return chosen(asked, reading.gpu, ram, origin.location if origin else None)
+
+
+def _host(ram: str | None, name: str | None) -> Target | None:
+    """Where a run that takes no GPU has to fit: so much RAM, or what this machine has free (auto)."""
+    if ram is not None:
+        return Target.of_host(amount(ram, "--ram"))
+    if name is None or name.strip().lower().partition(":")[0] != AUTO:
+        return None
+    from memplan import probe
+
+    memory = probe.free_ram() or probe.ram()
+    return None if memory is None else Target.of_host(memory, disk=probe.disk(Path.cwd()))
 
 
 def required(reading: Reading, asked: str | None, ram: str | None = None) -> Target:
@@ -72,6 +90,8 @@ def required(reading: Reading, asked: str | None, ram: str | None = None) -> Tar
         InputError: neither the command line nor the config names one.
     """
     target = of_reading(reading, asked, ram)
+    if target is None and reading.workload.on_host:
+        raise InputError(f"{reading.path} runs in host memory and names none", hint="add --ram 16GiB")
     if target is None:
         raise InputError(
             f"{reading.path} names no GPU to fit",

@@ -10,7 +10,7 @@ from memplan.dialects.reading import Origin, Target
 from memplan.domain.errors import FieldError, Location
 
 HEADER_KEYS = ("memplan", "target")
-TARGET_KEYS = ("gpu", "margin", "profile")
+TARGET_KEYS = ("gpu", "ram", "margin", "profile")
 _PERCENT = re.compile(r"([0-9]{1,2}(\.[0-9]+)?) *%", re.ASCII)
 
 
@@ -31,10 +31,10 @@ def check_version(entries: Mapping[str, Value], root: Value) -> None:
 
 
 def target(value: Value | None) -> Target:
-    """The GPU, margin and named profile a file asks for, as written.
+    """The GPU, host memory, margin and named profile a file asks for, as written.
 
     Raises:
-        FieldError: a key is unknown, or the margin is neither a percentage nor an amount.
+        FieldError: a key is unknown, the memory is no amount, or the margin neither that nor a percentage.
     """
     if value is None or value.is_null:
         return Target()
@@ -46,12 +46,13 @@ def of_entries(entries: Mapping[str, Value]) -> Target:
     gpu = entries["gpu"].word() if "gpu" in entries else None
     margin = _margin(entries["margin"]) if "margin" in entries else None
     profile = entries["profile"].word() if "profile" in entries else None
+    ram = str(entries["ram"].amount()) if "ram" in entries else None
     origins = {
         f"target.{key}": Origin(location=entries[key].location, how="written")
         for key in TARGET_KEYS
         if key in entries
     }
-    return Target(gpu=gpu, margin=margin, profile=profile, origins=origins)
+    return Target(gpu=gpu, ram=ram, margin=margin, profile=profile, origins=origins)
 
 
 def _margin(value: Value) -> str:

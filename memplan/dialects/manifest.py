@@ -90,6 +90,7 @@ def read(document: Document, intake: Intake) -> Reading:
             finding for name, several in places.items() for finding in _disagreement(name, several)
         ),
         gpu=asked.gpu,
+        ram=asked.ram,
         margin=asked.margin,
         profile=asked.profile,
         tunable=_tunable(entries.get("tunable"), values),
@@ -119,6 +120,7 @@ def listed(document: Document) -> tuple[Listed, ...]:
                 path=inside(given["path"], document.path.parent),
                 location=value.location,
                 gpu=asked.gpu or fallback.gpu,
+                ram=asked.ram or fallback.ram,
                 margin=asked.margin or fallback.margin,
                 profile=asked.profile or fallback.profile,
             )

@@ -54,6 +54,7 @@ def read(document: Document, intake: Intake) -> Reading:
         workload=workload,
         origins=origins | dict(asked.origins),
         gpu=asked.gpu,
+        ram=asked.ram,
         margin=asked.margin,
         profile=asked.profile,
         document=document,

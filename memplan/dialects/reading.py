@@ -63,6 +63,7 @@ class Listed:
     path: Path
     location: Location
     gpu: str | None = None
+    ram: str | None = None
     margin: str | None = None
     profile: str | None = None
 
@@ -72,6 +73,7 @@ class Target:
     """The target a config asks for itself: names as written, to be looked up by whoever needs them."""
 
     gpu: str | None = None
+    ram: str | None = None
     margin: str | None = None
     profile: str | None = None
     origins: Mapping[str, Origin] = field(default_factory=dict)
@@ -122,6 +124,7 @@ class Reading:
     warnings: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     gpu: str | None = None
+    ram: str | None = None
     margin: str | None = None
     profile: str | None = None
     tunable: tuple[str, ...] = ()

@@ -58,7 +58,7 @@ class Diff:
     @property
     def grows(self) -> bool:
         """Whether the process needs more on the GPU than before."""
-        return self.new.device.process > self.old.device.process
+        return self.new.needed > self.old.needed
 
 
 def side(text: str, read: Callable[[str], Reading]) -> Side:

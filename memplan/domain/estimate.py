@@ -138,6 +138,31 @@ class Estimate:
     headroom: Bytes
     disk_parts: tuple[Component, ...] = ()
 
+    @property
+    def on_host(self) -> bool:
+        """Whether the run takes host memory only, so that this is what is told of it and judged."""
+        return self.workload.on_host
+
+    @property
+    def needed(self) -> Bytes:
+        """What the whole process takes of the memory it runs in."""
+        return self.host.peak if self.on_host else self.device.process
+
+    @property
+    def least(self) -> Bytes:
+        """The lower bound of ``needed``."""
+        return self.host.low if self.on_host else self.device.low
+
+    @property
+    def most(self) -> Bytes:
+        """The upper bound of ``needed``."""
+        return self.host.high if self.on_host else self.device.high
+
+    @property
+    def shares(self) -> tuple[Component, ...]:
+        """What is alive at the peak of the memory it runs in."""
+        return self.host.components if self.on_host else self.device.components
+
     def component(self, name: str) -> Bytes:
         """Bytes of a component at the GPU's peak, or at the host's; zero when it is not there."""
         parts = (*self.device.components, *self.host.components)

@@ -13,6 +13,9 @@ from memplan.domain.dtype import Dtype
 Basis = Literal["measured", "assumed"]
 """Whether a figure was read off a real device or derived from the nearest one that was."""
 
+HOST = "host"
+"""The name of a machine without a GPU."""
+
 ASSUMED_CAPABILITY = (8, 0)
 """Compute capability of a target given as a bare amount: the oldest with bf16 and FlashAttention-2."""
 
@@ -142,7 +145,7 @@ class Target:
     def of_host(cls, ram: Bytes, *, disk: Bytes | None = None) -> Self:
         """A machine without a GPU, for what runs in host memory."""
         return cls(
-            name="host",
+            name=HOST,
             capacity=ram,
             usable=ram,
             context=Bytes(0),
@@ -166,6 +169,11 @@ class Target:
     def limit(self) -> Bytes:
         """What a process may use, its context included: the free bytes if probed, else the usable ones."""
         return self.usable if self.free is None else self.free
+
+    @property
+    def option(self) -> str:
+        """How a command is told of it."""
+        return f"--ram {self.ram}" if self.host_only else f"--gpu {self.name}"
 
     @property
     def unknown_ram(self) -> tuple[str, ...]:

@@ -164,6 +164,8 @@ def _profiles(target: Target) -> tuple[NamedProfile, ...]:
     """The profiles of the target's GPU, or else of the largest GPU that is no larger and has some."""
     from memplan import profiles
 
+    if target.host_only:
+        return ()
     if target.gpu is not None and (own := profiles.named(target.gpu.name)):
         return own
     having = [(gpu.usable, gpu.name) for gpu in profiles.gpus() if profiles.named(gpu.name)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from memplan.domain.bytes import Bytes
 from memplan.domain.plan import Plan
 from memplan.domain.target import Target
 
@@ -11,8 +12,11 @@ from memplan.domain.target import Target
 def short_of_ram(plan: Plan, target: Target) -> Plan:
     """An infeasible plan that says so if the host's RAM is not sure to be enough."""
     host = plan.after.host
-    if plan.feasible or target.ram is None or host.high <= target.ram:
+    if plan.feasible or target.ram is None:
         return plan
-    reason = host.shortage(target.ram)
+    room = Bytes(target.ram - (plan.margin if target.host_only else 0))
+    if host.high <= room:
+        return plan
+    reason = host.shortage(room)
     offer = f"{reason}; {plan.offer}" if plan.offer else reason
     return replace(plan, blocking=host.largest().name, offer=offer)

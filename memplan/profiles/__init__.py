@@ -12,7 +12,7 @@ from types import MappingProxyType
 from memplan.domain.bytes import Bytes
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import FieldError, Location, UnknownNameError
-from memplan.domain.target import Gpu, Target, Throughput
+from memplan.domain.target import HOST, Gpu, Target, Throughput
 from memplan.profiles.entries import AllowedHarm, ModelProfile, NamedProfile
 from memplan.profiles.names import folded
 from memplan.profiles.store import Record, records
@@ -127,10 +127,14 @@ def target(
 ) -> Target:
     """What ``--gpu`` names: a GPU (``rtx3090``) or a bare amount of memory (``24GiB``).
 
+    ``host`` with an amount of ``ram`` is a machine without a GPU, as plans for one say.
+
     Raises:
         FieldError: the text is an amount without a unit, with an unknown one, or of nothing.
         UnknownNameError: it is neither an amount nor a GPU; the nearest GPUs are offered.
     """
+    if text == HOST and ram is not None:
+        return Target.of_host(ram, disk=disk)
     found = find_gpu(text)
     if found is not None:
         return Target.of_gpu(found, ram=ram, disk=disk)

@@ -73,6 +73,12 @@ class Sweep:
     notes: tuple[str, ...] = ()
 
     @property
+    def memory(self) -> str:
+        """Which memory its figures are of."""
+        made = next((point.estimates[0] for point in self.points if point.estimates), None)
+        return "host memory" if made is not None and made.on_host else "GPU memory"
+
+    @property
     def widest(self) -> int:
         """The number of the target with the most memory, whose figures are shown where only one fits."""
         return max(range(len(self.targets)), key=lambda number: self.targets[number].limit, default=0)

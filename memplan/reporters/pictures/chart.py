@@ -35,7 +35,7 @@ class _Chart:
         self.axis = sweep.axes[0]
         self.title = title
         shown = f"whole process on {sweep.targets[sweep.widest].name}" if sweep.targets else "reserved"
-        self.head, self.top = heading(sweep, title, f"GPU memory, {shown}, with its bounds", WIDTH)
+        self.head, self.top = heading(sweep, title, f"{sweep.memory}, {shown}, with its bounds", WIDTH)
         self.top += 14
         self.left, self.right = LEFT + 62, WIDTH - RIGHT
         self.bottom = self.top + HEIGHT
@@ -106,17 +106,17 @@ class _Chart:
         """The bounds between two neighbours, all round."""
         (first, old), (second, new) = left, right
         lows = [
-            (self._over(first), self._down(old.device.low)),
-            (self._over(second), self._down(new.device.low)),
+            (self._over(first), self._down(old.least)),
+            (self._over(second), self._down(new.least)),
         ]
         highs = [
-            (self._over(first), self._down(old.device.high)),
-            (self._over(second), self._down(new.device.high)),
+            (self._over(first), self._down(old.most)),
+            (self._over(second), self._down(new.most)),
         ]
         return (*lows, *reversed(highs))
 
     def _at(self, number: int, found: Estimate) -> Place:
-        return self._over(number), self._down(found.device.process)
+        return self._over(number), self._down(found.needed)
 
     def _dots(self) -> Iterator[Shape]:
         for number, found in self.known:
@@ -128,7 +128,7 @@ class _Chart:
             yield Dot(centre=self._at(number, found), radius=5, fill=CURVE, title=self._hover(point))
             if len(self.known) <= MOST_FIGURES:
                 above = (over, high - 12 if low - high > 1 else self._at(number, found)[1] - 12)
-                yield Text(place=above, words=size(found.device.process), size=11, colour=TEXT, halo=SHEET)
+                yield Text(place=above, words=size(found.needed), size=11, colour=TEXT, halo=SHEET)
 
     def _hover(self, point: Point) -> str:
         lines = [f"{self.axis.name} {point.settings[0].shown}", *map(judged, point.estimates)]
@@ -148,7 +148,7 @@ class _Chart:
 
 
 def _edges(found: Estimate) -> tuple[Bytes, Bytes]:
-    return found.device.low, found.device.high
+    return found.least, found.most
 
 
 def _strip(left: float, right: float, down: float) -> tuple[Place, ...]:

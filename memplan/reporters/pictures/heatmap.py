@@ -41,16 +41,16 @@ class _Map:
         count = len(self.across.settings)
         heads = max(breadth(item.shown, 12) for item in self.across.settings) + 12
         self.cell = max(NARROW, heads, min(BROAD, SPREAD / count))
-        about = "GPU memory in GiB, reserved, without a context"
+        about = f"{sweep.memory} in GiB, reserved, without a context"
         if sweep.targets:
-            about = f"GiB of GPU memory, whole process on {self._shown.name}"
+            about = f"GiB of {sweep.memory}, whole process on {self._shown.name}"
         if sweep.targets and self.across.numeric:
             about += "; left of its line a run fits a GPU, in the shade beyond it may"
         words = max(breadth(title, 18), breadth(about, 12))
         self.width = max(self.left + self.cell * count, LEFT + words) + 28
         self.head, self.top = heading(sweep, title, about, self.width)
         self.bottom = self.top + STEEP * len(self.up.settings)
-        amounts = [found.device.process for found in map(self._estimate, sweep.points) if found]
+        amounts = [found.needed for found in map(self._estimate, sweep.points) if found]
         self.low, self.high = log2(max(min(amounts), 1)), log2(max(max(amounts), 2))
 
     @property
@@ -86,7 +86,7 @@ class _Map:
                 top=top + GAP / 2,
                 width=self.cell - GAP,
                 height=STEEP - GAP,
-                fill=shade(self._share(found.device.process)) if found else GRID,
+                fill=shade(self._share(found.needed)) if found else GRID,
                 title=self._hover(point),
             )
 
@@ -99,10 +99,10 @@ class _Map:
     def _figures(self) -> Iterator[Shape]:
         for left, top, point in self._grid():
             found = self._estimate(point)
-            share = self._share(found.device.process) if found else 0
+            share = self._share(found.needed) if found else 0
             yield Text(
                 place=(left + self.cell / 2, top + STEEP / 2 + 4.5),
-                words=_figure(found.device.process) if found else "refused",
+                words=_figure(found.needed) if found else "refused",
                 size=13 if found else 10,
                 colour=on_shade(share) if found else FAINT,
                 halo=shade(share) if found else GRID,

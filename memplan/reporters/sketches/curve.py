@@ -37,9 +37,7 @@ class _Canvas:
 
 def draw(sweep: Sweep, width: int, signs: Signs) -> Picture:
     """The curve of the GPU with most memory; a point's colour is its verdict there."""
-    amounts = [
-        max(point.estimates[sweep.widest].device.process, 1) for point in sweep.points if point.estimates
-    ]
+    amounts = [max(point.estimates[sweep.widest].needed, 1) for point in sweep.points if point.estimates]
     limits = [int(target.limit) for target in sweep.targets]
     low, high = floor(log2(min(amounts + limits))), ceil(log2(max(amounts + limits)))
     labels = max(len(target.name) for target in sweep.targets) + 1 if sweep.targets else 0
@@ -54,7 +52,7 @@ def draw(sweep: Sweep, width: int, signs: Signs) -> Picture:
         if point.estimates:
             found = point.estimates[sweep.widest]
             tone = _TONES[found.verdict] if found.verdict else Tone.PLAIN
-            canvas.put(canvas.row(max(found.device.process, 1)), place, signs.point, tone)
+            canvas.put(canvas.row(max(found.needed, 1)), place, signs.point, tone)
     return Picture((*_framed(canvas, sweep, signs), *_foot(sweep, places, inner, signs)))
 
 
@@ -79,7 +77,7 @@ def _path(canvas: _Canvas, sweep: Sweep, places: list[int], signs: Signs) -> Non
 
 
 def _height(sweep: Sweep, point: Point) -> float:
-    return log2(max(point.estimates[sweep.widest].device.process, 1))
+    return log2(max(point.estimates[sweep.widest].needed, 1))
 
 
 def _framed(canvas: _Canvas, sweep: Sweep, signs: Signs) -> list[tuple[Cell, ...]]:

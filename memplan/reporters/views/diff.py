@@ -59,20 +59,21 @@ def settings(found: Diff) -> Table:
 def memory(found: Diff) -> Table:
     """Component by component, then totals: before, after, and the difference in bytes."""
     old, new = found.old, found.new
-    names = list(dict.fromkeys(part.name for side in (old, new) for part in side.device.components))
+    names = list(dict.fromkeys(part.name for side in (old, new) for part in side.shares))
     pairs = [(name, _component(old, name), _component(new, name)) for name in names]
     pairs = sorted((pair for pair in pairs if pair[1] or pair[2]), key=lambda pair: -max(pair[1:]))
     first = len(pairs)
-    pairs += [
+    gpu = [
         ("allocated at the peak", old.device.peak_allocated, new.device.peak_allocated),
         ("reserved by PyTorch", old.device.peak_reserved, new.device.peak_reserved),
         ("CUDA context", old.device.context, new.device.context),
         ("GPU, whole process", old.device.process, new.device.process),
-        ("host RAM", old.host.peak, new.host.peak),
-        ("disk", old.disk, new.disk),
     ]
+    gpu = [] if old.on_host and new.on_host else gpu
+    pairs += gpu
+    pairs += [("host RAM", old.host.peak, new.host.peak), ("disk", old.disk, new.disk)]
     rows = tuple((name, size(a), size(b), signed(b - a)) for name, a, b in pairs)
-    strong = frozenset({first, *range(first + 3, first + 6)})
+    strong = frozenset({first, *range(len(rows) - (3 if gpu else 2), len(rows))})
     return Table(columns=("memory", "before", "after", "change"), align="<>>>", rows=rows, strong=strong)
 
 
@@ -136,8 +137,8 @@ def _notes(found: Diff) -> Iterator[str]:
 
 def _headline(found: Diff) -> Heading:
     old, new = found.old, found.new
-    change = signed(new.device.process - old.device.process)
-    words = f"{size(old.device.process)} → {size(new.device.process)} ({change})"
+    change = signed(new.needed - old.needed)
+    words = f"{size(old.needed)} → {size(new.needed)} ({change})"
     target = f" on {new.target.name}" if new.target is not None else ""
     verdict = f", {VERDICTS[new.verdict]}" if new.verdict is not None else ""
     title = f"{found.before.label} → {found.after.label}{target}: {words}{verdict}"
@@ -163,4 +164,4 @@ def _judged(label: str, made: Estimate) -> str:
 
 
 def _component(made: Estimate, name: str) -> int:
-    return next((part.bytes for part in made.device.components if part.name == name), 0)
+    return next((part.bytes for part in made.shares if part.name == name), 0)

@@ -19,8 +19,7 @@ def report(reading: Reading, estimate: Estimate) -> Report:
 def _blocks(reading: Reading, estimate: Estimate) -> Iterator[Block]:
     yield memory.headline(str(reading.path), estimate)
     yield memory.breakdown(estimate)
-    if len(estimate.device.phases) > 1:
-        yield memory.phases(estimate)
+    yield from memory.phases(estimate)
     yield from memory.machine(estimate)
     yield from memory.failure(estimate)
     yield from memory.uncertainty(estimate)
@@ -29,7 +28,8 @@ def _blocks(reading: Reading, estimate: Estimate) -> Iterator[Block]:
         yield findings(reading)
     yield from lacking(reading, estimate)
     if estimate.target is None:
-        yield Paragraph("No target: name one with --gpu to learn whether it fits.")
+        option = "--ram" if estimate.on_host else "--gpu"
+        yield Paragraph(f"No target: name one with {option} to learn whether it fits.")
 
 
 def findings(reading: Reading) -> Bullets:

@@ -25,7 +25,7 @@ def report(
     Without a story, what tensors wait for is left out.
     """
     if component is not None:
-        chosen = next((part for part in estimate.device.components if part.name == component), None)
+        chosen = next((part for part in estimate.shares if part.name == component), None)
         if chosen is None:
             return tuple(_machine(estimate, component))
         return tuple(_component(chosen, estimate, story, whole=True))
@@ -36,7 +36,7 @@ def _everything(reading: Reading, estimate: Estimate, story: Story | None) -> It
     device = estimate.device
     yield memory.headline(str(reading.path), estimate)
     yield peak.moment(estimate, story)
-    ordered = sorted(device.components, key=lambda part: -part.bytes)
+    ordered = sorted(estimate.shares, key=lambda part: -part.bytes)
     small = [part for part in ordered if story is not None and part.bytes * SMALL < device.peak_allocated]
     for part in ordered:
         if part not in small:
@@ -44,15 +44,15 @@ def _everything(reading: Reading, estimate: Estimate, story: Story | None) -> It
     if any(part.bytes for part in small):
         lines = tuple(f"{part.name}: {size(part.bytes)}" for part in small if part.bytes)
         yield Bullets(lines, "Less than 1 % of the peak each:")
-    yield Bullets(
-        (
-            f"{size(estimate.device.peak_reserved - estimate.device.peak_allocated)}: {glossary.CACHED}",
-            f"{size(estimate.device.context)}: {glossary.CONTEXT}",
-        ),
-        "Beyond tensors:",
-    )
-    if len(estimate.device.phases) > 1:
-        yield memory.phases(estimate)
+    if not estimate.on_host:
+        yield Bullets(
+            (
+                f"{size(device.peak_reserved - device.peak_allocated)}: {glossary.CACHED}",
+                f"{size(device.context)}: {glossary.CONTEXT}",
+            ),
+            "Beyond tensors:",
+        )
+    yield from memory.phases(estimate)
     yield from _machine(estimate)
     yield Heading("Where the values come from")
     yield origins(reading)
@@ -63,7 +63,8 @@ def _everything(reading: Reading, estimate: Estimate, story: Story | None) -> It
 def _component(
     part: Component, estimate: Estimate, story: Story | None, *, whole: bool = False
 ) -> Iterator[Block]:
-    of_peak = share(part.bytes, estimate.device.peak_allocated)
+    total = estimate.host.peak if estimate.on_host else estimate.device.peak_allocated
+    of_peak = share(part.bytes, total)
     yield Heading(f"{part.name}: {size(part.bytes)}, {of_peak} of the peak ({part.basis})")
     if part.basis is not Basis.DECLARED and (meaning := glossary.meaning(part.name)) is not None:
         yield Paragraph(meaning)
@@ -80,9 +81,9 @@ def _component(
 
 
 def _machine(estimate: Estimate, component: str | None = None) -> Iterator[Block]:
-    """Host RAM at its peak, share by share, or one share of it."""
+    """Host RAM at its peak, share by share, or one share of it, where it comes beside a GPU's."""
     host = estimate.host
-    if host.phases:
+    if host.phases and not estimate.on_host:
         lines = [
             f"{part.name}, {size(part.bytes)} ({part.basis}): {glossary.HOST[part.name]}"
             for part in host.components

@@ -19,11 +19,12 @@ TONES = {
 def headline(subject: str, estimate: Estimate) -> Heading:
     """One line: what, where, and whether it fits with how much to spare."""
     target, verdict = estimate.target, estimate.verdict
-    total = size(estimate.device.process)
+    total = size(estimate.needed)
     count = estimate.workload.world.data_parallel
     each = f" on each of {count} GPUs" if count > 1 else ""
+    kind = "host memory" if estimate.on_host else "GPU memory"
     if target is None or verdict is None:
-        return Heading(f"{subject} needs {total} of GPU memory{each}")
+        return Heading(f"{subject} needs {total} of {kind}{each}")
     room = headroom(estimate)
     return Heading(f"{subject} on {target.name}: {VERDICTS[verdict]} ({total}{each}, {room})", TONES[verdict])
 
@@ -38,30 +39,18 @@ def headroom(estimate: Estimate) -> str:
 
 def breakdown(estimate: Estimate) -> Table:
     """Every share of GPU memory, host RAM and disk, largest first within its total."""
-    device = estimate.device
-    rows: list[tuple[str, str, str, str]] = []
-    strong = {0}
-    rows.append(("GPU, whole process", size(device.process), "100.0 %", ""))
-    rows.append(
-        (
-            f"  allocated at the peak ({device.peak_phase})",
-            size(device.peak_allocated),
-            share(device.peak_allocated, device.process),
-            "",
-        )
-    )
-    rows += _parts(device.components, device.process, indent="    ")
-    cached = device.peak_reserved - device.peak_allocated
-    rows.append(("  reserved, not allocated", size(cached), share(cached, device.process), "modelled"))
-    rows.append(
-        ("  CUDA context", size(device.context), share(device.context, device.process), _context(estimate))
-    )
-    strong.add(len(rows))
-    when = f" ({estimate.host.peak_phase})" if estimate.host.phases else ""
-    rows.append((f"host RAM{when}", size(estimate.host.peak), "", ""))
+    rows = [] if estimate.on_host else _on_gpu(estimate)
+    strong = {0, len(rows)}
+    host = estimate.host
+    when = f" ({host.peak_phase})" if host.phases else ""
+    whole = host.peak if estimate.on_host else 0
+    rows.append((f"host RAM{when}", size(host.peak), "100.0 %" if whole else "", ""))
     rows += [
-        (name, amount, "", basis) for name, amount, _, basis in _parts(estimate.host.components, 0, "  ")
+        (name, amount, portion if whole else "", basis)
+        for name, amount, portion, basis in _parts(host.components, whole, "  ")
     ]
+    if host.mapped and estimate.on_host:
+        rows.append(("files mapped beside (page cache)", size(host.mapped), "", ""))
     strong.add(len(rows))
     rows.append(("disk", size(estimate.disk), "", ""))
     rows += [(name, amount, "", basis) for name, amount, _, basis in _parts(estimate.disk_parts, 0, "  ")]
@@ -70,12 +59,34 @@ def breakdown(estimate: Estimate) -> Table:
     )
 
 
-def phases(estimate: Estimate) -> Table:
-    """The allocated peak of every phase."""
-    rows = tuple((str(phase), size(peak)) for phase, peak in estimate.device.phases)
-    peaks = [phase for phase, _ in estimate.device.phases]
-    strong = frozenset(number for number, phase in enumerate(peaks) if phase == estimate.device.peak_phase)
-    return Table(columns=("phase", "peak allocated"), align="<>", rows=rows, strong=strong)
+def _on_gpu(estimate: Estimate) -> list[tuple[str, str, str, str]]:
+    """The rows of GPU memory."""
+    device = estimate.device
+    cached = device.peak_reserved - device.peak_allocated
+    return [
+        ("GPU, whole process", size(device.process), "100.0 %", ""),
+        (
+            f"  allocated at the peak ({device.peak_phase})",
+            size(device.peak_allocated),
+            share(device.peak_allocated, device.process),
+            "",
+        ),
+        *_parts(device.components, device.process, indent="    "),
+        ("  reserved, not allocated", size(cached), share(cached, device.process), "modelled"),
+        ("  CUDA context", size(device.context), share(device.context, device.process), _context(estimate)),
+    ]
+
+
+def phases(estimate: Estimate) -> tuple[Table, ...]:
+    """The peak of every phase, of the memory the run takes, if there are several."""
+    if estimate.on_host:
+        named, highest, what = estimate.host.phases, estimate.host.peak_phase, "peak of the process"
+    else:
+        named = tuple((str(phase), peak) for phase, peak in estimate.device.phases)
+        highest, what = str(estimate.device.peak_phase), "peak allocated"
+    rows = tuple((phase, size(peak)) for phase, peak in named)
+    strong = frozenset(number for number, (phase, _) in enumerate(named) if phase == highest)
+    return (Table(columns=("phase", what), align="<>", rows=rows, strong=strong),) if len(rows) > 1 else ()
 
 
 def uncertainty(estimate: Estimate) -> tuple[Bullets, ...]:

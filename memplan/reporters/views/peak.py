@@ -19,7 +19,8 @@ LARGEST = 6
 
 def moment(estimate: Estimate, story: Story | None) -> Paragraph:
     """When the peak is, and the allocation that makes it."""
-    told = f"The peak is in the {estimate.device.peak_phase} phase"
+    phase = estimate.host.peak_phase if estimate.on_host else estimate.device.peak_phase
+    told = f"The peak is in the {phase} phase"
     if story is not None and story.tag is not None:
         told += f", as {_name(story.tag)} {_shape(story.tag)} is made"
     if story is None:

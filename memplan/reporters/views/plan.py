@@ -95,20 +95,14 @@ def changes(made: tuple[Change, ...]) -> Table:
 
 def comparison(before: Estimate, after: Estimate) -> Table:
     """Component by component, then totals, each before and after."""
-    names = [part.name for part in before.device.components]
-    names += [part.name for part in after.device.components if part.name not in names]
+    names = [part.name for part in before.shares]
+    names += [part.name for part in after.shares if part.name not in names]
     pairs = [(name, before.component(name), after.component(name)) for name in names]
     pairs = sorted((pair for pair in pairs if pair[1] or pair[2]), key=lambda pair: -pair[1])
     rows = [(name, size(old), size(new), change(old, new)) for name, old, new in pairs]
-    strong = frozenset({len(rows), len(rows) + 3})
-    old, new = before.device, after.device
-    for name, left, right in (
-        ("allocated at the peak", old.peak_allocated, new.peak_allocated),
-        ("reserved by PyTorch", old.peak_reserved, new.peak_reserved),
-        ("CUDA context", old.context, new.context),
-        ("GPU, whole process", old.process, new.process),
-    ):
-        rows.append((name, size(left), size(right), change(left, right)))
+    totals = _totals(before, after)
+    strong = frozenset({len(rows), len(rows) + len(totals) - 1})
+    rows += [(name, size(left), size(right), change(left, right)) for name, left, right in totals]
     if before.target is not None and after.target is not None:
         rows.append(("headroom", _room(before), _room(after), ""))
         strong |= {len(rows) - 1}
@@ -117,12 +111,26 @@ def comparison(before: Estimate, after: Estimate) -> Table:
     )
 
 
+def _totals(before: Estimate, after: Estimate) -> list[tuple[str, int, int]]:
+    """What the shares add up to, in the memory the run takes."""
+    if before.on_host and after.on_host:
+        disk = [("disk", before.disk, after.disk)] if before.disk or after.disk else []
+        return [*disk, ("host RAM, whole process", before.host.peak, after.host.peak)]
+    old, new = before.device, after.device
+    return [
+        ("allocated at the peak", old.peak_allocated, new.peak_allocated),
+        ("reserved by PyTorch", old.peak_reserved, new.peak_reserved),
+        ("CUDA context", old.context, new.context),
+        ("GPU, whole process", old.process, new.process),
+    ]
+
+
 def alternatives(others: tuple[Alternative, ...], chosen: Plan) -> Table:
     """Other plans with their totals and what they trade; a column that says nothing new is left out."""
     columns = {
         "plan": ("<", [other.name for other in others]),
         "changes": ("<", [_settings(other) for other in others]),
-        "total": (">", [size(other.after.device.process) for other in others]),
+        "total": (">", [size(other.after.needed) for other in others]),
         "headroom": (">", [_room(other.after) for other in others]),
         "step time": (">", [times(other.slowdown) for other in others]),
         "harm": ("<", [other.harm.label for other in others]),

@@ -32,7 +32,7 @@ def report(reading: Reading, sweep: Sweep, sketch: Picture | None = None) -> Rep
 def _blocks(reading: Reading, sweep: Sweep, sketch: Picture | None) -> Iterator[Block]:
     names = " × ".join(axis.name for axis in sweep.axes)
     where = f" on {', '.join(target.name for target in sweep.targets)}" if sweep.targets else ""
-    yield Heading(f"{reading.path}: GPU memory over {names}{where}")
+    yield Heading(f"{reading.path}: {sweep.memory} over {names}{where}")
     two_way = len(sweep.axes) == 2
     if two_way:
         yield Paragraph(_axes(sweep))
@@ -117,15 +117,15 @@ def _cell(sweep: Sweep, point: Point, divisor: int) -> str:
     if not point.estimates:
         return REFUSED + MARGIN
     found = point.estimates[sweep.widest]
-    return figure(found.device.process, divisor) + (MARKS[found.verdict] or MARGIN)
+    return figure(found.needed, divisor) + (MARKS[found.verdict] or MARGIN)
 
 
 def _amounts(sweep: Sweep, point: Point) -> tuple[str, str]:
     if not point.estimates:
         return REFUSED, ""
-    device = point.estimates[sweep.widest].device
-    same = device.low == device.process == device.high
-    return size(device.process), "" if same else f"{size(device.low)} to {size(device.high)}"
+    found = point.estimates[sweep.widest]
+    same = found.least == found.needed == found.most
+    return size(found.needed), "" if same else f"{size(found.least)} to {size(found.most)}"
 
 
 def _verdicts(sweep: Sweep, point: Point) -> Iterator[str]:
@@ -135,7 +135,7 @@ def _verdicts(sweep: Sweep, point: Point) -> Iterator[str]:
 
 
 def _unit(sweep: Sweep) -> tuple[int, str]:
-    largest = max((found.device.process for point in sweep.points for found in point.estimates), default=0)
+    largest = max((found.needed for point in sweep.points for found in point.estimates), default=0)
     return (GIB, "GiB") if largest >= GIB else (MIB, "MiB")
 
 
