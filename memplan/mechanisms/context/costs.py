@@ -18,8 +18,8 @@ from memplan.mechanisms.context.placement import Layer
 def layer_cost(layer: nn.Module, example: Tensor) -> Layer:
     """The bytes a layer allocates, operation by operation, and the operations of its forward pass.
 
-    One forward and one backward pass run on the device of the example. On ``meta`` nothing is computed and no
-    memory is taken, but operations that choose a kernel by device, as attention does, choose another there.
+    Three forward passes and a backward pass run on the device of the example. On ``meta`` nothing is computed
+    and no memory is taken, but operations that choose a kernel by device, as attention does, choose another.
     Scratch memory inside kernels is not seen. Gradients of parameters are made anew, as after
     ``zero_grad(set_to_none=True)``; the layer and its gradients stay as they are.
 
@@ -35,6 +35,8 @@ def layer_cost(layer: nn.Module, example: Tensor) -> Layer:
     """
     hidden = torch.empty_like(example).copy_(example.detach()).requires_grad_()
     tensors = _on(layer, hidden.device)
+    passing, _ = _hooked(layer, tensors, hidden, keeping=False)
+    _, again = _hooked(layer, tensors, hidden, keeping=True)
     live = _Live()
     with torch.enable_grad(), torch.device(hidden.device), live:
         output, operations = _forward(layer, tensors, hidden)
@@ -44,16 +46,46 @@ def layer_cost(layer: nn.Module, example: Tensor) -> Layer:
         del output
         live.highest = live.now
         end.backward()
+    # The loss and its gradient are none of the layer's.
+    backward = live.highest - 2 * end.nbytes
     if hidden.grad is None:
         raise InputError(f"{type(layer).__name__} gives its input no gradient")
     return Layer(
         input=hidden.nbytes,
         saved=saved,
         forward=forward,
-        backward=live.highest,
+        backward=backward,
         gradients=sum(tensor.grad.nbytes for tensor in tensors.values() if tensor.grad is not None),
         recompute=operations,
+        passing=passing,
+        again=again,
     )
+
+
+def _hooked(
+    layer: nn.Module, tensors: dict[str, Tensor], hidden: Tensor, *, keeping: bool
+) -> tuple[int, int]:
+    """The most bytes of a forward pass, and until the last tensor is saved; if not ``keeping``, none is.
+
+    Non-reentrant checkpoints do it with the same hooks (``torch.utils.checkpoint._checkpoint_hook`` and
+    ``_recomputation_hook``): the first pass drops what is saved, the second stops when it has all.
+    """
+    live = _Live()
+    last = 0
+
+    def pack(tensor: Tensor) -> Tensor | None:
+        nonlocal last
+        last = live.highest
+        return tensor if keeping else None
+
+    with (
+        torch.enable_grad(),
+        torch.device(hidden.device),
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept),
+        live,
+    ):
+        _forward(layer, tensors, hidden)
+    return live.highest, last
 
 
 def random_state() -> int:

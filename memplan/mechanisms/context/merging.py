@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from memplan.domain.errors import FieldError, InputError
+from memplan.mechanisms.context.scaling import is_finite
 from memplan.mechanisms.context.windows import Window, Windows
 
 
@@ -40,9 +41,14 @@ class Merger:
     Args:
         windows: the windows, in whose order outputs are added.
         rule: what becomes of tokens that several of them cover.
+
+    Raises:
+        FieldError: there is no such rule.
     """
 
     def __init__(self, windows: Windows, rule: Merge = Merge.MEAN) -> None:
+        if rule not in list(Merge):
+            raise FieldError(f"windows merged by {rule!r}", expected=", ".join(Merge))
         self.windows = windows
         self.rule = Merge(rule)
         self._waiting = iter(windows)
@@ -97,7 +103,7 @@ class Merger:
                     f"{where} is {tuple(output.shape)} of {output.dtype}",
                     expected=f"{wanted} of {self._dtype}, as the first",
                 )
-        if not bool(torch.isfinite(output).all()):
+        if not is_finite(output):
             raise InputError(
                 f"{where} holds numbers that are not finite",
                 hint="a merged mean or maximum would hide in which window they arose",
@@ -152,7 +158,7 @@ def over_windows(
         ``(..., length, channels)``, without a graph.
 
     Raises:
-        FieldError: ``tokens`` is not as long as the windows say.
+        FieldError: ``tokens`` is not as long as the windows say, or there is no such rule.
         InputError: an output cannot be merged.
     """
     if tokens.shape[axis] != windows.length:

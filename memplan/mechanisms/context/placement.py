@@ -28,6 +28,9 @@ class Layer:
         backward: the most during its backward pass.
         gradients: gradients of its parameters, made in its backward pass, which stay.
         recompute: cost of its forward pass, in any unit that is the same for all layers.
+        passing: the most during a forward pass that keeps nothing; as much as ``forward`` if not given.
+        again: the most until it has saved the last that it saves, where a segment that runs again stops; as
+            much as ``forward`` if not given.
 
     Raises:
         FieldError: a number is not a whole one, or negative.
@@ -39,10 +42,13 @@ class Layer:
     backward: int = 0
     gradients: int = 0
     recompute: int = 1
+    passing: int | None = None
+    again: int | None = None
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
-            require_whole(f"a layer's {name}", getattr(self, name))
+            if getattr(self, name) is not None:
+                require_whole(f"a layer's {name}", getattr(self, name))
 
     @property
     def held(self) -> int:
@@ -142,23 +148,32 @@ def need(stack: Stack, segment: Segment) -> int:
 
 
 def needs(stack: Stack, start: int, *, recomputed: bool) -> tuple[int, ...]:
-    """``need`` of the segments that begin at a layer, by length from 1 to the end of the stack.
-
-    A recomputed layer's forward pass is counted as if it kept what it saves, which is what it does the second
-    time. The gradient that the segment's backward pass begins with waits for it meanwhile, as do those of
-    the parameters of later layers.
-    """
+    """``need`` of the segments that begin at a layer, by length from 1 to the end of the stack."""
     found: list[int] = []
     forward = backward = 0
     before = stack.state if recomputed else 0
+    first = before + stack.layers[start].input
     for number in range(start, len(stack)):
         layer = stack.layers[number]
-        forward = max(forward, before + layer.input + layer.forward)
-        backward = max(backward, stack.above[number] + before + layer.input + layer.backward)
-        waiting = stack.above[number] + stack.incoming(number) if recomputed else 0
-        found.append(max(waiting + forward, backward))
+        here = before + layer.input
+        backward = max(backward, stack.above[number] + here + layer.backward)
+        if recomputed:
+            # The gradient that its backward pass begins with waits for it to run again, and so do those of
+            # later layers' parameters and what the random generator is put back to.
+            waiting = stack.above[number] + stack.incoming(number) + stack.state
+            again = max(forward, here + _or(layer.again, layer.forward))
+            passing = first + (layer.input if number > start else 0) + _or(layer.passing, layer.forward)
+            backward = max(backward, passing)
+            found.append(max(backward, waiting + again))
+        forward = max(forward, here + layer.forward)
+        if not recomputed:
+            found.append(max(backward, forward))
         before += layer.held
     return tuple(found)
+
+
+def _or(figure: int | None, otherwise: int) -> int:
+    return otherwise if figure is None else figure
 
 
 def peak(stack: Stack, placement: Placement) -> int:

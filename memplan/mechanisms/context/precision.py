@@ -8,6 +8,7 @@ alone take 6 bytes instead of 4: it is activations that half precision halves, n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -70,11 +71,14 @@ class MixedPrecision:
 
         Raises:
             FieldError: ``clip`` is not positive.
+            InputError: there are no gradients.
             RunError: gradients overflow at the smallest scale.
         """
         if clip is not None and not clip > 0.0:
             raise FieldError(f"gradients clipped to {clip!r}", expected="a positive number")
         gradients = self._gradients()
+        if not gradients:
+            raise InputError("a step without gradients", expected="a backward pass before it")
         finite = all(map(is_finite, gradients)) if self.scaler is None else self.scaler.unscale(gradients)
         if finite:
             if clip is not None:
@@ -91,7 +95,7 @@ class MixedPrecision:
         """Masters, the optimizer's state and the scaler's: with these a training goes on exactly."""
         return {
             "masters": [master.detach().clone() for master in self.masters],
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": deepcopy(self.optimizer.state_dict()),
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
         }
 
@@ -114,7 +118,7 @@ class MixedPrecision:
         with torch.no_grad():
             for master, saved in zip(self.masters, state["masters"], strict=True):
                 master.copy_(saved)
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(deepcopy(state["optimizer"]))
         self._publish()
 
     def _gradients(self) -> list[Tensor]:
