@@ -33,7 +33,14 @@ def kind_of(job: Job, device: Device) -> Device:
 
 
 def check(
-    kind: Device, job: Job, *, cap: str | None, scaled: bool, snapshot: Path | None, record: Path | None
+    kind: Device,
+    job: Job,
+    *,
+    cap: str | None,
+    scaled: bool,
+    snapshot: Path | None,
+    record: Path | None,
+    save: bool,
 ) -> None:
     """Refuse options that are for another device, or another model.
 
@@ -49,6 +56,8 @@ def check(
         raise typer.BadParameter("--scaled is for --device cpu")
     if kind is not Device.CUDA and snapshot is not None:
         raise typer.BadParameter(f"--snapshot is for --device cuda, and this runs on --device {kind}")
+    if save and (kind is Device.FAKE or scaled or cap is not None or ranks.several(job)):
+        raise typer.BadParameter("--save is for whole runs of one process, on --device cpu or cuda")
     if record is not None and smoke.is_declared(job.workload):
         raise typer.BadParameter("--record keeps runs of models, and here nothing is run but tensors made")
     if ranks.several(job) and (cap is not None or scaled or record is not None):
@@ -64,6 +73,7 @@ def found(
     *,
     scaled: bool,
     record: Path | None,
+    save: bool,
 ) -> Comparison:
     """Run it, and compare.
 
@@ -72,17 +82,21 @@ def found(
     """
     from memplan import smoke
     from memplan.cli.progress import progress
-    from memplan.smoke.device import Asked
+    from memplan.smoke.device import Asked, unheeded
+    from memplan.smoke.saving import Saver
 
     if kind is Device.FAKE:
         return smoke.fake(job.workload, job.target)
     on_gpu = kind is Device.CUDA
     asked = Asked(steps=steps, budget=_budget(cap, None if scaled or on_gpu else job.target))
+    saver = Saver(job.workload) if save else None
     with progress(f"running on the {kind}", _rounds(kind, steps, scaled=scaled)) as advance:
-        asked = replace(asked, advance=advance)
+        asked = replace(asked, advance=advance, done=saver or unheeded)
         if on_gpu:
-            return smoke.on_cuda(job.workload, job.target, asked, snapshot, record=record)
-        return smoke.on_cpu(job.workload, asked, scaled=scaled, record=record)
+            seen = smoke.on_cuda(job.workload, job.target, asked, snapshot, record=record)
+        else:
+            seen = smoke.on_cpu(job.workload, asked, scaled=scaled, record=record)
+    return seen if saver is None else saver.beside(seen)
 
 
 def kept(record: Path | None) -> Path | None:

@@ -34,14 +34,15 @@ Examples:
   memplan smoke train.yml --gpu rtx3090
   memplan smoke train.yml --device cpu --steps 5
   memplan smoke train.yml --device cpu --cap 2GiB
+  memplan smoke train.yml --device cpu --save
   memplan smoke plan.yaml --device cpu --scaled
   memplan smoke fsdp.yml --device cpu --gpus 4
   memplan smoke --model nets/model.py:build --shape input_ids=1x128:int64
   memplan smoke plan.yaml --device cuda --gpu gtx1650 --snapshot out.pickle
 \b
 Exit codes: 0 the run went as predicted: allocated memory within 0.1 % or 1 MiB of what was seen, on a CPU
-0.5 % or 64 KiB, and resident memory within 6 %, on a GPU 0.3 %, and reserved memory within 2 %; 1 it did
-not, or was out of memory; 2 bad input.
+0.5 % or 64 KiB, and resident memory within 6 %, on a GPU 0.3 %, and reserved memory within 2 %, files within
+0.5 % or 64 KiB; 1 it did not, or was out of memory; 2 bad input.
 """
 
 
@@ -91,6 +92,13 @@ Gpus = Annotated[
     ),
 ]
 
+Save = Annotated[
+    bool,
+    typer.Option(
+        "--save",
+        help="Save a checkpoint after the run, compare its files with the prediction, and delete them.",
+    ),
+]
 Record = Annotated[
     Path | None,
     typer.Option(
@@ -146,6 +154,7 @@ def smoke(
     cap: Cap = None,
     scaled: Scaled = False,
     snapshot: Snapshot = None,
+    save: Save = False,
     record: Record = None,
     no_record: NoRecord = False,
     gpus: Gpus = None,
@@ -166,7 +175,7 @@ def smoke(
     from memplan.cli.job import job
 
     if path is None and model is not None and own_model.asked(model):
-        if any((gpu, scaled, snapshot, record, gpus, overrides, beside, dialect, online)):
+        if any((gpu, scaled, snapshot, save, record, gpus, overrides, beside, dialect, online)):
             raise typer.BadParameter(
                 "with --model FILE.py:NAME go --shape, --device, --cap and --patience only"
             )
@@ -191,11 +200,11 @@ def smoke(
         online=online,
     )
     kind = runs.kind_of(wanted, device)
-    runs.check(kind, wanted, cap=cap, scaled=scaled, snapshot=snapshot, record=record)
+    runs.check(kind, wanted, cap=cap, scaled=scaled, snapshot=snapshot, record=record, save=save)
     if kind is not Device.FAKE and ranks.several(wanted):
         raise typer.Exit(ranks.run(wanted, kind, steps, form))
     kept = None if kind is Device.FAKE or no_record else runs.kept(record)
-    found = runs.found(wanted, kind, steps, cap, snapshot, scaled=scaled, record=kept)
+    found = runs.found(wanted, kind, steps, cap, snapshot, scaled=scaled, record=kept, save=save)
     _print(wanted, found, form)
     raise typer.Exit(0 if found.passed else 1)
 

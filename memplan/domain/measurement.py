@@ -25,12 +25,14 @@ class Tolerance:
     """By how much a prediction may be off: a ``share`` of what was measured, or ``slack`` bytes.
 
     ``rss`` is the share of the resident set, ``reserved`` that of reserved memory: None is not judged.
+    ``disk`` is the share of a file.
     """
 
     share: float = 0.001
     slack: Bytes = SMALLEST
     rss: float = 0.06
     reserved: float | None = None
+    disk: float = 0.005
 
     def within(self, predicted: int, measured: int) -> bool:
         """Whether a predicted amount of allocated memory is as good as a measured one."""
@@ -53,7 +55,7 @@ class Measurement:
     ``rss`` is the most of the process that was resident, and ``resident`` the same by phase. ``process`` is
     what the driver saw the process hold of a GPU, its ``context`` included: that is what it held beside the
     reserved memory of the same moment. None is what a device has not got, or nobody told: host memory is not
-    reserved.
+    reserved. ``disk`` are the files of a checkpoint, if one was saved.
     """
 
     peak_allocated: Bytes
@@ -64,6 +66,7 @@ class Measurement:
     resident: tuple[tuple[Phase, Bytes], ...] = ()
     process: Bytes | None = None
     context: Bytes | None = None
+    disk: tuple[tuple[str, Bytes], ...] = ()
 
     @classmethod
     def of(cls, memory: DeviceMemory) -> Self:
@@ -98,7 +101,8 @@ class Comparison:
     @property
     def passed(self) -> bool:
         """Whether the run went through, and every peak was within the tolerance of what was measured."""
-        return self.shortage is None and self._allocated() and self._reserved() and self._resident()
+        seen = self._allocated() and self._reserved() and self._resident()
+        return self.shortage is None and seen and self._stored()
 
     def _allocated(self) -> bool:
         predicted = dict(self.predicted.phases)
@@ -118,6 +122,13 @@ class Comparison:
         if predicted is None or measured is None:
             return True
         return abs(predicted - measured) <= self.tolerance.rss * measured
+
+    def _stored(self) -> bool:
+        predicted, share = dict(self.predicted.disk), self.tolerance.disk
+        return all(
+            abs(predicted.get(name, Bytes(0)) - size) <= max(share * size, BOOKKEEPING)
+            for name, size in self.measured.disk
+        )
 
 
 def error(predicted: int, measured: int) -> float | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from memplan.domain.bytes import Bytes
 from memplan.domain.measurement import Comparison
@@ -22,12 +22,21 @@ def unseen() -> None:
     """For runs whose steps nobody counts."""
 
 
+Done = Callable[[Any], None]
+"""To be called with a loop that is through."""
+
+
+def unheeded(_: Any) -> None:
+    """For runs of which nothing is wanted but their memory."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """How a run is to be made.
 
     ``steps`` are optimizer steps or calls of ``generate``, ``budget`` the bytes that may be allocated if that
-    is bounded. The process is ``rank`` of ``world``.
+    is bounded. The process is ``rank`` of ``world``. ``done`` is told of the loop that is through, while its
+    model and its optimizer are still there.
     """
 
     steps: int = 3
@@ -35,6 +44,7 @@ class Asked:
     rank: int = 0
     world: int = 1
     advance: Advance = unseen
+    done: Done = unheeded
 
 
 class Device(Protocol):

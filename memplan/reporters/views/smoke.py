@@ -36,6 +36,8 @@ def _blocks(reading: Reading, found: Comparison) -> Iterator[Block]:
     if measured.resident:
         yield _table("resident", _paired(predicted.resident, measured.resident))
     yield _table("alive at the peak", _paired(predicted.components, measured.components))
+    if measured.disk:
+        yield _table("on disk", _paired(predicted.disk, measured.disk))
     if found.notes:
         yield Bullets(found.notes, "The measurement:")
     if reading.warnings:
@@ -102,6 +104,7 @@ def _measurement(found: Measurement) -> dict[str, Any]:
         "phases": {str(phase): int(peak) for phase, peak in found.phases},
         **({"resident": {str(phase): int(peak) for phase, peak in found.resident}} if found.resident else {}),
         "components": {name: int(amount) for name, amount in found.components},
+        **({"disk": {name: int(amount) for name, amount in found.disk}} if found.disk else {}),
     }
 
 

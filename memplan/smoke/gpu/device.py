@@ -72,7 +72,7 @@ class CudaDevice:
         try:
             if chosen.fraction is not None:
                 driver.allow(chosen.fraction)
-            seen = run(driver, workload, chosen, _steps(asked), asked.advance)
+            seen = run(driver, workload, chosen, replace(asked, steps=_steps(asked)))
             if self.path is not None:
                 snapshot.write(driver, self.path)
             return seen

@@ -16,7 +16,7 @@ from memplan.domain.errors import InputError
 from memplan.domain.workload import Task, Workload
 from memplan.simulator.tensor import cublas_workspace
 from memplan.smoke.declared.stand_ins import stand_ins
-from memplan.smoke.device import Advance
+from memplan.smoke.device import Asked
 from memplan.smoke.generating import Generating
 from memplan.smoke.gpu.driver import Driver, Usage
 from memplan.smoke.gpu.emulation import Card
@@ -46,7 +46,7 @@ class Seen:
     words: str | None = None
 
 
-def run(driver: Driver, workload: Workload, card: Card, steps: int, advance: Advance) -> Seen:
+def run(driver: Driver, workload: Workload, card: Card, asked: Asked) -> Seen:
     """Build the model on the GPU and let it run; the allocator's history is left to be dumped.
 
     Garbage collection is off meanwhile: lifetimes follow from references.
@@ -62,7 +62,7 @@ def run(driver: Driver, workload: Workload, card: Card, steps: int, advance: Adv
         if card.kernels is not None:
             stack.enter_context(driver.attending(card.kernels))
         try:
-            _steps(driver, meter, workload, steps, advance)
+            _steps(driver, meter, workload, asked)
         except driver.shortage as error:
             words = str(error)
         except (RuntimeError, NotImplementedError) as error:
@@ -86,7 +86,7 @@ def _broken(error: Exception, card: Card) -> InputError:
     return InputError(f"the real run broke off: {said}")
 
 
-def _steps(driver: Driver, meter: PhaseMeter, workload: Workload, steps: int, advance: Advance) -> None:
+def _steps(driver: Driver, meter: PhaseMeter, workload: Workload, asked: Asked) -> None:
     if isinstance(workload.model, DeclaredModel):
         _declared(driver, meter, workload.model)
         return
@@ -103,9 +103,11 @@ def _steps(driver: Driver, meter: PhaseMeter, workload: Workload, steps: int, ad
     kind = Training if workload.task is Task.TRAIN else Generating
     going = kind(meter, workload, labels)
     with scopes(meter, labels), meter.watching(labels.head):
-        for _ in range(steps):
+        for _ in range(asked.steps):
             going.step()
-            advance()
+            asked.advance()
+    meter.settle()
+    asked.done(going)
 
 
 def _declared(driver: Driver, meter: PhaseMeter, model: DeclaredModel) -> None:
