@@ -166,7 +166,8 @@ class _Search:
             price=(
                 max((option.harm for option in options), default=Harm.EXACT),
                 sum(option.degree for option in options),
-                round(time, 2),
+                # Another algorithm may take a thousandth of the time, and its settings differ within that.
+                float(f"{time:.3g}"),
                 sum(len(option.changes) for option in options),
             ),
         )

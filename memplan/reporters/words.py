@@ -52,8 +52,8 @@ def value(found: Any) -> str:
 
 
 def times(factor: float) -> str:
-    """A step time relative to another: ``1.33x``."""
-    return f"{factor:.2f}x"
+    """A step time relative to another: ``1.33x``, and below a tenth ``0.0016x``."""
+    return f"{factor:.2f}x" if factor >= 1 / TENFOLD else f"{factor:.2g}x"
 
 
 def stride(places: Sequence[float], room: float) -> int:
