@@ -138,7 +138,8 @@ def _read(sizes: Sizes, chunk: int, tape: Tape) -> Tensor:
         _answer(sizes, count, tape)
     del keys
     for count in sizes.chunks(chunk):
-        _ = tape.empty((count, sizes.neighbours), INDEX, "ones_like")
+        ones = tape.empty((count, sizes.neighbours), INDEX, "ones_like")
+        del ones
     del similar, slots
     return values
 
@@ -183,7 +184,8 @@ def _write(sizes: Sizes, chunk: int, tape: Tape) -> None:
     keys = _unit_keys(sizes, tape)
     for count in sizes.chunks(chunk):
         # The maximum goes straight into ``best`` and ``slots``.
-        _ = _compared(sizes, count, tape)
+        compared = _compared(sizes, count, tape)
+        del compared
     del keys
     tape.component = "placement"
     known = tape.empty((sizes.queries,), Dtype.BOOL, "ge")
@@ -200,7 +202,8 @@ def _write(sizes: Sizes, chunk: int, tape: Tape) -> None:
         broadcast=sizes.broadcast,
     )
     for count in (*stored.chunks(chunk), *stored.chunks(chunk)):
-        _ = tape.empty((count, sizes.width), NUMBER, "index")
+        part = tape.empty((count, sizes.width), NUMBER, "index")
+        del part
     del kept, room, novel
 
 
