@@ -70,9 +70,13 @@ class _Run:
         """Play stretches of events, without the allocations of blocks ``made`` before; False if one fails."""
         for start, end, phase in stretches:
             peak = self.phases.setdefault(phase, Peak())
+            before = self.allocator.allocated
             self._stretch(start, end, phase, made)
             if self.failure is not None:
                 return False
+            if not peak.allocated:
+                # Nothing was allocated: the phase is highest when it begins.
+                peak.allocated, peak.event = before, start - 1
             peak.reserved = max(peak.reserved, self.allocator.reserved)
         return True
 
