@@ -19,7 +19,6 @@ from memplan.cli.options import (
     ModelName,
     Online,
     Overrides,
-    Ram,
     overridden,
 )
 from memplan.cli.output import emit, emit_report
@@ -82,6 +81,17 @@ Hold = Annotated[
         help="Keep the global batch: accumulation follows the micro-batch. Default: accumulation stays.",
     ),
 ]
+Rams = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ram",
+        metavar="SIZE",
+        help="Host memory of the target, such as 32GiB. Repeatable for what runs in host memory.",
+    ),
+]
+Exact = Annotated[
+    bool, typer.Option("--exact", help="Find the largest value that fits between the settings too.")
+]
 Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="FILE", help="Also write a picture or a table: .svg, .png, .html or .csv."),
@@ -96,7 +106,8 @@ def sweep(
     gpu: Gpus = None,
     hold: Hold = None,
     gpus: GpuCount = None,
-    ram: Ram = None,
+    ram: Rams = None,
+    exact: Exact = False,
     free_ram: FreeRam = None,
     overrides: Overrides = None,
     model: ModelName = None,
@@ -108,7 +119,6 @@ def sweep(
 ) -> None:
     """Vary one value or two, and show where memory goes and where it stops fitting."""
     from memplan.cli.progress import progress
-    from memplan.cli.target import free_of
     from memplan.read import read
     from memplan.sweep import sweep as vary
     from memplan.sweep.axes import parse
@@ -123,24 +133,46 @@ def sweep(
         online=online,
     )
     axes = parse(reading.workload, over)
-    targets = _targets(reading, gpu or (), free_of(ram, free_ram))
+    targets = _targets(reading, gpu or (), ram or (), free_ram)
     if out is not None:
         from memplan.reporters.pictures import check
 
         check(out, axes)
     with progress("combinations", count(axes)) as advance:
-        found = vary(reading, axes, targets, hold=hold or (), advance=advance)
+        found = vary(reading, axes, targets, hold=hold or (), exact=exact, advance=advance)
     if out is not None:
         _save(reading, found, out)
     _print(reading, found, form)
 
 
-def _targets(reading: Reading, names: Sequence[str], ram: str | None) -> tuple[Target, ...]:
-    """The GPUs asked for, each once, else the config's own if it names one."""
+def _targets(
+    reading: Reading, names: Sequence[str], rams: Sequence[str], free: str | None
+) -> tuple[Target, ...]:
+    """The GPUs asked for, each once, else the config's own if it names one; or machines by their RAM."""
     from memplan.cli import target
 
+    if len(rams) > 1:
+        return _machines(reading, rams, free)
+    ram = target.free_of(rams[0] if rams else None, free)
     found = [target.of_reading(reading, name, ram) for name in names or (None,)]
     return tuple({item.name: item for item in found if item is not None}.values())
+
+
+def _machines(reading: Reading, rams: Sequence[str], free: str | None) -> tuple[Target, ...]:
+    """Machines without a GPU that differ in RAM, each once, named by it."""
+    from dataclasses import replace
+
+    from memplan.cli.target import amount
+    from memplan.domain.errors import FieldError
+    from memplan.domain.target import Target
+
+    if free is not None or not reading.workload.on_host:
+        other = "--free-ram" if free is not None else "a run on a GPU"
+        raise FieldError(
+            f"--ram is given {len(rams)} times, with {other}", expected="one --ram, or a run in host memory"
+        )
+    sizes = [amount(text, "--ram") for text in rams]
+    return tuple({size: replace(Target.of_host(size), name=f"{size}") for size in sizes}.values())
 
 
 def _save(reading: Reading, found: Sweep, out: Path) -> None:

@@ -15,6 +15,7 @@ from memplan.domain.workload import Batch, Task, Workload
 from memplan.estimate import estimates
 from memplan.sweep.axes import OPTION
 from memplan.sweep.dimensions import MODEL, resized
+from memplan.sweep.exact import limits
 from memplan.sweep.grid import Axis, Point, Setting, Sweep, combinations
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def sweep(
     targets: Sequence[Target] = (),
     *,
     hold: Sequence[str] = (),
+    exact: bool = False,
     advance: Callable[[], None] | None = None,
 ) -> Sweep:
     """Estimate every combination of the axes' settings on every target.
@@ -46,6 +48,7 @@ def sweep(
         axes: what varies; ``axes.parse`` reads them.
         targets: GPUs to judge by; none gives figures without verdicts.
         hold: what stays as it is (some of ``HELD``): with ``batch.global`` accumulation follows.
+        exact: whether to find the largest value that fits between the settings too.
         advance: called after every point.
 
     Raises:
@@ -60,7 +63,8 @@ def sweep(
         if advance is not None:
             advance()
     notes = (*_notes(reading.workload, axes, hold), *_beyond(reading, points))
-    return Sweep(axes=axes, targets=tuple(targets), points=tuple(points), notes=notes)
+    found = Sweep(axes=axes, targets=tuple(targets), points=tuple(points), notes=notes)
+    return replace(found, limits=tuple(limits(found, run.point))) if exact else found
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from math import prod
@@ -61,16 +61,27 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """The largest value that fits the target of that number, with those settings of the other axes."""
+
+    target: int
+    others: tuple[Setting, ...]
+    largest: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
     """Every combination of the axes' settings, the last axis varying fastest.
 
-    ``notes`` say what a reader might take for granted.
+    ``notes`` say what a reader might take for granted. ``limits`` are between the settings, where they were
+    asked for.
     """
 
     axes: tuple[Axis, ...]
     targets: tuple[Target, ...]
     points: tuple[Point, ...]
     notes: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()
 
     @property
     def memory(self) -> str:
@@ -96,6 +107,11 @@ def count(axes: Sequence[Axis]) -> int:
     return prod(len(axis.settings) for axis in axes)
 
 
-def combinations(axes: Sequence[Axis]) -> Iterator[tuple[Setting, ...]]:
+def along(sweep: Sweep) -> Axis | None:
+    """The last axis of growing numbers, which has a largest value that fits; None where all are of words."""
+    return next((axis for axis in reversed(sweep.axes) if axis.numeric), None)
+
+
+def combinations(axes: Iterable[Axis]) -> Iterator[tuple[Setting, ...]]:
     """A setting of every axis, in the order of a sweep's points."""
     return product(*(axis.settings for axis in axes))

@@ -10,6 +10,7 @@ from memplan.reporters.blocks import Block, Bullets, Heading, Paragraph, Picture
 from memplan.reporters.words import VERDICTS, size
 from memplan.sweep.boundary import Boundary, Row, boundaries
 from memplan.sweep.grid import Axis, Point, Setting, Sweep
+from memplan.sweep.policy import Said
 
 GIB, MIB = 2**30, 2**20
 REFUSED = "-"
@@ -96,14 +97,17 @@ def figure(amount: int, divisor: int) -> str:
 
 
 def within(axis: Axis, row: Row) -> str:
-    """``up to 8, perhaps 16``, in words."""
+    """``up to 8 (exactly 13), perhaps 16``, in words."""
     if row.possible is None:
         return "nothing fits"
     last = axis.settings[-1]
     if row.largest is None:
         return f"nothing surely; perhaps {row.possible.shown}"
+    exactly = "" if row.exact is None else f" (exactly {row.exact:,})"
     perhaps = f", perhaps {row.possible.shown}" if row.possible != row.largest else ""
-    return f"all, up to {last.shown}" if row.largest == last else f"up to {row.largest.shown}{perhaps}"
+    return (
+        f"all, up to {last.shown}" if row.largest == last else f"up to {row.largest.shown}{exactly}{perhaps}"
+    )
 
 
 def _turned(sweep: Sweep) -> tuple[Axis, Axis, bool]:
@@ -154,7 +158,13 @@ def _legend(sweep: Sweep) -> str:
 def _limits(found: Boundary) -> Bullets:
     name, along = found.target.name, found.along
     title = f"What fits {name} ({size(found.target.limit)}), {along.name}:"
-    return Bullets(tuple(f"{_where(found.others, row)}{within(along, row)}" for row in found.rows), title)
+    rule = "" if found.said is None else f"; {_said(found.said)}"
+    lines = (f"{_where(found.others, row)}{within(along, row)}{rule}" for row in found.rows)
+    return Bullets(tuple(lines), title)
+
+
+def _said(found: Said) -> str:
+    return f"the table {found.rule} says {'nothing' if found.value is None else f'{found.value:,}'}"
 
 
 def _returning(sweep: Sweep) -> Iterator[Paragraph]:

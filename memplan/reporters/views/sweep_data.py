@@ -84,9 +84,11 @@ def _boundary(found: Boundary) -> dict[str, Any]:
                 "values": {name: item.plain for name, item in zip(names, row.others, strict=True)},
                 "largest": _plain(row.largest),
                 "possible": _plain(row.possible),
+                **({} if row.exact is None else {"exact": row.exact}),
             }
             for row in found.rows
         ],
+        **({} if found.said is None else {"rule": found.said.rule, "rule_says": found.said.value}),
     }
 
 

@@ -49,6 +49,40 @@ def test_csv_and_markdown_are_forms_too(config: str, capsys: pytest.CaptureFixtu
     assert "| rows |" in said(capsys, config, "--over", "rows=1,2", "--format", "markdown")
 
 
+LOOP = """memplan: 1
+task: generate
+model:
+  mechanism: buffers
+  values: {tokens: 100, vocabulary: 32000, embedding: 64, state: 64, output: 64}
+"""
+
+
+def test_machines_that_differ_in_ram_are_judged_and_the_largest_value_is_exact(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "memplan.yaml"
+    path.write_text(LOOP, encoding="utf-8")
+    over = [str(path), "--over", "vocabulary=32000..64000000"]
+    rams = ["--ram", "1GiB", "--ram", "8GiB", "--ram", "1024MiB"]
+    told = json.loads(said(capsys, *over, *rams, "--exact", "--format", "json"))
+    assert [item["name"] for item in told["targets"]] == ["1GiB", "8GiB"]
+    (small,), (large,) = (item["rows"] for item in told["boundaries"])
+    assert small["largest"] < small["exact"] < large["largest"] < large["exact"]
+    assert f"(exactly {small['exact']:,})" in said(capsys, *over, *rams, "--exact")
+    assert "exactly" not in said(capsys, *over, *rams)
+
+
+@pytest.mark.parametrize(
+    "options", [["--gpu", "t4"], ["--free-ram", "1GiB"]], ids=["on a GPU", "with what is free"]
+)
+def test_several_amounts_of_ram_are_for_runs_in_host_memory(
+    config: str, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    rams = ["--ram", "8GiB", "--ram", "16GiB"]
+    assert main(["sweep", config, "--over", "rows=1,2", *rams, *options]) == 2
+    assert "--ram is given 2 times" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["out.svg", "out.html", "out.csv"])
 def test_a_picture_is_written_beside_the_answer(
     config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
