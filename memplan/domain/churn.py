@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 from memplan.domain.bytes import Bytes
+from memplan.domain.trace import Phase, Trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,6 +15,13 @@ class Churn:
 
     count: int
     bytes: Bytes
+
+    @classmethod
+    def of(cls, trace: Trace) -> Self:
+        """The allocations of a trace after loading."""
+        begin = next((start for start, phase in trace.phases if phase is not Phase.LOAD), len(trace.events))
+        blocks = [block for block in trace.events[begin:] if block >= 0]
+        return cls(count=len(blocks), bytes=Bytes(sum(trace.sizes[block] for block in blocks)))
 
     def times(self, rounds: int) -> Churn:
         """Of several rounds alike."""
