@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from memplan.domain.bytes import Bytes
+from memplan.domain.churn import Churn
 from memplan.domain.estimate import DeviceMemory
 from memplan.domain.shortage import Shortage
 from memplan.domain.trace import Phase
@@ -55,7 +56,8 @@ class Measurement:
     ``rss`` is the most of the process that was resident, and ``resident`` the same by phase. ``process`` is
     what the driver saw the process hold of a GPU, its ``context`` included: that is what it held beside the
     reserved memory of the same moment. None is what a device has not got, or nobody told: host memory is not
-    reserved. ``disk`` are the files of a checkpoint, if one was saved.
+    reserved. ``disk`` are the files of a checkpoint, if one was saved, ``churn`` the
+    allocations of one round where each of them is foretold.
     """
 
     peak_allocated: Bytes
@@ -67,6 +69,7 @@ class Measurement:
     process: Bytes | None = None
     context: Bytes | None = None
     disk: tuple[tuple[str, Bytes], ...] = ()
+    churn: Churn | None = None
 
     @classmethod
     def of(cls, memory: DeviceMemory) -> Self:
@@ -102,7 +105,7 @@ class Comparison:
     def passed(self) -> bool:
         """Whether the run went through, and every peak was within the tolerance of what was measured."""
         seen = self._allocated() and self._reserved() and self._resident()
-        return self.shortage is None and seen and self._stored()
+        return self.shortage is None and seen and self._stored() and self._churned()
 
     def _allocated(self) -> bool:
         predicted = dict(self.predicted.phases)
@@ -116,6 +119,13 @@ class Comparison:
         if share is None or predicted is None or measured is None:
             return True
         return abs(predicted - measured) <= max(share * measured, SEGMENT)
+
+    def _churned(self) -> bool:
+        predicted, measured = self.predicted.churn, self.measured.churn
+        if predicted is None or measured is None:
+            return True
+        counts = (predicted.count, measured.count), (predicted.bytes, measured.bytes)
+        return all(abs(before - after) <= self.tolerance.share * after for before, after in counts)
 
     def _resident(self) -> bool:
         predicted, measured = self.predicted.rss, self.measured.rss
