@@ -86,13 +86,15 @@ class Measurement:
 class Comparison:
     """A prediction and a measurement of the same run. ``notes`` say what the measurement rests on.
 
-    ``shortage`` is the allocation that the run died of; ``foreseen`` says that the prediction dies as well.
+    ``checks`` say what the run has verified, and what it has not. ``shortage`` is the allocation that the run
+    died of; ``foreseen`` says that the prediction dies as well.
     """
 
     device: str
     predicted: Measurement
     measured: Measurement
     notes: tuple[str, ...] = ()
+    checks: tuple[tuple[str, bool], ...] = ()
     shortage: Shortage | None = None
     foreseen: bool = False
 

@@ -9,6 +9,7 @@ from memplan.dialects.reading import Reading
 from memplan.domain.measurement import Comparison, Measurement, error
 from memplan.domain.shortage import Shortage
 from memplan.reporters.blocks import Block, Bullets, Heading, Report, Table, Tone
+from memplan.reporters.views.verified import checks, ticked
 from memplan.reporters.words import size
 
 
@@ -40,6 +41,8 @@ def _blocks(reading: Reading, found: Comparison) -> Iterator[Block]:
         yield _table("on disk", _paired(predicted.disk, measured.disk))
     if found.notes:
         yield Bullets(found.notes, "The measurement:")
+    if listed := checks(reading, found):
+        yield Bullets(ticked(listed), "Verified:")
     if reading.warnings:
         yield Bullets(reading.warnings, "Warnings:", Tone.CAUTION)
 
@@ -91,6 +94,7 @@ def payload(reading: Reading, found: Comparison) -> dict[str, Any]:
         "error": _errors(predicted, measured),
         "shortage": None if found.shortage is None else _shortage(found.shortage, foreseen=found.foreseen),
         "notes": list(found.notes),
+        "checks": [{"what": what, "done": done} for what, done in checks(reading, found)],
         "warnings": list(reading.warnings),
     }
 

@@ -12,6 +12,9 @@ from memplan.domain.architecture import DeclaredModel, DeclaredTensor, Role
 from memplan.smoke.cuda import TORCH
 from memplan.smoke.meter import Named
 
+NOT_RUN = ("what the model does with them was not run", False)
+"""What no run of stand-ins verifies."""
+
 
 def stand_ins(model: DeclaredModel, place: str = "cpu", *, written: bool = False) -> Iterator[Named]:
     """A tensor for every declared one that has bytes, in the order in which they are declared.

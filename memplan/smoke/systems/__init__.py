@@ -27,6 +27,7 @@ from memplan.smoke.cpu import budget, resident
 from memplan.smoke.cpu.events import Events
 from memplan.smoke.cpu.prediction import measurement, with_resident
 from memplan.smoke.cpu.surroundings import check_memory, own_words, use_libraries, without_collector
+from memplan.smoke.declared.stand_ins import stand_ins
 from memplan.smoke.device import Asked
 from memplan.smoke.meter import Meter, Named
 
@@ -118,7 +119,7 @@ def _observe(model: DeclaredModel, asked: Asked) -> tuple[Any, dict[Phase, int],
         baseline = resident.now()
         meter = resident.Resident()
         meter.enter(Phase.LOAD)
-        declared = list(_stand_ins(model))
+        declared = list(stand_ins(model, written=True))
         running = runner(model)
         for _ in range(asked.steps):
             running.step(meter)
@@ -130,13 +131,6 @@ def _observe(model: DeclaredModel, asked: Asked) -> tuple[Any, dict[Phase, int],
             running.step(events)
         asked.advance()
     return found[0], meter.phases, baseline, meter.exact
-
-
-def _stand_ins(model: DeclaredModel) -> Iterator[Named]:
-    """The declared tensors, every page of them written to."""
-    for tensor, size in zip(model.tensors, model.sizes().values(), strict=True):
-        if size:
-            yield torch.ones(size, dtype=torch.uint8), tensor.name, tensor.name, str(tensor.role)
 
 
 def _notes(model: DeclaredModel, asked: Asked, baseline: int, *, exact: bool) -> Iterator[str]:

@@ -245,3 +245,22 @@ def test_tensors_alone_are_no_run_to_record(
     monkeypatch.setenv("MEMPLAN_CALIBRATION", str(record))
     assert main(["smoke", manifest, "--device", "cpu"]) == 0
     assert not record.exists()
+
+
+def test_a_run_says_what_it_verified_and_what_it_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sizes.cu").write_text("config.rows = 5000;\n", encoding="utf-8")
+    path = tmp_path / "memplan.yaml"
+    path.write_text(
+        MANIFEST.replace("{rows: 5000}", "{rows: {file: sizes.cu, key: config.rows}}"), encoding="utf-8"
+    )
+    assert main(["smoke", str(path), "--device", "cpu", "--cap", "3MiB"]) == 0
+    said = capsys.readouterr().out
+    assert "[x] they are within the 3.00 MiB that may be allocated" in said
+    assert "[ ] what the model does with them was not run" in said
+    assert f"[ ] rebuild, if not done since they changed: {tmp_path / 'sizes.cu'}" in said
+    assert main(["smoke", str(path), "--device", "fake", "--format", "json"]) == 0
+    assert [check["done"] for check in json.loads(capsys.readouterr().out)["checks"]] == [True, False, False]
+    assert main(["smoke", str(path), "--device", "cpu", "--cap", "2MiB"]) == 1
+    assert "Verified" not in capsys.readouterr().out
