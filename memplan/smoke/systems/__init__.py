@@ -24,6 +24,7 @@ from memplan.domain.workload import Workload
 from memplan.estimate.mechanism import settings_of, trace_of
 from memplan.simulator.kernels import HOST
 from memplan.smoke.cpu import budget, resident
+from memplan.smoke.cpu.conditions import plain_cpu
 from memplan.smoke.cpu.events import Events
 from memplan.smoke.cpu.prediction import measurement, with_resident
 from memplan.smoke.cpu.surroundings import check_memory, own_words, use_libraries, without_collector
@@ -113,6 +114,7 @@ def _observe(model: DeclaredModel, asked: Asked) -> tuple[Any, dict[Phase, int],
         stack.enter_context(without_collector())
         stack.enter_context(own_words())
         stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.enter_context(plain_cpu(onednn=True))
         torch.manual_seed(0)
         use_libraries()
         resident.tidy()
@@ -136,8 +138,8 @@ def _observe(model: DeclaredModel, asked: Asked) -> tuple[Any, dict[Phase, int],
 def _notes(model: DeclaredModel, asked: Asked, baseline: int, *, exact: bool) -> Iterator[str]:
     rounds = "round" if asked.steps == 1 else "rounds"
     yield (
-        f"{asked.steps} {rounds} of {model.mechanism} with torch {torch.__version__} on the CPU, then one"
-        " more, allocation by allocation"
+        f"{asked.steps} {rounds} of {model.mechanism} with torch {torch.__version__} on one thread of the"
+        " CPU, then one more, allocation by allocation"
     )
     yield f"{Bytes(baseline).rounded()} were resident before it was made"
     if not exact:
