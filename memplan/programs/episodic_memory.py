@@ -16,7 +16,7 @@ from memplan.domain.harm import Harm
 from memplan.domain.plan import Option
 from memplan.domain.setting import CUDA, Setting, Settings, device, whole, word
 from memplan.domain.trace import Phase
-from memplan.programs import radix_select
+from memplan.programs import cosine, radix_select
 from memplan.simulator.kernels import HOST
 from memplan.simulator.tensor import Tape, Tensor
 
@@ -209,47 +209,17 @@ def _write(sizes: Sizes, chunk: int, tape: Tape) -> None:
 
 def _unit_keys(sizes: Sizes, tape: Tape) -> Tensor | None:
     """``similarity.against``: every key divided by its norm, once for all chunks."""
-    return None if sizes.broadcast else _normalised(tape, sizes.slots, sizes.width)
+    return None if sizes.broadcast else cosine.normalised(tape, sizes.slots, sizes.width)
 
 
 def _compared(sizes: Sizes, count: int, tape: Tape) -> Tensor:
     """The similarities (c, M) of a chunk."""
     if sizes.broadcast:
-        return _cosine_similarity(sizes, count, tape)
-    queries = _normalised(tape, count, sizes.width)
+        return cosine.similarity(tape, count, sizes.slots, sizes.width)
+    queries = cosine.normalised(tape, count, sizes.width)
     product = tape.empty((count, sizes.slots), NUMBER, "mm")
     del queries
     return product
-
-
-def _normalised(tape: Tape, rows: int, width: int) -> Tensor:
-    """``F.normalize``: norms, norms that are not too small, quotients."""
-    norm = tape.empty((rows, 1), NUMBER, "linalg_vector_norm")
-    clamped = tape.empty((rows, 1), NUMBER, "clamp_min")
-    del norm
-    quotient = tape.empty((rows, width), NUMBER, "div")
-    del clamped
-    return quotient
-
-
-def _cosine_similarity(sizes: Sizes, count: int, tape: Tape) -> Tensor:
-    """``torch.cosine_similarity`` of (c, 1, K) and (1, M, K), both of which it expands to (c, M, K).
-
-    Norms are taken of the expanded operands and copied; then both quotients, their product and its sum
-    (``cosine_similarity`` in aten/src/ATen/native/Distance.cpp; torch 2.13 makes a tensor of its eps too).
-    """
-    norms = []
-    for _ in range(2):
-        norm = tape.empty((count, sizes.slots, 1), NUMBER, "linalg_vector_norm")
-        norms.append(tape.empty((count, sizes.slots, 1), NUMBER, "clone"))
-        del norm
-    eps = tape.empty((), NUMBER, "scalar_tensor")
-    shape = (count, sizes.slots, sizes.width)
-    quotients = [tape.empty(shape, NUMBER, "div") for _ in range(2)]
-    product = tape.empty(shape, NUMBER, "mul")
-    total = tape.empty((count, sizes.slots), NUMBER, "sum")
-    del product, quotients, eps, norms
-    return total
 
 
 def disk(_settings: Settings, /) -> tuple[Component, ...]:
