@@ -14,8 +14,10 @@ from typing import Any, Protocol, cast
 
 import torch
 
+from memplan import programs
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
+from memplan.domain.churn import Churn
 from memplan.domain.errors import InputError
 from memplan.domain.measurement import Comparison, Measurement
 from memplan.domain.setting import CPU, Settings
@@ -72,10 +74,13 @@ def on_cpu(workload: Workload, asked: Asked) -> Comparison:
     predicted = measurement(workload, expected)
     check_memory(predicted.peak_allocated)
     found, phases, baseline, exact = _observe(model, asked)
+    program = programs.counted(model.mechanism)
+    foretold = program.churn(settings_of(model)) if program else None
     measured = with_resident(measurement(workload, found), phases)
+    measured = replace(measured, churn=Churn.of(found) if program else None)
     comparison = Comparison(
         device=CPU,
-        predicted=_as_seen(measurement(workload, expected, baseline), measured),
+        predicted=replace(_as_seen(measurement(workload, expected, baseline), measured), churn=foretold),
         measured=measured,
         notes=tuple(_notes(model, asked, baseline, exact=exact)),
     )
