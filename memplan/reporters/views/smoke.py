@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from memplan.dialects.reading import Reading
+from memplan.domain.churn import Churn
 from memplan.domain.measurement import Comparison, Measurement, error
 from memplan.domain.shortage import Shortage
+from memplan.reporters.json import value
 from memplan.reporters.blocks import Block, Bullets, Heading, Report, Table, Tone
 from memplan.reporters.views.verified import checks, ticked
 from memplan.reporters.words import size
@@ -36,6 +38,8 @@ def _blocks(reading: Reading, found: Comparison) -> Iterator[Block]:
     yield _table("peak", [*phases, *totals], strong=len(phases))
     if measured.resident:
         yield _table("resident", _paired(predicted.resident, measured.resident))
+    if predicted.churn is not None and measured.churn is not None:
+        yield _made(predicted.churn, measured.churn)
     yield _table("alive at the peak", _paired(predicted.components, measured.components))
     if measured.disk:
         yield _table("on disk", _paired(predicted.disk, measured.disk))
@@ -73,6 +77,19 @@ def _table(title: str, rows: list[Row], strong: int | None = None) -> Table:
     )
 
 
+def _made(predicted: Churn, measured: Churn) -> Table:
+    """How much was allocated in one round, whatever was freed in between."""
+    counts, sizes = (predicted.count, measured.count), (predicted.bytes, measured.bytes)
+    return Table(
+        columns=("made in one round", "predicted", "seen", "error"),
+        align="<>>>",
+        rows=(
+            ("allocations", *(f"{count:,}" for count in counts), _error(*counts)),
+            ("bytes", *map(size, sizes), _error(*sizes)),
+        ),
+    )
+
+
 def _error(predicted: int, measured: int) -> str:
     found = error(predicted, measured)
     return "-" if found is None else f"{found:+.3f} %"
@@ -107,6 +124,7 @@ def _measurement(found: Measurement) -> dict[str, Any]:
         **{name: int(amount) for name, amount in some.items() if amount is not None},
         "phases": {str(phase): int(peak) for phase, peak in found.phases},
         **({"resident": {str(phase): int(peak) for phase, peak in found.resident}} if found.resident else {}),
+        **({} if found.churn is None else {"made": value(found.churn)}),
         "components": {name: int(amount) for name, amount in found.components},
         **({"disk": {name: int(amount) for name, amount in found.disk}} if found.disk else {}),
     }
