@@ -64,7 +64,7 @@ def run(settings: Settings, tape: Tape) -> object:
     if form == PER_TOKEN:
         token_loop.each(settings, tape, min(tokens, _ROUNDS))
     elif form == BATCHED:
-        tape.component = "activations"
+        tape.component = "results"
         state = tape.empty((1, whole(settings, "state")), Dtype.FP32, "clone")
         token_loop.several(settings, tape, _chunk(settings))
         del state

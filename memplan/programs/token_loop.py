@@ -57,7 +57,7 @@ def buffers(settings: Settings, tape: Tape) -> list[Tensor]:
 def each(settings: Settings, tape: Tape, tokens: int) -> None:
     """``AllocatingLoop``: what a name held is freed when the next token's result takes its place."""
     state = (1, whole(settings, "state"))
-    tape.component = "activations"
+    tape.component = "results"
     for _ in range(tokens):
         embedded = tape.empty((1, whole(settings, "embedding")), Dtype.FP32, "index_select")
         projected = tape.empty(state, Dtype.FP32, "addmm")
@@ -74,7 +74,7 @@ def each(settings: Settings, tape: Tape, tokens: int) -> None:
 
 def several(settings: Settings, tape: Tape, count: int) -> None:
     """``BatchedLoop`` with ``count`` tokens at once; the recurrence works in place."""
-    tape.component = "activations"
+    tape.component = "results"
     embedded = tape.empty((count, whole(settings, "embedding")), Dtype.FP32, "index_select")
     states = tape.empty((count, whole(settings, "state")), Dtype.FP32, "addmm")
     del embedded
