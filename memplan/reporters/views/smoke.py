@@ -9,8 +9,8 @@ from memplan.dialects.reading import Reading
 from memplan.domain.churn import Churn
 from memplan.domain.measurement import Comparison, Measurement, error
 from memplan.domain.shortage import Shortage
-from memplan.reporters.json import value
 from memplan.reporters.blocks import Block, Bullets, Heading, Report, Table, Tone
+from memplan.reporters.json import value
 from memplan.reporters.views.verified import checks, ticked
 from memplan.reporters.words import size
 
@@ -38,8 +38,7 @@ def _blocks(reading: Reading, found: Comparison) -> Iterator[Block]:
     yield _table("peak", [*phases, *totals], strong=len(phases))
     if measured.resident:
         yield _table("resident", _paired(predicted.resident, measured.resident))
-    if predicted.churn is not None and measured.churn is not None:
-        yield _made(predicted.churn, measured.churn)
+    yield from _made(predicted.churn, measured.churn)
     yield _table("alive at the peak", _paired(predicted.components, measured.components))
     if measured.disk:
         yield _table("on disk", _paired(predicted.disk, measured.disk))
@@ -77,10 +76,12 @@ def _table(title: str, rows: list[Row], strong: int | None = None) -> Table:
     )
 
 
-def _made(predicted: Churn, measured: Churn) -> Table:
+def _made(predicted: Churn | None, measured: Churn | None) -> Iterator[Table]:
     """How much was allocated in one round, whatever was freed in between."""
+    if predicted is None or measured is None:
+        return
     counts, sizes = (predicted.count, measured.count), (predicted.bytes, measured.bytes)
-    return Table(
+    yield Table(
         columns=("made in one round", "predicted", "seen", "error"),
         align="<>>>",
         rows=(
