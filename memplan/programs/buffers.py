@@ -17,7 +17,7 @@ from memplan.simulator.tensor import Tape
 NAME = "buffers"
 SUMMARY = "a loop over tokens: results made for each, written into buffers, or made for many at once"
 PER_TOKEN, PREALLOCATED, BATCHED = "per_token", "preallocated", "batched"
-SETTINGS = (
+SETTINGS: tuple[Setting, ...] = (
     Setting(name="tokens", summary="length of the sequence", most=2**31),
     Setting(name="vocabulary", summary="entries of the vocabulary"),
     Setting(name="embedding", summary="width of an embedding"),
