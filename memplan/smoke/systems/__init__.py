@@ -19,7 +19,7 @@ from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.churn import Churn
 from memplan.domain.errors import InputError
-from memplan.domain.measurement import Comparison, Measurement
+from memplan.domain.measurement import Comparison
 from memplan.domain.setting import CPU, Settings
 from memplan.domain.trace import Phase
 from memplan.domain.workload import Workload
@@ -28,7 +28,7 @@ from memplan.simulator.kernels import HOST
 from memplan.smoke.cpu import budget, resident
 from memplan.smoke.cpu.conditions import plain_cpu
 from memplan.smoke.cpu.events import Events
-from memplan.smoke.cpu.prediction import measurement, with_resident
+from memplan.smoke.cpu.prediction import Shares, measurement, with_resident
 from memplan.smoke.cpu.surroundings import check_memory, own_words, use_libraries, without_collector
 from memplan.smoke.declared.stand_ins import stand_ins
 from memplan.smoke.device import Asked
@@ -80,24 +80,34 @@ def on_cpu(workload: Workload, asked: Asked) -> Comparison:
     measured = replace(measured, churn=Churn.of(found) if program else None)
     comparison = Comparison(
         device=CPU,
-        predicted=replace(_as_seen(measurement(workload, expected, baseline), measured), churn=foretold),
+        predicted=replace(measurement(workload, expected, baseline), churn=foretold),
         measured=measured,
         notes=tuple(_notes(model, asked, baseline, exact=exact)),
     )
-    if asked.budget is None:
-        return comparison
-    return budget.within(comparison, workload, found, expected, asked.budget)
+    if asked.budget is not None:
+        comparison = budget.within(comparison, workload, found, expected, asked.budget)
+    return _as_seen(comparison)
 
 
-def _as_seen(predicted: Measurement, measured: Measurement) -> Measurement:
-    """The prediction with everything that is made in a round as one component, as the profiler sees it.
+def _as_seen(found: Comparison) -> Comparison:
+    """The same with everything that is predicted to be made in a round as one component.
 
-    What is there from the start has a name in both.
+    The profiler has names only for what is there from the start.
     """
-    seen = {name for name, _ in measured.components} - {ACTIVATIONS}
-    named = tuple(share for share in predicted.components if share[0] in seen)
-    made = sum(size for name, size in predicted.components if name not in seen)
-    return replace(predicted, components=(*named, (ACTIVATIONS, Bytes(made))) if made else named)
+    shares = _together(found.predicted.components, found.measured.components)
+    died = found.shortage
+    return replace(
+        found,
+        predicted=replace(found.predicted, components=shares),
+        shortage=died and replace(died, predicted=_together(died.predicted, died.alive)),
+    )
+
+
+def _together(predicted: Shares, seen: Shares) -> Shares:
+    names = {name for name, _ in seen} - {ACTIVATIONS}
+    named = tuple(share for share in predicted if share[0] in names)
+    made = sum(size for name, size in predicted if name not in names)
+    return (*named, (ACTIVATIONS, Bytes(made))) if made else named
 
 
 def runner(model: DeclaredModel) -> Runner:
