@@ -82,3 +82,9 @@ def counted(name: str | None) -> Counted | None:
     """The program of a name if its every allocation is foretold; None for a model without a mechanism too."""
     program = None if name is None else find(name)
     return program if isinstance(program, Counted) else None
+
+
+def renewal(name: str | None, settings: Settings) -> Renewal | None:
+    """What a mechanism of a name makes anew with these settings; None if nothing, or if nobody can tell."""
+    program = counted(name)
+    return None if program is None else program.renewal(settings)
