@@ -11,6 +11,7 @@ MP007   warning  a model's files hold another number of weights than its config 
 MP008   warning  sequences are longer than the model's context; an error where looking positions up fails
 MP009   error    the real classes, traced on fake tensors, allocate otherwise than predicted
 MP010   note     the real classes of a config cannot be traced
+MP011   warning  a run makes anew for every token what one buffer would hold; an error where it refuses to
 ======  =======  =====================================================================
 """
 
@@ -149,6 +150,7 @@ def _findings(
     estimator: Estimator,
     prover: Prover | None,
 ) -> list[Finding]:
+    from memplan.dialects import renewal
     from memplan.read import read
 
     try:
@@ -156,7 +158,7 @@ def _findings(
             job.path, overrides=job.overrides, model=job.model, beside=job.beside, online=job.online
         )
         where = target or _target(reading, job)
-        seen = [] if prover is None else [*proven(reading, where, prover)]
+        seen = [*renewal.findings(reading), *(() if prover is None else proven(reading, where, prover))]
         if where is None:
             return [*reading.findings, _no_target(reading), *seen]
         kept = margin_bytes(*_margin(reading, job.listed, margin, where))
