@@ -14,6 +14,7 @@ from itertools import product
 from memplan import programs
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
+from memplan.domain.churn import Renewal
 from memplan.domain.estimate import Estimate
 from memplan.domain.harm import Harm
 from memplan.domain.plan import Alternative, Option, Plan
@@ -45,18 +46,28 @@ class Candidate:
 def plan_settings(workload: Workload, policy: Policy, estimator: Estimator, *, brief: bool = False) -> Plan:
     """The cheapest settings that fit, or those with the least memory when none do."""
     before = estimator(workload, policy.target)
-    if policy.accepts(before):
+    if policy.accepts(before) and refusal(workload) is None:
         return unchanged(before, policy, feasible=True)
     search = _Search(workload, policy, estimator)
     fitting = search.fitting()
     best = next(fitting, None)
     if best is None:
         found = search.plan(search.least(), before, feasible=False)
-        return replace(
-            found, blocking=largest_component(found.after), offer=None if brief else search.offer()
-        )
+        offer = None if brief else search.offer()
+        if policy.accepts(found.after):
+            refused = refusal(found.after.workload)
+            assert refused is not None
+            return replace(found, blocking=refused.setting, offer=offer or refused.message)
+        return replace(found, blocking=largest_component(found.after), offer=offer)
     found = search.plan(best, before, feasible=True)
     return found if brief else replace(found, alternatives=tuple(search.leaner(best, fitting)))
+
+
+def refusal(workload: Workload) -> Renewal | None:
+    """What a run makes anew although its own settings refuse that, whatever memory there is."""
+    assert isinstance(workload.model, DeclaredModel)
+    found = programs.renewal(workload.model.mechanism, settings_of(workload.model))
+    return found if found is not None and found.refused else None
 
 
 class _Search:
@@ -95,7 +106,12 @@ class _Search:
             equal = [item for item in waiting if item.price == price]
             waiting = waiting[len(equal) :]
             yield from sorted(
-                (item for item in equal if self.policy.accepts(self.measure(item.workload))), key=self.needs
+                (
+                    item
+                    for item in equal
+                    if refusal(item.workload) is None and self.policy.accepts(self.measure(item.workload))
+                ),
+                key=self.needs,
             )
 
     def least(self) -> Candidate:
