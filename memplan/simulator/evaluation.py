@@ -11,6 +11,7 @@ from typing import Protocol
 from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Phase
 from memplan.domain.workload import Workload
+from memplan.simulator import ops
 from memplan.simulator.tensor import Tape, Tensor
 
 
@@ -42,6 +43,9 @@ def matters(workload: Workload) -> bool:
 def evaluate(tape: Tape, workload: Workload, model: Model) -> None:
     """The batch that takes most: the last of those whose logits are ``kept`` until they go to the host.
 
+    Under autocast accelerate makes them fp32 first (``convert_outputs_to_fp32`` in its utils/operations.py).
+
+    The loop's variables hold the newest logits beside what they were joined to, until the next are there.
     Without metrics to compute, logits are dropped with their batch (``prediction_loss_only``).
     """
     asked = workload.evaluation
@@ -50,12 +54,17 @@ def evaluate(tape: Tape, workload: Workload, model: Model) -> None:
     tape.grad_enabled = tape.training = False
     batch = asked.batch or workload.batch.micro
     held = _kept(tape, workload, model, batch * (asked.kept - 1)) if asked.kept > 1 else None
+    # Of two batches the first is not joined to any: what is held is what it gave.
+    newest = _kept(tape, workload, model, batch) if asked.kept > 2 else None
     tape.component, tape.scope = "activations", "inputs"
     tokens, labels = model.inputs(tape, batch)
     tape.autocast = workload.precision.autocast
     loss, logits = model.loss(tokens, labels)
     tape.autocast = None
     tape.casts.clear()
+    if asked.kept and workload.precision.autocast is not None:
+        logits = ops.to(logits, Dtype.FP32)
+    del newest
     if held is not None:
         held = _kept(tape, workload, model, batch * asked.kept)
     del loss, logits, held

@@ -12,8 +12,9 @@ from math import prod
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Quantization
-from memplan.simulator import int8, ops
+from memplan.simulator import host_quantization, int8, ops
 from memplan.simulator.autograd import Gradients, Node, begin
+from memplan.simulator.kernels import HOST
 from memplan.simulator.ops import finish
 from memplan.simulator.tensor import Parameter, Tape, Tensor
 
@@ -41,7 +42,7 @@ class Matrix:
         self.settings = settings
         self.scales = -(-prod(shape) // BLOCK)
         loaded = self._on_device("loaded", shape, dtype, name, "temporaries")
-        self.held = self._eight_bits(name) if settings.kind == "int8" else self._four_bits(name)
+        self.held = (self._eight_bits if settings.kind == "int8" else self._four_bits)(name, loaded)
         del loaded
 
     @property
@@ -59,14 +60,31 @@ class Matrix:
         tape.component, tape.scope = component, scope
         return made
 
-    def _four_bits(self, name: str) -> tuple[Tensor, ...]:
+    @property
+    def _on_host(self) -> bool:
+        return self.tape.capability == HOST
+
+    def _kept(self, name: str) -> host_quantization.Make:
+        return lambda op, shape, dtype: self._on_device(op, shape, dtype, name)
+
+    def _gone(self, name: str) -> host_quantization.Make:
+        return lambda op, shape, dtype: self._on_device(op, shape, dtype, name, "temporaries")
+
+    def _packed(self, name: str, loaded: Tensor) -> tuple[Tensor, Tensor]:
+        """The packed weight and its scales."""
+        if self._on_host:
+            kind, keep, take = self.settings.kind, self._kept(name), self._gone(name)
+            return host_quantization.four_bits(loaded, kind, self.scales, keep, take)
+        scales = self._on_device("absmax", (self.scales,), Dtype.FP32, name)
+        return self._on_device("packed", (self.packed_size, 1), Dtype.UINT8, name), scales
+
+    def _four_bits(self, name: str, loaded: Tensor) -> tuple[Tensor, ...]:
         """Two weights a byte, an fp32 scale per block, and a table of the 16 values.
 
         With double quantization the scales become bytes with scales of their own, a table of 256 values,
         and their mean.
         """
-        scales = self._on_device("absmax", (self.scales,), Dtype.FP32, name)
-        packed = self._on_device("packed", (-(-prod(self.shape) // 2), 1), Dtype.UINT8, name)
+        packed, scales = self._packed(name, loaded)
         code = self._on_device("code", (16,), Dtype.FP32, name)
         if not self.settings.double:
             return packed, scales, code
@@ -78,30 +96,36 @@ class Matrix:
         del centred
         return packed, small, second, table, offset, code
 
-    def _eight_bits(self, name: str) -> tuple[Tensor, ...]:
+    def _eight_bits(self, name: str, loaded: Tensor) -> tuple[Tensor, ...]:
         """A byte per weight and an fp32 scale per row.
 
         The weight goes through host memory and comes back in fp16 (``Bnb8bitQuantize.convert`` in
         transformers src/transformers/integrations/bitsandbytes.py, ``Int8Params._quantize``).
         """
+        if self._on_host:
+            return host_quantization.eight_bits(loaded, self._kept(name), self._gone(name))
         source = self._on_device("to", self.shape, Dtype.FP16, name, "temporaries")
         scales = self._on_device("row_scales", self.shape[:1], Dtype.FP32, name)
         packed = self._on_device("int8", self.shape, Dtype.UINT8, name)
         del source
         return packed, scales
 
-    def unpack(self, dtype: Dtype) -> Tensor:
-        """The weight in ``dtype``, as the forward pass makes it (``_dequant_linear_fallback``).
+    def unpack(self, dtype: Dtype) -> tuple[Tensor, ...]:
+        """The weight in ``dtype``, as the forward pass makes it, and what is held while it is multiplied.
 
-        Up to some 512 tokens a fused kernel may do without it, depending on the GPU.
+        A GPU's way is ``_dequant_linear_fallback``: up to some 512 tokens a fused kernel may do without it. A
+        CPU's is ``_gemm_4bit_default_impl``, which holds the scales to the end.
         """
-        if self.settings.double:
-            scales = self.tape.empty((self.scales,), Dtype.FP32, "absmax")
-            shifted = ops.like(scales, "add")
-            whole = self.tape.empty(self.shape, dtype, "dequantize_4bit")
-            del scales, shifted
-            return whole
-        return self.tape.empty(self.shape, dtype, "dequantize_4bit")
+        if not self.settings.double:
+            return (self.tape.empty(self.shape, dtype, "dequantize_4bit"),)
+        scales = self.tape.empty((self.scales,), Dtype.FP32, "absmax")
+        shifted = ops.like(scales, "add")
+        if self._on_host:
+            del scales
+            return self.tape.empty(self.shape, dtype, "dequantize_4bit"), shifted
+        whole = self.tape.empty(self.shape, dtype, "dequantize_4bit")
+        del scales, shifted
+        return (whole,)
 
     def unpack_again(self, dtype: Dtype) -> Tensor:
         """The weight as the backward pass makes it: in the dtype it was loaded in, then cast."""
@@ -117,6 +141,8 @@ def linear(x: Tensor, weight: Matrix, bias: Parameter | None) -> Tensor:
     A 4-bit layer casts its input to the compute dtype and its result back (``Linear4bit.forward``).
     """
     if weight.settings.kind == "int8":
+        if x.tape.capability == HOST and x.tape.training:
+            return host_quantization.multiply(x, weight.shape, biased=bias is not None)
         return int8.multiply(x, weight.shape)
     dtype = x.dtype
     x = ops.to(x, weight.settings.compute)
@@ -133,8 +159,8 @@ def _multiply(x: Tensor, weight: Matrix, bias: Parameter | None) -> Tensor:
         return (gradient.tape.empty(shape, gradient.dtype, "mm"),)
 
     node = begin(run, x)
-    whole = weight.unpack(x.dtype)
+    held = weight.unpack(x.dtype)
     x.tape.take_workspace("cublas" if bias is None else "cublaslt")
-    result = x.tape.empty((*x.shape[:-1], whole.shape[0]), x.dtype, "linear")
-    del whole
+    result = x.tape.empty((*x.shape[:-1], weight.shape[0]), x.dtype, "linear")
+    del held
     return finish(node, result)

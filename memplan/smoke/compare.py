@@ -9,10 +9,13 @@ from memplan.domain.errors import InputError
 from memplan.domain.framework import Framework
 from memplan.domain.measurement import Comparison, Measurement
 from memplan.domain.target import ASSUMED_CAPABILITY, Target
-from memplan.domain.workload import Attention, Workload
+from memplan.domain.workload import Attention, Task, Workload
 from memplan.estimate import trace_of
 from memplan.estimate.device import device
 from memplan.smoke.trace import UNTRACEABLE, Traced, trace
+
+MOST_TOKENS = 16
+"""New tokens that are traced: each takes the real classes' code through all layers, which takes time."""
 
 
 def compare(workload: Workload, target: Target | None, framework: Framework) -> Comparison:
@@ -21,15 +24,31 @@ def compare(workload: Workload, target: Target | None, framework: Framework) -> 
     Raises:
         InputError: the sizes of the model's tensors depend on data.
     """
-    workload = replace(workload, framework=framework)
+    asked = workload.generate.new_tokens
+    workload = _shorter(replace(workload, framework=framework))
     capability = target.compute_capability if target else ASSUMED_CAPABILITY
     traced = _traced(workload, capability)
     return Comparison(
         device="fake",
         predicted=Measurement.of(device(workload, target, trace_of(workload, capability))),
         measured=Measurement.of(device(workload, target, traced.trace)),
-        notes=tuple(_notes(workload, traced, capability)),
+        notes=(*_notes(workload, traced, capability), *_left_out(workload, asked)),
     )
+
+
+def _shorter(workload: Workload) -> Workload:
+    """With no more new tokens than are traced."""
+    asked = workload.generate
+    return replace(workload, generate=replace(asked, new_tokens=min(asked.new_tokens, MOST_TOKENS)))
+
+
+def _left_out(workload: Workload, asked: int) -> Iterator[str]:
+    traced = workload.generate.new_tokens
+    if workload.task is Task.GENERATE and traced < asked:
+        yield (
+            f"the first {traced} of {asked} new tokens, predicted and traced: each one that follows is like"
+            " the one before, with one more in the cache"
+        )
 
 
 def _traced(workload: Workload, capability: tuple[int, int]) -> Traced:

@@ -21,6 +21,7 @@ DTYPES = {
     torch.uint8: Dtype.UINT8,
     torch.bool: Dtype.BOOL,
 }
+TORCH = {dtype: found for found, dtype in DTYPES.items()}
 
 INTO_ZEROS = frozenset(
     (aten.index_put.default, aten.scatter.src, aten.scatter.value, aten.scatter_add.default)

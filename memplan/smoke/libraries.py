@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.errors import InputError
 from memplan.domain.framework import Framework
-from memplan.domain.workload import Workload
+from memplan.domain.workload import Task, Workload
+from memplan.simulator.optimizers import OPTIMIZERS, bitsandbytes
 
 HINT = "pip install 'memplan[smoke]'"
+
+IN_EXTRA = ("torch", "transformers", "peft")
+"""What that installs."""
+
+BITSANDBYTES = tuple(name for name, update in OPTIMIZERS.items() if update is bitsandbytes.update)
+"""Optimizers of bitsandbytes."""
 
 
 def require(workload: Workload) -> Framework:
     """The releases that are installed.
 
     Raises:
-        InputError: torch, transformers (for models that are known) or peft (for adapters) is not installed.
+        InputError: torch, transformers (for models that are known), peft (for adapters) or bitsandbytes (for
+            its optimizers, and for weights in few bits) is not installed.
     """
     if isinstance(workload.model, DeclaredModel):
         return Framework(torch=needed("torch")["torch"])
-    found = needed("torch", "transformers", *(["peft"] if workload.adapter is not None else []))
+    found = needed("torch", "transformers", *_others(workload))
     return Framework(torch=found["torch"], transformers=found["transformers"])
+
+
+def _others(workload: Workload) -> Iterator[str]:
+    if workload.adapter is not None:
+        yield "peft"
+    bits = workload.quantization is not None
+    if bits or (workload.task is Task.TRAIN and workload.optimizer.name in BITSANDBYTES):
+        yield "bitsandbytes"
+    if bits:
+        yield "accelerate"
 
 
 def needed(*names: str) -> dict[str, str]:
@@ -33,7 +52,8 @@ def needed(*names: str) -> dict[str, str]:
     found = {name: installed(name) for name in names}
     missing = [name for name, release in found.items() if release is None]
     if missing:
-        raise InputError(f"a smoke test needs {' and '.join(missing)}", hint=HINT)
+        others = [name for name in missing if name not in IN_EXTRA]
+        raise InputError(f"a smoke test needs {' and '.join(missing)}", hint=" ".join([HINT, *others]))
     return {name: str(release) for name, release in found.items()}
 
 

@@ -13,12 +13,11 @@ from typing import Any
 import torch
 
 from memplan.domain.architecture import Architecture
-from memplan.domain.dtype import Dtype
 from memplan.domain.errors import FieldError
 from memplan.domain.workload import Attention, Checkpointing, Task, Workload
-from memplan.smoke.cuda import DTYPES
-
-TORCH = {dtype: found for found, dtype in DTYPES.items()}
+from memplan.smoke import quantized
+from memplan.smoke.adapters import adapt
+from memplan.smoke.cuda import TORCH
 
 HEADS = {
     "bert": "BertForSequenceClassification",
@@ -63,6 +62,8 @@ def _class(shape: Architecture, configuration: Any) -> Any:
 def build(workload: Workload) -> Any:
     """The model in training mode, on the meta device, with its adapters and its checkpointing.
 
+    If it is quantized, it gets its adapters when it is ``filled``.
+
     Raises:
         FieldError: it has another number of parameters than the workload's.
     """
@@ -80,7 +81,29 @@ def build(workload: Workload) -> Any:
                 f"transformers' {type(model).__name__} has {found:,} parameters, not {shape.parameters:,}"
             )
         _checkpoint(model, workload.checkpointing)
-        return _adapt(model, workload).train()
+        if workload.quantization is not None:
+            return quantized.replaced(model, workload.quantization)
+        return _adapted(model, workload)
+
+
+def _adapted(model: Any, workload: Workload) -> Any:
+    return adapt(model, workload, causal=_shape(workload).model_type not in HEADS).train()
+
+
+def filled(model: Any, workload: Workload) -> Any:
+    """What ``build`` made with random weights in real memory, loaded as transformers loads them.
+
+    Returns:
+        The model: itself, or one with adapters around it.
+    """
+    if workload.quantization is None:
+        load(model)
+        initialise(model)
+        return model
+    quantized.load(model, workload)
+    with torch.no_grad(), quietly():
+        model.init_weights()
+        return _adapted(model, workload)
 
 
 @contextmanager
@@ -118,27 +141,6 @@ def _is_layer(module: Any) -> bool:
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     return isinstance(module, GradientCheckpointingLayer)
-
-
-def _adapt(model: Any, workload: Workload) -> Any:
-    adapter = workload.adapter
-    if adapter is None:
-        return model
-    from peft import LoraConfig, get_peft_model
-
-    settings = LoraConfig(
-        r=adapter.rank,
-        target_modules=list(adapter.targets),
-        lora_dropout=adapter.dropout,
-        use_dora=adapter.dora,
-        modules_to_save=list(adapter.modules_to_save) or None,
-        task_type=None if _shape(workload).model_type in HEADS else "CAUSAL_LM",
-    )
-    adapted = get_peft_model(model, settings, autocast_adapter_dtype=adapter.dtype is Dtype.FP32)
-    for parameter in adapted.parameters():
-        if parameter.requires_grad and parameter.dtype is not TORCH[adapter.dtype]:
-            parameter.data = parameter.data.to(TORCH[adapter.dtype])
-    return adapted
 
 
 def load(model: Any) -> None:

@@ -1,4 +1,4 @@
-"""The optimizer of a workload: PyTorch's own, and transformers' Adafactor."""
+"""The optimizer of a workload: PyTorch's own, transformers' Adafactor, and those of bitsandbytes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from memplan.domain.workload import Optimizer, Workload
+from memplan.smoke.bitsandbytes import load_bitsandbytes
+from memplan.smoke.libraries import BITSANDBYTES
 
 RATE = 1e-3
 
@@ -29,11 +31,23 @@ def _adafactor(trained: list[Any], _: Optimizer) -> Any:
     return Adafactor(trained, lr=RATE, scale_parameter=False, relative_step=False)
 
 
+def _bitsandbytes(trained: list[Any], chosen: Optimizer) -> Any:
+    """As transformers' Trainer makes it (``_get_bitsandbytes_optimizer`` in trainer_optimizer.py, 5.23)."""
+    optim = load_bitsandbytes().optim
+    kind = optim.Lion if "lion" in chosen.name else optim.AdamW
+    bits = 8 if "8bit" in chosen.name else 32
+    made = kind(trained, lr=RATE, optim_bits=bits, is_paged=chosen.name.startswith("paged"))
+    # It would remark at each run that a CPU has no pages of its own.
+    made._cpu_paged_warned = True
+    return made
+
+
 MAKERS: dict[str, Make] = {
     "adamw": _adam(torch.optim.AdamW),
     "adam": _adam(torch.optim.Adam),
     "sgd": _sgd,
     "adafactor": _adafactor,
+    **dict.fromkeys(BITSANDBYTES, _bitsandbytes),
 }
 """How each optimizer that can be run is made."""
 

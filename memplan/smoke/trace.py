@@ -1,4 +1,4 @@
-"""The allocations of the real classes: transformers' model and PEFT's adapters, trained on fake tensors."""
+"""The allocations of the real classes: transformers' model and PEFT's adapters, on fake tensors."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from torch._subclasses import fake_tensor
 
 from memplan.domain.architecture import Architecture
 from memplan.domain.trace import Trace
-from memplan.domain.workload import Workload
+from memplan.domain.workload import Task, Workload
 from memplan.smoke import engine
 from memplan.smoke.autocast import cuda_lists
 from memplan.smoke.functions import cuda_functions
+from memplan.smoke.generating import Generating
 from memplan.smoke.labels import Labels, scopes
-from memplan.smoke.model import build, load
+from memplan.smoke.model import build, load, quietly
 from memplan.smoke.recorder import Recorder
 from memplan.smoke.training import STEPS, Training
 
@@ -35,7 +36,7 @@ class Traced:
 
 
 def trace(workload: Workload, capability: tuple[int, int]) -> Traced:
-    """Train for two steps without bytes.
+    """Train for two steps without bytes, or generate text once.
 
     Questions about data are answered as for a batch without padding, or with it where the workload says
     that a mask is made. Garbage collection is off meanwhile: lifetimes follow from references.
@@ -56,13 +57,13 @@ def trace(workload: Workload, capability: tuple[int, int]) -> Traced:
             recorder.in_backward = True
             engine.sum_of_two()
             recorder.in_backward = False
-            return _train(recorder, workload, model)
+            return _run(recorder, workload, model)
     finally:
         if collecting:
             gc.enable()
 
 
-def _train(recorder: Recorder, workload: Workload, model: Any) -> Traced:
+def _run(recorder: Recorder, workload: Workload, model: Any) -> Traced:
     recorder.start()
     load(model)
     assert isinstance(workload.model, Architecture)
@@ -72,11 +73,30 @@ def _train(recorder: Recorder, workload: Workload, model: Any) -> Traced:
     for tensor, component, name in labels.buffers():
         recorder.relabel(tensor, component, name, "buffer")
 
-    run = Training(recorder, workload, labels)
     with scopes(recorder, labels):
-        run.train(STEPS)
-    # Taken while the run is there: what it holds is not freed by the steps.
-    return Traced(trace=recorder.trace.closed(), reads=dict(recorder.reads))
+        # Kept until the trace is taken: what it holds is not freed by the steps.
+        run = (_generated if workload.task is Task.GENERATE else _trained)(recorder, workload, labels)
+    found = Traced(trace=recorder.trace.closed(), reads=dict(recorder.reads))
+    del run
+    return found
+
+
+def _trained(recorder: Recorder, workload: Workload, labels: Labels) -> Training:
+    run = Training(recorder, workload, labels)
+    run.train(STEPS)
+    return run
+
+
+def _generated(recorder: Recorder, workload: Workload, labels: Labels) -> Generating:
+    """One call of ``generate``, which is not asked whether it is over: that depends on tokens."""
+    run = Generating(recorder, workload, labels)
+    tokens = iter(range(workload.generate.new_tokens))
+    run.inner._has_unfinished_sequences = lambda *_, **__: next(tokens, None) is not None
+    with quietly():
+        run.step()
+    # A call is not repeated as a step is.
+    recorder.trace.cycles.clear()
+    return run
 
 
 @contextmanager

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 from memplan.domain.trace import Phase
-from memplan.domain.workload import Outputs, Workload
+from memplan.domain.workload import Evaluation, Outputs, Workload
 from memplan.simulator.step import MICRO_BATCHES
 from memplan.smoke.batches import inputs
+from memplan.smoke.cuda import TORCH
+from memplan.smoke.evaluating import batches_of, evaluate
 from memplan.smoke.labels import Labels
 from memplan.smoke.meter import Meter, Named
-from memplan.smoke.model import TORCH
 from memplan.smoke.optimizers import optimizer
 
 STEPS = 2
@@ -47,7 +48,7 @@ class Training:
         count = min(self.workload.batch.accumulation, MICRO_BATCHES)
         for index in range(count):
             self.meter.enter(Phase.FORWARD)
-            batch = self._batch()
+            batch = self._batch(self.workload)
             with self._reducing(last=index == count - 1):
                 outputs = self._forward(batch)
                 loss = outputs["loss"]
@@ -59,15 +60,17 @@ class Training:
             del loss
         self._update()
         del kept
+        if self.workload.evaluation is not None:
+            self._evaluate(self.workload.evaluation)
 
     def _reducing(self, *, last: bool) -> AbstractContextManager[object]:
         """Around each micro-batch, for runs whose processes share what the ``last`` one completes."""
         del last
         return nullcontext()
 
-    def _batch(self) -> dict[str, Any]:
+    def _batch(self, workload: Workload) -> dict[str, Any]:
         """Random data, where the model is."""
-        return {name: tensor.to(self.place) for name, tensor in inputs(self.inner, self.workload).items()}
+        return {name: tensor.to(self.place) for name, tensor in inputs(self.inner, workload).items()}
 
     def _forward(self, batch: dict[str, Any]) -> Any:
         """Within an autocast region if the precision asks for one."""
@@ -91,6 +94,17 @@ class Training:
         self.meter.leave(Phase.OPTIMIZER)
         self.meter.name(self.states())
         self.optimizer.zero_grad(set_to_none=self.workload.optimizer.set_to_none)
+
+    def _evaluate(self, asked: Evaluation) -> None:
+        size = batches_of(self.workload, asked)
+        evaluate(
+            self.model,
+            self.meter,
+            asked,
+            lambda: self._batch(size),
+            self._forward,
+            autocast=self.workload.precision.autocast is not None,
+        )
 
     def _gradients(self) -> Iterator[Named]:
         for parameter in self.trained:

@@ -1,12 +1,14 @@
-"""What no real run is built for, on whatever device: said by name, and never run as something else."""
+"""What no run of the real classes is built for, on whatever device: said by name, never run as another."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from memplan.domain.architecture import Architecture
+from memplan.domain.errors import InputError
 from memplan.domain.host import ActivationOffload
 from memplan.domain.workload import Task, Workload
+from memplan.smoke.libraries import BITSANDBYTES
 from memplan.smoke.optimizers import MAKERS
 
 CACHES = ("dynamic", "static")
@@ -14,15 +16,24 @@ CACHES = ("dynamic", "static")
 EXPECTED = "a known model in bf16, fp16, fp32 or autocast: training in full or with adapters, or generation"
 
 
+def refuse(what: str, found: Iterable[str], expected: str = EXPECTED) -> None:
+    """Refuse ``what`` for every reason that was found.
+
+    Raises:
+        InputError: there is one.
+    """
+    said = "; ".join(found)
+    if said:
+        raise InputError(f"{what}: {said}", expected=expected)
+
+
 def reasons(workload: Workload) -> Iterator[str]:
-    """Everything about a workload that cannot be run for real, in words; nothing when all of it can."""
+    """Everything about a workload that cannot be run, in words; nothing when all of it can."""
     if not isinstance(workload.model, Architecture):
         yield "its tensors are declared, so there is no class to run"
         return
     if workload.framework.code != "transformers":
         yield f"its model is {workload.framework.code}'s"
-    if workload.quantization is not None:
-        yield f"its weights are stored as {workload.quantization.kind}"
     if workload.adapter is not None and (workload.adapter.kind != "lora" or workload.adapter.parameters):
         yield "its adapters are not on linear layers"
     if workload.kernels.liger:
@@ -31,6 +42,14 @@ def reasons(workload: Workload) -> Iterator[str]:
         yield "it runs on several GPUs"
     yield from _of_training(workload) if workload.task is Task.TRAIN else _of_generation(workload)
     yield from (item.reason for item in workload.unmodelled)
+
+
+def of_bitsandbytes(workload: Workload) -> Iterator[str]:
+    """What takes bitsandbytes, whose kernels are run on a CPU only."""
+    if workload.quantization is not None:
+        yield f"its weights are stored as {workload.quantization.kind}"
+    if workload.task is Task.TRAIN and workload.optimizer.name in BITSANDBYTES:
+        yield f"its optimizer is {workload.optimizer.name}"
 
 
 def _of_generation(workload: Workload) -> Iterator[str]:
@@ -52,8 +71,6 @@ def _of_training(workload: Workload) -> Iterator[str]:
         yield f"its optimizer states are {precision.optimizer_state}"
     if workload.loss.kind != "cross_entropy":
         yield f"its loss is {workload.loss.kind}"
-    if workload.evaluation is not None:
-        yield "it evaluates between steps"
     if workload.checkpointing.chunk > 1:
         yield "its blocks are checkpointed in chunks, which transformers does not"
     if workload.checkpointing.offload or workload.activation_offload is not ActivationOffload.NONE:

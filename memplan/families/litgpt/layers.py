@@ -41,9 +41,10 @@ class HalfMatrix(Matrix):
 
     __slots__ = ()
 
-    def unpack(self, dtype: Dtype) -> Tensor:
+    def unpack(self, dtype: Dtype) -> tuple[Tensor, ...]:
         """The weight in fp16, then in ``dtype`` (``MatMul4Bit`` in bitsandbytes/autograd/_functions.py)."""
-        return ops.to(super().unpack(self.dtype), dtype)
+        whole, *held = super().unpack(self.dtype)
+        return ops.to(whole, dtype), *held
 
 
 class PlainLinear(Linear):

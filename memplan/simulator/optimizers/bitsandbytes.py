@@ -12,6 +12,8 @@ from math import prod
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Optimizer
 from memplan.simulator.autograd import Leaf, each
+from memplan.simulator.kernels import HOST
+from memplan.simulator.optimizers import host_bitsandbytes
 from memplan.simulator.optimizers.states import States
 
 SMALLEST_8BIT = 4096
@@ -20,12 +22,13 @@ BLOCK = 256
 
 
 def update(optimizer: Optimizer, states: States, leaves: list[Leaf]) -> None:
-    """Make the states of each parameter that has none; the update itself runs in place."""
+    """Make the states of each parameter that has none; a GPU's update itself runs in place."""
     moments = 1 if "lion" in optimizer.name else 2
+    on_host = states.tape.capability == HOST
     for leaf in each(leaves):
         size = prod(leaf.shape)
         small = "8bit" in optimizer.name and size >= SMALLEST_8BIT
-        paged = optimizer.name.startswith("paged") and size >= SMALLEST_PAGED
+        paged = optimizer.name.startswith("paged") and size >= SMALLEST_PAGED and not on_host
         dtype = Dtype.UINT8 if small else Dtype.FP32
         if small:
             for index in range(moments):
@@ -39,3 +42,5 @@ def update(optimizer: Optimizer, states: States, leaves: list[Leaf]) -> None:
             for index in range(moments):
                 scales = (-(-size // BLOCK),)
                 states.keep(id(leaf), leaf.scope, f"absmax{index + 1}", scales, Dtype.FP32)
+        if on_host:
+            host_bitsandbytes.update(states.tape, leaf, small=small, moments=moments)

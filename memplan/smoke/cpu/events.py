@@ -186,7 +186,7 @@ class _Reader:
             self.trace.free(self.blocks.pop(address))
 
     def _component(self, sequence: int) -> str:
-        if self.phase is Phase.OPTIMIZER:
+        if self.phase in (Phase.LOAD, Phase.OPTIMIZER):
             return "temporaries"
         if self.phase is Phase.BACKWARD and not self.scope:
             return LOGITS if sequence >= self.boundary else "temporaries"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memplan.domain.errors import InputError
-from memplan.domain.workload import Attention, Workload
+from memplan.domain.workload import Attention, Task, Workload
 from memplan.smoke import unbuilt
 
 KERNELS = (Attention.EAGER, Attention.SDPA, Attention.MATH)
@@ -17,12 +16,13 @@ def refuse(workload: Workload) -> None:
     Raises:
         InputError: it cannot, with every reason.
     """
-    reasons = tuple(_reasons(workload))
-    if reasons:
-        raise InputError(f"this run cannot be made on a CPU: {'; '.join(reasons)}", expected=unbuilt.EXPECTED)
+    unbuilt.refuse("this run cannot be made on a CPU", _reasons(workload))
 
 
 def _reasons(workload: Workload) -> Iterator[str]:
     if workload.attention not in KERNELS:
         yield f"its attention is {workload.attention}"
     yield from unbuilt.reasons(workload)
+    quantization = workload.quantization
+    if quantization is not None and quantization.kind == "int8" and workload.task is Task.GENERATE:
+        yield "without gradients its int8 products are made by kernels that differ from CPU to CPU"

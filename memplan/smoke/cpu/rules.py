@@ -26,6 +26,9 @@ SORTING = (
 """Bookkeeping of cub's sort, of ``index_put_`` with accumulation and of lookups' gradients, which sort on a
 GPU only."""
 
+WARMUP = "warmup"
+"""Memory that transformers takes and returns before it loads to a GPU (``caching_allocator_warmup``)."""
+
 WITHIN_KERNELS = ("partial_norms", "softmax_d", "dq_accum", "dk", "dv")
 """A CPU takes the norm of one gradient after the other (``foreach_tensor_norm_slow``), and its FlashAttention
 adds up gradients where they are to be, by blocks whose memory is too small to count
@@ -47,7 +50,7 @@ def left_out(trace: Trace) -> set[int]:
         component, _, op, _, _ = trace.tags[event]
         # CUDA multiplies gradient and output of a softmax into a temporary, the CPU's kernel does not.
         within = last == "softmax_backward" and op == "mul"
-        if component == "workspace" or op in SORTING or op in WITHIN_KERNELS or within:
+        if component == "workspace" or op == WARMUP or op in SORTING or op in WITHIN_KERNELS or within:
             found.add(event)
         last = op
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memplan.domain.errors import InputError
 from memplan.domain.workload import Task, Workload
 from memplan.smoke import unbuilt
 
@@ -15,12 +14,11 @@ def refuse(workload: Workload) -> None:
     Raises:
         InputError: it cannot, with every reason.
     """
-    reasons = tuple(_reasons(workload))
-    if reasons:
-        raise InputError(f"this run cannot be made on a GPU: {'; '.join(reasons)}", expected=unbuilt.EXPECTED)
+    unbuilt.refuse("this run cannot be made on a GPU", _reasons(workload))
 
 
 def _reasons(workload: Workload) -> Iterator[str]:
     yield from unbuilt.reasons(workload)
+    yield from unbuilt.of_bitsandbytes(workload)
     if workload.task is Task.GENERATE and workload.generate.cache == "static":
         yield "its cache is static, for which decoding is compiled into a graph with memory of its own"

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from memplan.domain.architecture import Architecture
 from memplan.domain.dtype import Dtype
-from memplan.domain.errors import InputError
 from memplan.domain.workload import Precision, Task, Workload, World
 from memplan.domain.zero import Place
 from memplan.simulator import sharding
+from memplan.smoke import unbuilt
 from memplan.smoke.cpu import limits
 from memplan.smoke.libraries import installed
 
@@ -30,15 +30,15 @@ def refuse(workload: Workload) -> None:
         # DeepSpeed's own dtypes: of gradients that add up, and of what its optimizer works on.
         alone = replace(alone, precision=Precision(params=workload.precision.params))
     limits.refuse(alone)
-    reasons = tuple(_reasons(workload))
-    if reasons:
-        raise InputError(
-            f"this run cannot be made on several processes: {'; '.join(reasons)}",
-            expected="two ranks or more of DistributedDataParallel, fully_shard (FSDP2) or DeepSpeed's ZeRO",
-        )
+    unbuilt.refuse(
+        "this run cannot be made on several processes",
+        _reasons(workload),
+        "two ranks or more of DistributedDataParallel, fully_shard (FSDP2) or DeepSpeed's ZeRO",
+    )
 
 
 def _reasons(workload: Workload) -> Iterator[str]:
+    yield from unbuilt.of_bitsandbytes(workload)
     world = workload.world
     if world.data_parallel < 2:
         yield "it has one rank only"
@@ -53,6 +53,8 @@ def _reasons(workload: Workload) -> Iterator[str]:
         yield "it is sharded within nodes only"
     if workload.task is not Task.TRAIN:
         yield "it does not train"
+    if workload.evaluation is not None:
+        yield "it evaluates between steps"
 
 
 def _of_zero(workload: Workload) -> Iterator[str]:

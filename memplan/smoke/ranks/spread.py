@@ -11,7 +11,7 @@ import torch
 
 from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Workload
-from memplan.smoke.model import TORCH
+from memplan.smoke.cuda import TORCH
 
 Reducing = Callable[[bool], AbstractContextManager[object]]
 """Around a micro-batch, told whether it is the last one of its step."""

@@ -43,8 +43,8 @@ def test_without_torch_it_says_what_to_install(
 def test_what_cannot_be_traced_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["smoke", written(tmp_path), "--set", "optimizer.name=lion"]) == 2
     assert "its optimizer is lion" in capsys.readouterr().err
-    assert main(["smoke", written(tmp_path, task="generate")]) == 2
-    assert "its task is generate" in capsys.readouterr().err
+    assert main(["smoke", written(tmp_path), "--set", "quantization={kind: nf4}"]) == 2
+    assert "its weights are stored as nf4" in capsys.readouterr().err
     assert main(["smoke", written(tmp_path), "--set", "kernels.liger=[rope]"]) == 2
     assert "its kernels are Liger's" in capsys.readouterr().err
 
@@ -155,6 +155,12 @@ def test_the_gate_traces_the_real_classes_when_asked(
     assert main(["check", written(tmp_path), "--gpu", "rtx3090", "--smoke"]) == 0
     assert "nothing found" in capsys.readouterr().out
     assert main(["check", written(tmp_path, task="generate"), "--gpu", "rtx3090", "--smoke"]) == 0
+    assert "nothing found" in capsys.readouterr().out
+    quantized = tmp_path / "quantized.yaml"
+    quantized.write_text(
+        Path(written(tmp_path)).read_text(encoding="utf-8") + "quantization: {kind: nf4}\n", encoding="utf-8"
+    )
+    assert main(["check", str(quantized), "--gpu", "rtx3090", "--smoke"]) == 0
     assert "MP010" in capsys.readouterr().out
 
 
