@@ -18,7 +18,9 @@ CODE = "MP011"
 def findings(reading: Reading, workload: Workload | None = None) -> tuple[Finding, ...]:
     """At the setting that decides it; ``workload`` is what a plan makes of the config's own."""
     model = (workload or reading.workload).model
-    found = programs.renewal(model.mechanism, dict(model.values)) if isinstance(model, DeclaredModel) else None
+    if not isinstance(model, DeclaredModel):
+        return ()
+    found = programs.renewal(model.mechanism, dict(model.values))
     if found is None:
         return ()
     origin = reading.origins.get(found.setting) or reading.origins.get("model")
