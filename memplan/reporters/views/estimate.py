@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memplan.dialects import hardware
+from memplan.dialects import hardware, renewal
 from memplan.dialects.reading import Reading
 from memplan.domain.estimate import Estimate
 from memplan.reporters.blocks import Block, Bullets, Paragraph, Report, Tone
@@ -27,6 +27,7 @@ def _blocks(reading: Reading, estimate: Estimate) -> Iterator[Block]:
     if reading.findings:
         yield findings(reading)
     yield from lacking(reading, estimate)
+    yield from renewed(reading, estimate)
     if estimate.target is None:
         option = "--ram" if estimate.on_host else "--gpu"
         yield Paragraph(f"No target: name one with {option} to learn whether it fits.")
@@ -44,3 +45,11 @@ def lacking(reading: Reading, estimate: Estimate) -> Iterator[Bullets]:
     if found and estimate.target is not None:
         lines = tuple(f"{item.path}:{item.line}: {item.message}; {item.fix}" for item in found)
         yield Bullets(lines, f"{estimate.target.name} cannot do all of it:", Tone.BAD)
+
+
+def renewed(reading: Reading, estimate: Estimate) -> Iterator[Bullets]:
+    """What the run makes anew though one buffer would hold it, with its place and a way out."""
+    found = renewal.findings(reading, estimate.workload)
+    if found:
+        lines = tuple(f"{item.path}:{item.line}: {item.message}; {item.fix}" for item in found)
+        yield Bullets(lines, "Made anew:", Tone.CAUTION)
