@@ -12,7 +12,7 @@ from memplan.domain.plan import Alternative, Change, Plan
 from memplan.domain.wording import listed
 from memplan.reporters.blocks import Block, Bullets, Heading, Paragraph, Report, Table, Tone
 from memplan.reporters.views import memory
-from memplan.reporters.views.estimate import findings, lacking
+from memplan.reporters.views.estimate import findings, lacking, renewed
 from memplan.reporters.words import change, share, size, times, value
 
 HARMS = {
@@ -55,6 +55,7 @@ def _blocks(reading: Reading, plan: Plan) -> Iterator[Block]:
     if reading.findings:
         yield findings(reading)
     yield from lacking(reading, plan.after)
+    yield from renewed(reading, plan.after)
 
 
 def _headline(reading: Reading, plan: Plan) -> Heading:
