@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from memplan.dialects import renewal
 from memplan.dialects.fields import Value
 from memplan.dialects.keys import Keys
 from memplan.dialects.reading import Document, Reading
@@ -59,8 +60,12 @@ def findings(
 
 
 def every(reading: Reading, target: Target | None, workload: Workload | None = None) -> tuple[Finding, ...]:
-    """What reading a config found, and what the target's GPU has not got."""
-    return (*reading.findings, *findings(reading, target, workload))
+    """What reading a config found, what the target's GPU has not got, and what is made anew for nothing."""
+    return (
+        *reading.findings,
+        *findings(reading, target, workload),
+        *renewal.findings(reading, workload),
+    )
 
 
 def _findings(reading: Reading, target: Target, workload: Workload) -> Iterator[Finding]:
