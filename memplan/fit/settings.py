@@ -57,7 +57,7 @@ def plan_settings(workload: Workload, policy: Policy, estimator: Estimator, *, b
         if policy.accepts(found.after):
             refused = refusal(found.after.workload)
             assert refused is not None
-            return replace(found, blocking=refused.setting, offer=offer or refused.message)
+            return replace(found, offer=offer or refused.message)
         return replace(found, blocking=largest_component(found.after), offer=offer)
     found = search.plan(best, before, feasible=True)
     return found if brief else replace(found, alternatives=tuple(search.leaner(best, fitting)))
