@@ -5,7 +5,6 @@ A warning, since such a run goes through; an error where the config itself refus
 
 from __future__ import annotations
 
-from memplan import programs
 from memplan.dialects.reading import Reading
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.errors import Location
@@ -18,8 +17,10 @@ CODE = "MP011"
 def findings(reading: Reading, workload: Workload | None = None) -> tuple[Finding, ...]:
     """At the setting that decides it; ``workload`` is what a plan makes of the config's own."""
     model = (workload or reading.workload).model
-    if not isinstance(model, DeclaredModel):
+    if not isinstance(model, DeclaredModel) or model.mechanism is None:
         return ()
+    from memplan import programs
+
     found = programs.renewal(model.mechanism, dict(model.values))
     if found is None:
         return ()
