@@ -1,0 +1,45 @@
+"""An episodic memory run for real on the CPU, beside what its program foretells."""
+
+from __future__ import annotations
+
+import pytest
+
+from memplan.domain.architecture import DeclaredModel
+from memplan.domain.bytes import Bytes
+from memplan.domain.measurement import Comparison
+from memplan.domain.setting import Scalar
+from memplan.domain.workload import Task, Workload
+from memplan.programs import episodic_memory
+from memplan.smoke.device import Asked
+from memplan.smoke.systems import on_cpu
+
+SIZES: dict[str, Scalar] = {"memory_size": 800, "key_size": 96, "batch": 2, "sequence": 40}
+
+
+def compared(*, budget: int | None = None, **given: Scalar) -> Comparison:
+    defaults = {item.name: item.default for item in episodic_memory.SETTINGS if item.default is not None}
+    values = tuple({**defaults, **SIZES, **given}.items())
+    model = DeclaredModel(mechanism=episodic_memory.NAME, values=values)
+    asked = Asked(steps=1, budget=None if budget is None else Bytes(budget))
+    return on_cpu(Workload(model=model, task=Task.GENERATE), asked)
+
+
+@pytest.mark.parametrize(
+    ("form", "chunk"), [("broadcast", 0), ("broadcast", 32), ("matmul", 0), ("matmul", 32)]
+)
+def test_every_component_is_foretold_to_the_byte(form: str, chunk: int) -> None:
+    found = compared(similarity=form, read_chunk=chunk, write_chunk=chunk)
+    assert found.shortage is None
+    assert found.measured.peak_allocated == found.predicted.peak_allocated
+    assert dict(found.measured.components) == dict(found.predicted.components)
+    assert dict(found.measured.phases) == dict(found.predicted.phases)
+
+
+def test_a_budget_too_small_for_broadcast_is_seen_where_it_was_foretold() -> None:
+    cube = 80 * 800 * 96 * 4
+    found = compared(similarity="broadcast", read_chunk=0, write_chunk=0, budget=2 * cube)
+    assert found.shortage is not None
+    assert found.foreseen
+    assert found.shortage.tried == cube
+    assert dict(found.shortage.alive) == dict(found.shortage.predicted)
+    assert compared(similarity="matmul", budget=2 * cube).shortage is None
