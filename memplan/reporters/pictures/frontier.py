@@ -17,8 +17,8 @@ def crossings(points: Sequence[Point], target: int) -> tuple[float, float]:
     """
     fits = _end([point.verdict(target) is Verdict.FITS for point in points])
     may = _end([point.verdict(target) in (Verdict.FITS, Verdict.UNDECIDED) for point in points])
-    sure = fits + _part(points, fits, target, "high")
-    return sure, max(sure, may + _part(points, may, target, "low"))
+    sure = fits + _part(points, fits, target, upper=True)
+    return sure, max(sure, may + _part(points, may, target, upper=False))
 
 
 def _end(accepted: Sequence[bool]) -> int:
@@ -26,11 +26,11 @@ def _end(accepted: Sequence[bool]) -> int:
     return max((place + 1 for place, yes in enumerate(accepted) if yes), default=0)
 
 
-def _part(points: Sequence[Point], end: int, target: int, bound: str) -> float:
+def _part(points: Sequence[Point], end: int, target: int, *, upper: bool) -> float:
     """The share of the step from the last accepted point to the next at which a bound passes the limit."""
     if not 0 < end < len(points) or not points[end].estimates:
         return 0.0
-    before, after = (_amount(points[place].estimates[target], bound) for place in (end - 1, end))
+    before, after = (_bound(points[place].estimates[target], upper) for place in (end - 1, end))
     found = points[end].estimates[target]
     limit = int(found.target.limit) if found.target else 0
     if not 0 < before < limit < after:
@@ -38,5 +38,5 @@ def _part(points: Sequence[Point], end: int, target: int, bound: str) -> float:
     return log(limit / before) / log(after / before)
 
 
-def _amount(found: Estimate, bound: str) -> int:
-    return int(getattr(found.device, bound))
+def _bound(found: Estimate, upper: bool) -> int:
+    return int(found.most if upper else found.least)
