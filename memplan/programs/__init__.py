@@ -13,7 +13,7 @@ from memplan.domain.errors import UnknownNameError
 from memplan.domain.estimate import Component
 from memplan.domain.plan import Option
 from memplan.domain.setting import Setting, Settings
-from memplan.programs import buffers, episodic_memory, equilibrium_propagation
+from memplan.programs import buffers, episodic_memory, equilibrium_propagation, large_context
 from memplan.simulator.tensor import Tape
 
 
@@ -57,7 +57,7 @@ class Counted(Program, Protocol):
         """What is made anew again and again although one buffer would hold it; None if nothing is."""
 
 
-PROGRAMS: tuple[Program, ...] = (buffers, episodic_memory, equilibrium_propagation)
+PROGRAMS: tuple[Program, ...] = (buffers, episodic_memory, equilibrium_propagation, large_context)
 """Every program there is."""
 
 

@@ -11,7 +11,7 @@ from math import prod
 from memplan.domain.dtype import Dtype
 from memplan.simulator import layout
 from memplan.simulator.autograd import Gradients, Node, begin
-from memplan.simulator.tensor import Parameter, Tensor
+from memplan.simulator.tensor import HOST, Parameter, Tensor
 
 _WIDTH = {Dtype.FP64: 4, Dtype.FP32: 3, Dtype.BF16: 1, Dtype.FP16: 1}
 
@@ -226,7 +226,7 @@ def embedding(weight: Parameter, tokens: Tensor) -> Tensor:
         if not layout.is_contiguous(gradient.shape, gradient.strides):
             row_major = tape.empty(gradient.shape, gradient.dtype, "contiguous")
         table = tape.empty(rows, gradient.dtype, "embedding_dense_backward")
-        if gradient.shape[0] * gradient.shape[1] > 3072:
+        if gradient.shape[0] * gradient.shape[1] > 3072 and tape.capability != HOST:
             _ = like(ids, "sorted_indices"), like(ids, "orig_indices")
         del row_major
         return (table,)

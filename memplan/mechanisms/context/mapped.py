@@ -24,6 +24,7 @@ import torch
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import FieldError, FileAccessError, InputError
 from memplan.mechanisms.context.growing import GrowingFile
+from memplan.mechanisms.context.held import GrowingMemory
 from memplan.mechanisms.context.quantized import BITS
 from memplan.mechanisms.context.rows import Row
 
@@ -37,16 +38,17 @@ ENCODED_AT_ONCE = 2**22
 class MappedLayer:
     """The cache of one layer: ``tokens`` rows of keys and values in a file of its own.
 
-    ``row`` is known once something was cached. ``bits`` and ``group`` as in ``Row``.
+    ``row`` is known once something was cached. ``bits`` and ``group`` as in ``Row``. Without a ``directory``
+    the rows are held in memory.
 
     Raises:
         FileAccessError: the directory cannot be written to.
     """
 
-    def __init__(self, directory: Path, *, bits: int = 0, group: int = 64) -> None:
+    def __init__(self, directory: Path | None, *, bits: int = 0, group: int = 64) -> None:
         self.tokens = 0
         self.row: Row | None = None
-        self.file = GrowingFile(directory)
+        self.file: GrowingFile | GrowingMemory = _storage(directory)
         self._bits = bits
         self._group = group
 
@@ -70,6 +72,8 @@ class MappedLayer:
             part = slice(start, start + at_once)
             rows = row.encode(keys[:, :, part].cpu(), values[:, :, part].cpu())
             self.file.write(rows, (self.tokens + start) * row.bytes)
+            # Or it would be there while the next is made.
+            del rows
         # Only now: an error on the way leaves everything as it was.
         self.row = row
         self.tokens += added
@@ -134,7 +138,7 @@ class MappedLayer:
             return
         indices = indices.cpu()
         other = replace(self.row, batch=len(indices))
-        fresh = GrowingFile(self.file.directory)
+        fresh = _storage(self.file.directory)
         try:
             fresh.reserve(self.tokens * other.bytes)
             at_once = max(1, ENCODED_AT_ONCE // self.row.bytes)
@@ -182,13 +186,21 @@ class MappedCache:
         bits: 8 or 4 to quantize; 0 keeps numbers as they are, and reading gives equal bytes.
         group: numbers that share a scale where ``bits`` is not 0.
 
+        in_memory: hold the rows in RAM instead, for short contexts and to compare with.
+
     Raises:
         FieldError: no layers, or other bits.
         FileAccessError: the directory is missing or cannot be written to.
     """
 
     def __init__(
-        self, directory: str | Path | None = None, *, layers: int, bits: int = 0, group: int = 64
+        self,
+        directory: str | Path | None = None,
+        *,
+        layers: int,
+        bits: int = 0,
+        group: int = 64,
+        in_memory: bool = False,
     ) -> None:
         if layers < 1:
             raise FieldError(f"a cache of {layers} layers", expected="1 or more")
@@ -201,7 +213,8 @@ class MappedCache:
         self._last: MappedLayer | None = None
         with self._closing_on_error():
             for _ in range(layers):
-                self.layers.append(MappedLayer(self.directory, bits=bits, group=group))
+                place = None if in_memory else self.directory
+                self.layers.append(MappedLayer(place, bits=bits, group=group))
 
     @property
     def tokens(self) -> int:
@@ -210,8 +223,8 @@ class MappedCache:
 
     @property
     def disk(self) -> Bytes:
-        """Bytes of the files."""
-        return Bytes(sum(layer.file.size for layer in self.layers))
+        """Bytes of the files; none of rows in memory."""
+        return Bytes(sum(layer.file.size for layer in self.layers if layer.file.directory is not None))
 
     def append(self, keys: torch.Tensor, values: torch.Tensor, layer: int) -> None:
         """Add keys and values (batch, heads, tokens, width) to a layer: see ``MappedLayer.append``."""
@@ -279,6 +292,10 @@ class MappedCache:
         except BaseException:
             self.close()
             raise
+
+
+def _storage(directory: Path | None) -> GrowingFile | GrowingMemory:
+    return GrowingMemory() if directory is None else GrowingFile(directory)
 
 
 def _sides(row: Row) -> str:

@@ -34,7 +34,7 @@ from memplan.smoke.declared.stand_ins import stand_ins
 from memplan.smoke.device import Asked
 from memplan.smoke.meter import Meter, Named
 
-RUNNERS: tuple[str, ...] = ("buffers", "episodic_memory", "equilibrium_propagation")
+RUNNERS: tuple[str, ...] = ("buffers", "episodic_memory", "equilibrium_propagation", "large_context")
 """The mechanisms that can be run: modules of this folder."""
 
 ACTIVATIONS = "activations"
