@@ -32,13 +32,14 @@ def fake(workload: Workload, target: Target | None = None) -> Comparison:
         FieldError: the installed transformers does not know the model.
     """
     from memplan.smoke.libraries import require
-    from memplan.smoke.limits import refuse
 
     if is_declared(workload):
         require(workload)
         from memplan.smoke.declared import fake as without_bytes
 
         return without_bytes.compare(workload, target)
+    from memplan.smoke.limits import refuse
+
     refuse(workload)
     framework = require(workload)
     from memplan.smoke.compare import compare

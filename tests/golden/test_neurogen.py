@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
+import sys
 from collections.abc import Callable
+from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from memplan.cli import main
+from memplan.domain.architecture import DeclaredModel
+from memplan.read import read
 
+SMOKE = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None,
+    reason="torch is not installed: pip install 'memplan[smoke]'",
+)
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "neurogen"
 CHANGED = {
     "train_slimpajama.py": (
@@ -195,3 +205,71 @@ def test_backups_hold_the_originals(project: Path) -> None:
     assert main(["apply", "neurogen", *GPU, "--backup"]) == 0
     after = contents(project)
     assert {name: after[f"{name}.orig"] for name in CHANGED} == {name: before[name] for name in CHANGED}
+
+
+@SMOKE
+@pytest.mark.parametrize(
+    ("profile", "total"),
+    [
+        ("ultra-conservative", 32000 * 4 * (512 + 6144) + 533_330_000 + 8138 * 6144 + 400_000_000),
+        ("balanced", 32000 * 4 * (768 + 8192) + 533_330_000 + 8138 * 8192 + 400_000_000),
+        ("aggressive", 32000 * 4 * (1024 + 12288) + 533_330_000 + 8138 * 12288 + 400_000_000),
+    ],
+)
+@pytest.mark.usefixtures("project")
+def test_every_profile_is_as_large_as_planned(
+    profile: str,
+    total: int,
+    answer: Callable[..., tuple[int, Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["fit", "neurogen", *GPU, "--profile", profile, "--out", "plan.yaml"]) == 0
+    capsys.readouterr()
+    code, found = answer("smoke", "plan.yaml", "--device", "fake")
+    assert (code, found["error"]["peak_allocated"]) == (0, 0.0)
+    declared = {name: size for name, size in found["measured"]["components"].items() if name != "rounding"}
+    assert sum(declared.values()) == total
+    told = (EXAMPLE / "README.md").read_text(encoding="utf-8")
+    assert all(f"{size:,}" in told for size in (total, *declared.values()))
+    assert [check["done"] for check in found["checks"]] == [True, False, False]
+
+
+@SMOKE
+@pytest.mark.usefixtures("project")
+def test_as_written_it_dies_on_the_card_of_the_decoder(answer: Callable[..., tuple[int, Any]]) -> None:
+    code, found = answer("smoke", "neurogen", "--device", "cpu")
+    died = found["shortage"]
+    assert (code, died["tensor"], died["tried"]) == (1, "decoder_matrix", 32768 * 32000 * 4)
+    assert (died["phase"], died["foreseen"]) == ("load", True)
+    assert died["allocated"] == found["measured"]["peak_allocated"] == 32000 * 2048 * 4
+
+
+def test_the_stand_in_takes_what_is_declared(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(project))
+    for name in ("standin", "train_slimpajama"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    standin = import_module("standin")
+    found = standin.amounts(standin.TrainingConfig(), 32768)
+    model = read(project).workload.model
+    assert isinstance(model, DeclaredModel)
+    assert found == model.sizes()
+    for name in ("standin", "train_slimpajama"):
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_watch_sees_the_stand_in_take_its_amounts_phase_by_phase(project: Path) -> None:
+    assert main(["apply", "neurogen", *GPU]) == 0
+    arguments = ["--share", "16", "--pause", "0.2"]
+    watch = ["watch", "--config", "neurogen", *GPU, "--interval", "20ms", "--out", "watched.json", "--"]
+    assert main([*watch, sys.executable, str(project / "standin.py"), *arguments]) == 0
+    watched = json.loads((project.parent / "watched.json").read_text())
+    assert watched["passed"] is None
+    held = [phase["host"] for phase in watched["measured"]["phases"].values()]
+    sizes = {"token_embeddings": 98_304_000, "decoder_matrix": 1_048_576_000}
+    sizes |= {"brain_modules": 533_330_000 + 8138 * 8192, "working_memory": 400_000_000}
+    assert list(watched["measured"]["phases"]) == list(sizes)
+    taken = [size // 16 for size in sizes.values()]
+    grown = [after - before for before, after in pairwise(held)]
+    assert grown == pytest.approx(taken[1:], abs=2**20)
+    # The interpreter itself is the rest.
+    assert sum(taken) < watched["measured"]["host"]["peak"] < sum(taken) + 40 * 2**20
