@@ -100,9 +100,10 @@ class Row:
                 continue
             codes, scales = quantize(x, self.bits, self.group)
             slots[kind].unflatten(1, (self.batch, self.heads, -1)).copy_(codes)
-            slots[f"{kind} scales"].view(torch.float32).unflatten(1, (self.batch, self.heads, -1)).copy_(
-                scales
-            )
+            few = slots[f"{kind} scales"].view(torch.float32).unflatten(1, (self.batch, self.heads, -1))
+            few.copy_(scales)
+            # Or those of keys would be there while those of values are made.
+            del codes, scales
         return rows
 
     def decode(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
