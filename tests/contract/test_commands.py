@@ -14,7 +14,7 @@ from memplan.reporters import REPORTERS
 FOLDER = Path(import_module("memplan.cli").__file__ or "").parent
 SHARED_PARTS = {
     *("__init__", "application", "coercion", "commands", "job", "options", "output", "prediction"),
-    *("own_model", "progress", "ranks", "runs", "target"),
+    *("measuring", "own_model", "progress", "ranks", "runs", "target"),
 }
 HEAVY = ("torch", "transformers", "pydantic", "rich", "pynvml", "yaml", "tree_sitter")
 
