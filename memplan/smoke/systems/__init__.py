@@ -22,6 +22,7 @@ from memplan.domain.errors import InputError
 from memplan.domain.measurement import Comparison
 from memplan.domain.setting import CPU, Settings
 from memplan.domain.trace import Phase
+from memplan.domain.wording import listed
 from memplan.domain.workload import Workload
 from memplan.estimate.mechanism import settings_of, trace_of
 from memplan.simulator.kernels import HOST
@@ -72,7 +73,7 @@ def on_cpu(workload: Workload, asked: Asked) -> Comparison:
     workload = replace(workload, model=model)
     expected = trace_of(model, HOST)
     predicted = measurement(workload, expected)
-    check_memory(predicted.peak_allocated)
+    check_memory(predicted.peak_allocated, _smaller(model))
     found, phases, baseline, exact = _observe(model, asked)
     program = programs.counted(model.mechanism)
     foretold = program.churn(settings_of(model)) if program else None
@@ -87,6 +88,17 @@ def on_cpu(workload: Workload, asked: Asked) -> Comparison:
     if asked.budget is not None:
         comparison = budget.within(comparison, workload, found, expected, asked.budget)
     return _as_seen(comparison)
+
+
+def _smaller(model: DeclaredModel) -> str:
+    """How to run what does not fit this machine."""
+    assert model.mechanism is not None
+    numbers = [
+        item.name
+        for item in programs.find(model.mechanism).SETTINGS
+        if not item.choices and not isinstance(item.default, bool)
+    ]
+    return f"run it smaller with --set ({listed(numbers)}), or as memplan fit plans it"
 
 
 def _as_seen(found: Comparison) -> Comparison:

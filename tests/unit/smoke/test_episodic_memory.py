@@ -6,6 +6,7 @@ import pytest
 
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
+from memplan.domain.errors import InputError
 from memplan.domain.measurement import Comparison
 from memplan.domain.setting import Scalar
 from memplan.domain.workload import Task, Workload
@@ -43,3 +44,10 @@ def test_a_budget_too_small_for_broadcast_is_seen_where_it_was_foretold() -> Non
     assert found.shortage.tried == cube
     assert dict(found.shortage.alive) == dict(found.shortage.predicted)
     assert compared(similarity="matmul", budget=2 * cube).shortage is None
+
+
+def test_a_run_larger_than_the_machine_is_refused_with_what_would_make_it_smaller() -> None:
+    with pytest.raises(InputError, match="of host memory are free") as caught:
+        compared(memory_size=2**30, sequence=2**20, similarity="broadcast", read_chunk=0)
+    assert caught.value.hint is not None
+    assert "memory_size, key_size, batch, sequence" in caught.value.hint
