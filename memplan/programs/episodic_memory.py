@@ -21,7 +21,7 @@ from memplan.simulator.kernels import HOST
 from memplan.simulator.tensor import Tape, Tensor
 
 NAME = "episodic_memory"
-SUMMARY = "a bank of keys and values, read and written by cosine similarity"
+SUMMARY = "a bank of keys and values, read and written by cosine similarity in inference"
 
 MATMUL, BROADCAST = "matmul", "broadcast"
 INDEX, NUMBER = Dtype.INT64, Dtype.FP32

@@ -14,7 +14,9 @@ class GatedMemory(nn.Module):  # type: ignore[misc]
 
     In training the memory is neither read nor written: an update in place would change tensors that backward
     still needs. With the memory's ``gradient_safe`` it takes part in training too, and gradients reach both
-    the gate and what was written; call ``memory.detach()`` after each step.
+    the gate and what was written; call ``memory.detach()`` after each step. The gate gets no gradient in
+    training otherwise, and ``DistributedDataParallel`` copies all buffers of a module before every forward
+    pass, a bank too: give it ``find_unused_parameters`` and no ``broadcast_buffers``.
 
     Raises:
         FieldError: keys and values of the memory are not equally wide.

@@ -85,6 +85,16 @@ def test_a_write_leaves_no_graph_behind() -> None:
     assert not memory.bank.keys.requires_grad
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_bank_can_be_of_half_precision(dtype: torch.dtype) -> None:
+    memory = EpisodicMemory(Settings(capacity=4, key_size=3, temperature=0.01), dtype=dtype)
+    memory.write(torch.eye(3), torch.eye(3))
+    assert memory.write(torch.eye(3), torch.eye(3)).merged == 3
+    found = memory.read(torch.eye(3)).values
+    assert found.dtype is dtype
+    torch.testing.assert_close(found, torch.eye(3, dtype=dtype))
+
+
 def test_it_works_in_inference_mode_and_after_it() -> None:
     memory = made()
     with torch.inference_mode():
