@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 
@@ -24,7 +24,7 @@ from memplan.domain.setting import CPU, Settings
 from memplan.domain.trace import Phase
 from memplan.domain.wording import listed
 from memplan.domain.workload import Workload
-from memplan.estimate.mechanism import settings_of, trace_of
+from memplan.estimate.mechanism import disk, settings_of, trace_of
 from memplan.simulator.kernels import HOST
 from memplan.smoke.cpu import budget, resident
 from memplan.smoke.cpu.conditions import plain_cpu
@@ -61,6 +61,21 @@ class Module(Protocol):
         """The mechanism on the CPU, with random contents."""
 
 
+@runtime_checkable
+class Scaled(Module, Protocol):
+    """One whose settings may ask for hours on a CPU."""
+
+    def scaled(self, settings: Settings, /) -> Settings:
+        """Settings that take seconds and do the same in small; the same ones if they do already."""
+
+
+@runtime_checkable
+class Filing(Runner, Protocol):
+    """A mechanism that keeps files; ``disk`` is what they took at most."""
+
+    disk: Bytes
+
+
 def on_cpu(workload: Workload, asked: Asked) -> Comparison:
     """Run a mechanism with its settings on the CPU, and compare.
 
@@ -69,25 +84,54 @@ def on_cpu(workload: Workload, asked: Asked) -> Comparison:
         FieldError: two settings contradict each other.
     """
     assert isinstance(workload.model, DeclaredModel)
-    model = cast(DeclaredModel, workload.changed("device", CPU).model)
+    whole = cast(DeclaredModel, workload.changed("device", CPU).model)
+    model = _within_reach(whole)
     workload = replace(workload, model=model)
     expected = trace_of(model, HOST)
     predicted = measurement(workload, expected)
     check_memory(predicted.peak_allocated, _smaller(model))
-    found, phases, baseline, exact = _observe(model, asked)
+    found, phases, baseline, exact, taken = _observe(model, asked)
     program = programs.counted(model.mechanism)
     foretold = program.churn(settings_of(model)) if program else None
     measured = with_resident(measurement(workload, found), phases)
     measured = replace(measured, churn=Churn.of(found) if program else None)
+    foretold_files, files = _files(model, taken)
     comparison = Comparison(
         device=CPU,
-        predicted=replace(measurement(workload, expected, baseline), churn=foretold),
-        measured=measured,
-        notes=tuple(_notes(model, asked, baseline, exact=exact)),
+        predicted=replace(measurement(workload, expected, baseline), churn=foretold, disk=foretold_files),
+        measured=replace(measured, disk=files),
+        notes=tuple((*_shrunk(whole, model), *_notes(model, asked, baseline, exact=exact))),
     )
     if asked.budget is not None:
         comparison = budget.within(comparison, workload, found, expected, asked.budget)
     return _as_seen(comparison)
+
+
+def _within_reach(model: DeclaredModel) -> DeclaredModel:
+    """The model with settings that its runner can do in seconds."""
+    module = _module(model)
+    if not isinstance(module, Scaled):
+        return model
+    return replace(model, values=tuple(module.scaled(settings_of(model)).items()))
+
+
+def _shrunk(whole: DeclaredModel, model: DeclaredModel) -> Iterator[str]:
+    """What a run in small differs in."""
+    asked = dict(whole.values)
+    changes = [f"{name} {value:,} of {asked[name]:,}" for name, value in model.values if asked[name] != value]
+    if changes:
+        yield f"as asked it would take hours, so it is run, and foretold, with {', '.join(changes)}"
+
+
+Sizes = tuple[tuple[str, Bytes], ...]
+
+
+def _files(model: DeclaredModel, seen: Bytes | None) -> tuple[Sizes, Sizes]:
+    """What files take, as foretold and as seen, if the run says so."""
+    foretold = Bytes(sum(part.bytes for part in disk(model)))
+    if not (foretold or seen) or seen is None:
+        return (), ()
+    return (("files", foretold),), (("files", seen),)
 
 
 def _smaller(model: DeclaredModel) -> str:
@@ -128,15 +172,18 @@ def runner(model: DeclaredModel) -> Runner:
     Raises:
         InputError: nobody wrote how to run it.
     """
+    return _module(model).start(settings_of(model))
+
+
+def _module(model: DeclaredModel) -> Module:
     name = model.mechanism
     if name not in RUNNERS:
         raise InputError(f"the mechanism {name} cannot be run", expected=", ".join(RUNNERS))
-    module = cast(Module, import_module(f"memplan.smoke.systems.{name}"))
-    return module.start(settings_of(model))
+    return cast(Module, import_module(f"memplan.smoke.systems.{name}"))
 
 
-def _observe(model: DeclaredModel, asked: Asked) -> tuple[Any, dict[Phase, int], int, bool]:
-    """The allocations of one round, the resident sets of several by phase, and what was resident before."""
+def _observe(model: DeclaredModel, asked: Asked) -> tuple[Any, dict[Phase, int], int, bool, Bytes | None]:
+    """Allocations of one round, resident sets of several by phase, what was resident before, and files."""
     with ExitStack() as stack:
         stack.enter_context(without_collector())
         stack.enter_context(own_words())
@@ -159,7 +206,8 @@ def _observe(model: DeclaredModel, asked: Asked) -> tuple[Any, dict[Phase, int],
         with events.watching([*declared, *running.tensors()]) as found:
             running.step(events)
         asked.advance()
-    return found[0], meter.phases, baseline, meter.exact
+    files = running.disk if isinstance(running, Filing) else None
+    return found[0], meter.phases, baseline, meter.exact, files
 
 
 def _notes(model: DeclaredModel, asked: Asked, baseline: int, *, exact: bool) -> Iterator[str]:

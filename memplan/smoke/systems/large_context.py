@@ -14,9 +14,26 @@ from memplan.mechanisms.context import Merger, Windows
 from memplan.mechanisms.context.decoder import Decoder
 from memplan.mechanisms.context.mapped import MappedCache
 from memplan.mechanisms.context.rows import Row
+from memplan.programs.large_context import work
 from memplan.smoke.meter import Meter, Named
 
 NAME = "large_context"
+
+MOST = 10**12
+"""Operations that a CPU does in some ten seconds."""
+
+SMALL = {
+    "layers": 2,
+    "heads": 1,
+    "head_dim": 64,
+    "hidden": 256,
+    "vocab": 1024,
+    "context": 32768,
+    "window": 2048,
+    "stride": 1024,
+    "interval": 2,
+}
+"""What a run is scaled down to at the most."""
 
 _BITS = {"int8": 8, "int4": 4}
 
@@ -110,3 +127,15 @@ class _Rounds:
 def start(settings: Settings) -> _Rounds:
     """A decoder of these sizes with random weights."""
     return _Rounds(settings)
+
+
+def scaled(settings: Settings) -> Settings:
+    """A small decoder and 32,768 tokens, where what is asked for takes more than ``MOST`` operations."""
+    if work(settings) <= MOST:
+        return settings
+    found = dict(settings)
+    for name, most in SMALL.items():
+        found[name] = min(whole(settings, name), most)
+    if settings["training"]:
+        found["window"] = min(whole(settings, "window") or SMALL["window"], SMALL["window"])
+    return found
