@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from memplan.domain.target import Target
     from memplan.reporters.blocks import Picture
     from memplan.sweep.grid import Sweep
+    from memplan.sweep.runs import Measure
 
 app = application()
 
@@ -49,6 +50,7 @@ Examples:
   memplan sweep train.yml --over micro_batch=1..64 --over sequence=512..32768 --gpu rtx3090 --gpu h100-sxm
   memplan sweep train.yml --over checkpointing=none,full --over micro_batch=1..32 --hold batch.global
   memplan sweep ./model-dir --over layers=8..32:8 --over sequence=2048..65536 --out sweep.svg
+  memplan sweep ./project --over depth=100..800 --measure --component temporaries
 \b
 Ranges: 1..64 doubles from 1, with 64; 1..64:8 goes in steps of 8; lists have commas.
 \b
@@ -96,6 +98,22 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="FILE", help="Also write a picture or a table: .svg, .png, .html or .csv."),
 ]
+Measured = Annotated[
+    bool,
+    typer.Option(
+        "--measure",
+        help="Also run every combination as memplan smoke does (models on tensors without bytes, mechanisms"
+        " and declared tensors on the CPU), and show what was seen beside what was predicted.",
+    ),
+]
+Components = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--component",
+        metavar="NAME",
+        help="With --measure: look at this component of the peak, not all of it. Repeatable: their sum.",
+    ),
+]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 
 
@@ -114,6 +132,8 @@ def sweep(
     beside: Beside = None,
     dialect: DialectName = None,
     online: Online = False,
+    measure: Measured = False,
+    component: Components = None,
     out: Out = None,
     form: FormatOption = Format.TERMINAL,
 ) -> None:
@@ -124,6 +144,8 @@ def sweep(
     from memplan.sweep.axes import parse
     from memplan.sweep.grid import count
 
+    if component and not measure:
+        raise typer.BadParameter("--component is for --measure")
     reading = read(
         path,
         dialect=dialect,
@@ -139,7 +161,16 @@ def sweep(
 
         check(out, axes)
     with progress("combinations", count(axes)) as advance:
-        found = vary(reading, axes, targets, hold=hold or (), exact=exact, advance=advance)
+        found = vary(
+            reading,
+            axes,
+            targets,
+            hold=hold or (),
+            exact=exact,
+            advance=advance,
+            measure=_measure(targets) if measure else None,
+            shown=component or (),
+        )
     if out is not None:
         _save(reading, found, out)
     _print(reading, found, form)
@@ -173,6 +204,12 @@ def _machines(reading: Reading, rams: Sequence[str], free: str | None) -> tuple[
         )
     sizes = [amount(text, "--ram") for text in rams]
     return tuple({size: replace(Target.of_host(size), name=f"{size}") for size in sizes}.values())
+
+
+def _measure(targets: Sequence[Target]) -> Measure:
+    from memplan.cli.measuring import measurer
+
+    return measurer(targets)
 
 
 def _save(reading: Reading, found: Sweep, out: Path) -> None:

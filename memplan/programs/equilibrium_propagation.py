@@ -22,7 +22,7 @@ NAME = "equilibrium_propagation"
 SUMMARY = "deep networks that learn by settling, with gradients written out by hand"
 
 MANUAL, AUTOGRAD, BACKPROP, CHECKPOINTED = "manual", "autograd", "backprop", "checkpointed"
-SETTINGS = (
+SETTINGS: tuple[Setting, ...] = (
     Setting(name="depth", summary="dense layers, each with a state", most=100_000),
     Setting(name="width", summary="numbers in a state, and in a sample", most=2**20),
     Setting(name="batch", summary="samples at once", most=2**24),

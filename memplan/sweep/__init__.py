@@ -16,7 +16,8 @@ from memplan.estimate import estimates
 from memplan.sweep.axes import OPTION
 from memplan.sweep.dimensions import MODEL, resized
 from memplan.sweep.exact import limits
-from memplan.sweep.grid import Axis, Point, Setting, Sweep, combinations
+from memplan.sweep.grid import Axis, Point, Ran, Setting, Sweep, combinations
+from memplan.sweep.runs import Measure, known
 
 if TYPE_CHECKING:
     from memplan.dialects.reading import Reading
@@ -40,6 +41,8 @@ def sweep(
     hold: Sequence[str] = (),
     exact: bool = False,
     advance: Callable[[], None] | None = None,
+    measure: Measure | None = None,
+    shown: Sequence[str] = (),
 ) -> Sweep:
     """Estimate every combination of the axes' settings on every target.
 
@@ -50,20 +53,32 @@ def sweep(
         hold: what stays as it is (some of ``HELD``): with ``batch.global`` accumulation follows.
         exact: whether to find the largest value that fits between the settings too.
         advance: called after every point.
+        measure: what runs a combination, to have what was seen beside what was predicted.
+        shown: components of these runs whose sum is looked at; none is all there is at the peak.
 
     Raises:
         FieldError: nothing by the name in ``hold`` can be kept, or it is varied itself.
+        UnknownNameError: no run has a component that is to be shown.
     """
     axes = tuple(axes)
     _check_held(axes, hold)
     run = _Run(reading=reading, axes=axes, targets=tuple(targets), hold=tuple(hold))
-    points = []
+    points, runs = [], []
     for settings in combinations(axes):
         points.append(run.point(settings))
+        if measure is not None:
+            runs.append(run.ran(points[-1], measure))
         if advance is not None:
             advance()
     notes = (*_notes(reading.workload, axes, hold), *_beyond(reading, points))
-    found = Sweep(axes=axes, targets=tuple(targets), points=tuple(points), notes=notes)
+    found = Sweep(
+        axes=axes,
+        targets=tuple(targets),
+        points=tuple(points),
+        notes=notes,
+        runs=tuple(runs),
+        shown=known(runs, shown),
+    )
     return replace(found, limits=tuple(limits(found, run.point))) if exact else found
 
 
@@ -87,6 +102,15 @@ class _Run:
             return Point(settings=settings, estimates=self.made[workload])
         except MemplanError as error:
             return Point(settings=settings, refused=_reason(error))
+
+    def ran(self, point: Point, measure: Measure) -> Ran:
+        """What a run of the combination shows, or why there is none."""
+        if point.refused is not None:
+            return Ran(settings=point.settings, reason=point.refused)
+        try:
+            return Ran(settings=point.settings, found=measure(self._workload(point.settings)))
+        except MemplanError as error:
+            return Ran(settings=point.settings, reason=_reason(error))
 
     def _workload(self, settings: tuple[Setting, ...]) -> Workload:
         chosen = list(zip(self.axes, settings, strict=True))

@@ -8,6 +8,7 @@ from itertools import pairwise, product
 from math import prod
 
 from memplan.domain.estimate import Estimate, Verdict
+from memplan.domain.measurement import Comparison
 from memplan.domain.target import Target
 
 
@@ -70,11 +71,21 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What a run of a combination showed, or why there was none."""
+
+    settings: tuple[Setting, ...]
+    found: Comparison | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
     """Every combination of the axes' settings, the last axis varying fastest.
 
     ``notes`` say what a reader might take for granted. ``limits`` are between the settings, where they were
-    asked for.
+    asked for. ``runs`` line up with the points, if combinations were run as well; of these runs the ``shown``
+    components count, or all there is at the peak.
     """
 
     axes: tuple[Axis, ...]
@@ -82,6 +93,8 @@ class Sweep:
     points: tuple[Point, ...]
     notes: tuple[str, ...] = ()
     limits: tuple[Limit, ...] = ()
+    runs: tuple[Ran, ...] = ()
+    shown: tuple[str, ...] = ()
 
     @property
     def memory(self) -> str:

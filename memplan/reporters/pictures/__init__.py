@@ -59,12 +59,14 @@ def drawn(source: str, sweep: Sweep) -> Drawing:
     Raises:
         FieldError: no combination could be estimated.
     """
-    from memplan.reporters.pictures import chart, heatmap
+    from memplan.reporters.pictures import chart, curves, heatmap, measured
 
     if not any(point.estimates for point in sweep.points):
         reason = next((point.refused for point in sweep.points if point.refused), "")
         raise FieldError(f"nothing to draw, every combination is refused: {reason}")
     title = f"{source}: memory over {' and '.join(axis.name for axis in sweep.axes)}"
+    if sweep.runs:
+        return curves.draw(measured.figure(sweep, title))
     return heatmap.draw(sweep, title) if len(sweep.axes) == 2 else chart.draw(sweep, title)
 
 
@@ -80,5 +82,5 @@ def _rendered(form: str, source: str, sweep: Sweep) -> bytes:
         return png.render(drawing)
     if form == ".svg":
         return svg.render(drawing).encode()
-    tables = view.crossed(sweep) if len(sweep.axes) == 2 else (view.listed(sweep),)
+    tables = view.crossed(sweep) if len(sweep.axes) == 2 and not sweep.runs else (view.listed(sweep),)
     return html.render(drawing, tables, sweep.notes).encode()

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from memplan.dialects.reading import Reading
 from memplan.domain.estimate import Verdict
 from memplan.reporters.blocks import Block, Bullets, Heading, Paragraph, Picture, Report, Table, Tone
+from memplan.reporters.views.sweep_runs import ran
 from memplan.reporters.words import VERDICTS, size
 from memplan.sweep.boundary import Boundary, Row, boundaries
 from memplan.sweep.grid import Axis, Point, Setting, Sweep
@@ -34,7 +35,7 @@ def _blocks(reading: Reading, sweep: Sweep, sketch: Picture | None) -> Iterator[
     names = " × ".join(axis.name for axis in sweep.axes)
     where = f" on {', '.join(target.name for target in sweep.targets)}" if sweep.targets else ""
     yield Heading(f"{reading.path}: {sweep.memory} over {names}{where}")
-    two_way = len(sweep.axes) == 2
+    two_way = len(sweep.axes) == 2 and not sweep.runs
     if two_way:
         yield Paragraph(_axes(sweep))
         yield from crossed(sweep)
@@ -46,6 +47,8 @@ def _blocks(reading: Reading, sweep: Sweep, sketch: Picture | None) -> Iterator[
     yield from map(_limits, boundaries(sweep))
     yield from _returning(sweep)
     yield from _refused(sweep)
+    if sweep.runs:
+        yield from ran(sweep)
     for note in sweep.notes:
         yield Paragraph(note)
     if reading.warnings:
@@ -157,10 +160,9 @@ def _legend(sweep: Sweep) -> str:
 
 def _limits(found: Boundary) -> Bullets:
     name, along = found.target.name, found.along
-    title = f"What fits {name} ({size(found.target.limit)}), {along.name}:"
-    rule = "" if found.said is None else f"; {_said(found.said)}"
-    lines = (f"{_where(found.others, row)}{within(along, row)}{rule}" for row in found.rows)
-    return Bullets(tuple(lines), title)
+    rule = "" if found.said is None else f" ({_said(found.said)})"
+    title = f"What fits {name} ({size(found.target.limit)}), {along.name}{rule}:"
+    return Bullets(tuple(f"{_where(found.others, row)}{within(along, row)}" for row in found.rows), title)
 
 
 def _said(found: Said) -> str:

@@ -7,12 +7,17 @@ from typing import Any
 
 from memplan.dialects.reading import Reading
 from memplan.domain.estimate import Estimate
+from memplan.domain.measurement import error
 from memplan.reporters import csv
 from memplan.sweep.boundary import Boundary, boundaries
-from memplan.sweep.grid import Point, Setting, Sweep
+from memplan.sweep.grid import Point, Ran, Setting, Sweep
+from memplan.sweep.runs import amounts
 
 AMOUNTS = ("process", "low", "high", "peak_allocated", "peak_reserved")
 """What of GPU memory stands in a row, in bytes."""
+
+RUN = ("device", "predicted", "seen", "error", "not_run")
+"""What is said of a run."""
 
 
 def payload(reading: Reading, sweep: Sweep) -> dict[str, Any]:
@@ -30,6 +35,7 @@ def payload(reading: Reading, sweep: Sweep) -> dict[str, Any]:
             for item in sweep.targets
         ],
         "points": [_point(sweep, point) for point in sweep.points],
+        **({"runs": _runs(sweep), "shown": list(sweep.shown)} if sweep.runs else {}),
         "boundaries": [_boundary(item) for item in boundaries(sweep)],
         "notes": list(sweep.notes),
         "warnings": list(reading.warnings),
@@ -37,20 +43,29 @@ def payload(reading: Reading, sweep: Sweep) -> dict[str, Any]:
 
 
 def table(sweep: Sweep) -> str:
-    """Comma-separated rows: one per point and target, or per point where there is no target."""
+    """Comma-separated rows: one per point and target, or per point where there is no target.
+
+    What a run showed stands at the end of its rows.
+    """
     columns = [*(axis.name for axis in sweep.axes), "gpu", *AMOUNTS, "host", "verdict", "refused"]
-    return csv.render(columns, _rows(sweep))
+    if not sweep.runs:
+        return csv.render(columns, (row for point in sweep.points for row in _rows(point)))
+    rows = (
+        [*row, *run.values()]
+        for point, run in zip(sweep.points, (_run(sweep, run) for run in sweep.runs), strict=True)
+        for row in _rows(point)
+    )
+    return csv.render([*columns, *RUN], rows)
 
 
-def _rows(sweep: Sweep) -> Iterator[list[object]]:
-    for point in sweep.points:
-        chosen = [item.plain for item in point.settings]
-        if point.refused is not None:
-            yield [*chosen, "", *("" for _ in AMOUNTS), "", "", point.refused]
-        for found in point.estimates:
-            amounts = _amounts(found)
-            name = found.target.name if found.target else ""
-            yield [*chosen, name, *amounts.values(), int(found.host.peak), str(found.verdict or ""), ""]
+def _rows(point: Point) -> Iterator[list[object]]:
+    chosen = [item.plain for item in point.settings]
+    if point.refused is not None:
+        yield [*chosen, "", *("" for _ in AMOUNTS), "", "", point.refused]
+    for found in point.estimates:
+        amounts = _amounts(found)
+        name = found.target.name if found.target else ""
+        yield [*chosen, name, *amounts.values(), int(found.host.peak), str(found.verdict or ""), ""]
 
 
 def _amounts(found: Estimate) -> dict[str, int]:
@@ -72,6 +87,33 @@ def _point(sweep: Sweep, point: Point) -> dict[str, Any]:
         ],
         "refused": point.refused,
     }
+
+
+def _runs(sweep: Sweep) -> list[dict[str, Any]]:
+    names = [axis.name for axis in sweep.axes]
+    return [
+        {
+            "values": {name: item.plain for name, item in zip(names, run.settings, strict=True)},
+            **_run(sweep, run),
+        }
+        for run in sweep.runs
+    ]
+
+
+def _run(sweep: Sweep, run: Ran) -> dict[str, Any]:
+    """Device, bytes predicted and seen, error in percent, and why there was no run; null is absent."""
+    if run.found is None:
+        return {**dict.fromkeys(RUN), "not_run": run.reason}
+    predicted, seen = amounts(sweep, run.found)
+    percent = error(predicted, seen)
+    found = (
+        run.found.device,
+        int(predicted),
+        int(seen),
+        None if percent is None else round(percent, 4),
+        None,
+    )
+    return dict(zip(RUN, found, strict=True))
 
 
 def _boundary(found: Boundary) -> dict[str, Any]:
