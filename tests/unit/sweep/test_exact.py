@@ -13,6 +13,8 @@ from memplan.domain.estimate import Verdict
 from memplan.domain.target import Target
 from memplan.estimate import estimate
 from memplan.read import read
+from memplan.reporters.blocks import Bullets
+from memplan.reporters.views import sweep as view
 from memplan.sweep import sweep
 from memplan.sweep.axes import parse
 from memplan.sweep.boundary import boundaries
@@ -92,3 +94,19 @@ def test_a_machine_without_a_gpu_is_refined_by_its_ram(tmp_path: Path) -> None:
     assert fits(reading, "vocabulary", row.exact, target)
     assert not fits(reading, "vocabulary", row.exact + 1, target)
     assert found.said is None
+
+
+def test_the_table_of_ram_stands_beside_the_context_of_a_decoder_alone(tmp_path: Path) -> None:
+    text = LOOP.replace("buffers", "large_context").replace(
+        "{tokens: 100, vocabulary: 32000, embedding: 64, state: 64, output: 64}",
+        "{layers: 1, heads: 1, hidden: 64, vocab: 100, context: 1024, training: false, chunk: 1024}",
+    )
+    reading = config(tmp_path, text)
+    target = Target.of_host(Bytes(16 * 2**30))
+    for name, says in (("context", 32_768), ("vocab", None)):
+        axes = parse(reading.workload, [f"{name}=1024..4096"])
+        (found,) = boundaries(sweep(reading, axes, [target]))
+        assert (found.said.value if found.said else None) == says
+    shown = view.report(reading, sweep(reading, parse(reading.workload, ["context=1024,2048"]), [target]))
+    titles = [block.title for block in shown if isinstance(block, Bullets)]
+    assert "What fits host (16.0 GiB), context (the table ram-steps says 32,768):" in titles
