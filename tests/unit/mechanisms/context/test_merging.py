@@ -89,6 +89,26 @@ def test_a_model_that_looks_back_less_than_windows_overlap_is_exact_where_the_fi
         assert (averaged - whole).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("rule", list(Merge))
+def test_a_window_over_the_whole_sequence_is_full_attention(rule: Merge) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(*(Local(8, 2, 1000) for _ in range(2)))
+    tokens = torch.randn(2, 33, 8, dtype=torch.float64)
+    covered = over_windows(model, tokens, Windows(length=33, width=33), rule=rule, axis=-2)
+    assert torch.equal(covered, model(tokens).detach())
+
+
+def test_of_full_attention_windows_give_what_the_first_covers_and_no_more() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(*(Local(8, 2, 1000) for _ in range(2)))
+    tokens = torch.randn(1, 40, 8, dtype=torch.float64)
+    whole = model(tokens).detach()
+    over = Windows(length=40, width=16, stride=8)
+    merged = over_windows(model, tokens, over, rule=Merge.FIRST, axis=-2)
+    torch.testing.assert_close(merged[:, :16], whole[:, :16], rtol=1e-12, atol=1e-12)
+    assert ((merged - whole)[:, 16:].abs().amax(-1) > 1e-6).all()
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_numbers_that_are_not_finite_are_refused_with_their_window(bad: float) -> None:
     merger = Merger(Windows(length=6, width=4, stride=2))
