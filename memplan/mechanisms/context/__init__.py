@@ -11,20 +11,26 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from memplan.mechanisms.context.costs import layer_cost
+    from memplan.mechanisms.context.decoder import Decoder
     from memplan.mechanisms.context.intervals import best_uniform, cheapest, lowest_peak, sqrt_interval
     from memplan.mechanisms.context.local import local_attention
+    from memplan.mechanisms.context.mapped import MappedCache, MappedLayer
     from memplan.mechanisms.context.merging import Merge, Merger, over_windows
     from memplan.mechanisms.context.placement import Layer, Placement, Segment, Stack
     from memplan.mechanisms.context.precision import MixedPrecision
     from memplan.mechanisms.context.ram import tokens_for
     from memplan.mechanisms.context.scaling import LossScaler
     from memplan.mechanisms.context.stack import CheckpointedStack
+    from memplan.mechanisms.context.transformers_cache import mapped_cache
     from memplan.mechanisms.context.windows import Window, Windows
 
 __all__ = [
     "CheckpointedStack",
+    "Decoder",
     "Layer",
     "LossScaler",
+    "MappedCache",
+    "MappedLayer",
     "Merge",
     "Merger",
     "MixedPrecision",
@@ -38,6 +44,7 @@ __all__ = [
     "layer_cost",
     "local_attention",
     "lowest_peak",
+    "mapped_cache",
     "over_windows",
     "sqrt_interval",
     "tokens_for",
@@ -45,8 +52,11 @@ __all__ = [
 
 _HOMES = {
     "CheckpointedStack": "stack",
+    "Decoder": "decoder",
     "Layer": "placement",
     "LossScaler": "scaling",
+    "MappedCache": "mapped",
+    "MappedLayer": "mapped",
     "Merge": "merging",
     "Merger": "merging",
     "MixedPrecision": "precision",
@@ -60,6 +70,7 @@ _HOMES = {
     "layer_cost": "costs",
     "local_attention": "local",
     "lowest_peak": "intervals",
+    "mapped_cache": "transformers_cache",
     "over_windows": "merging",
     "sqrt_interval": "intervals",
     "tokens_for": "ram",
