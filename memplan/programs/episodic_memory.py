@@ -183,9 +183,10 @@ def _write(sizes: Sizes, chunk: int, tape: Tape) -> None:
     slots = tape.empty((sizes.queries,), INDEX, "zeros")
     keys = _unit_keys(sizes, tape)
     for count in sizes.chunks(chunk):
-        # The maximum goes straight into ``best`` and ``slots``.
+        # Maxima and their slots go straight into ``best`` and ``slots``, comparisons into what they compare.
         compared = _compared(sizes, count, tape)
-        del compared
+        edge = tape.empty((count,), NUMBER, "sub")
+        del compared, edge
     del keys
     tape.component = "placement"
     known = tape.empty((sizes.queries,), Dtype.BOOL, "ge")

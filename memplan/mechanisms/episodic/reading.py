@@ -1,5 +1,7 @@
 """Reading: each query is answered by its k nearest slots, weighted by a softmax over their similarities.
 
+Of slots that are equally similar but for rounding, which of them are among the nearest is not defined.
+
 Shapes: Q queries of width K; S slots in use, V wide values; k is ``neighbours``, or S if that is less.
 """
 

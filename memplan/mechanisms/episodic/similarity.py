@@ -16,6 +16,9 @@ from memplan.mechanisms.episodic.settings import MATMUL
 SMALLEST_NORM = 1e-8
 """A shorter vector is divided by this instead of by its norm: the default of ``torch.cosine_similarity``."""
 
+HALF = 2
+"""Bytes of a number in half precision."""
+
 Similarity = Callable[[Tensor], Tensor]
 """Queries (Q, K) to their similarities with the keys of one bank, (Q, M)."""
 
@@ -26,6 +29,15 @@ def against(keys: Tensor, form: str) -> Similarity:
         unit = normalised(keys)
         return lambda queries: torch.mm(normalised(queries), unit.t())
     return lambda queries: broadcast(queries, keys)
+
+
+def rounding(dtype: torch.dtype) -> float:
+    """By how much two computations of one similarity may differ: more than sums of thousands of terms do.
+
+    Half precision is summed up in fp32 and rounded once.
+    """
+    step = float(torch.finfo(dtype).eps)
+    return 128 * step if dtype.itemsize > HALF else 2 * step
 
 
 def normalised(rows: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
 """Writing: each query is merged into the slot that holds nearly the same already, or stored in its own.
 
-All similarities are taken against the bank as it was before the write. What is written does therefore not
-depend on the chunk size, and near-duplicates within one write both get a slot; ``consolidation`` merges them.
+All similarities are taken against the bank as it was before the write, and of slots that are as similar but
+for rounding the first is taken. What is written does therefore not depend on the chunk size, unless a
+similarity is the threshold but for rounding. Near-duplicates within one write both get a slot;
+``consolidation`` merges them.
 
 Shapes: Q queries; M slots, S of them in use; keys are K and values V wide.
 """
@@ -16,7 +18,7 @@ from torch import Tensor
 from memplan.mechanisms.episodic.bank import Bank
 from memplan.mechanisms.episodic.chunks import spans
 from memplan.mechanisms.episodic.settings import Settings
-from memplan.mechanisms.episodic.similarity import Similarity, against
+from memplan.mechanisms.episodic.similarity import Similarity, against, rounding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +69,14 @@ def place(bank: Bank, keys: Tensor, settings: Settings) -> Placement:
 
 
 def _nearest(similarity: Similarity, queries: Tensor, best: Tensor, slots: Tensor) -> None:
-    """The best similarity of each query (c, K) and its slot, the first if several are as good."""
-    torch.max(similarity(queries), dim=1, out=(best, slots))
+    """The best similarity of each query (c, K), and the first slot that is as good but for rounding.
+
+    A product of one row may round otherwise than one of many, which would tell duplicates apart.
+    """
+    similar = similarity(queries)
+    torch.amax(similar, dim=1, out=best)
+    similar.ge_((best - rounding(best.dtype)).unsqueeze(1))
+    torch.argmax(similar, dim=1, out=slots)
 
 
 def _room(bank: Bank, touched: Tensor) -> Tensor:

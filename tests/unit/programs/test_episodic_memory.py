@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,15 @@ SEED: dict[str, Scalar] = {"memory_size": 5000, "key_size": 768, "batch": 8, "se
 NAIVE: dict[str, Scalar] = {**SEED, "similarity": "broadcast", "write_chunk": 0, "read_chunk": 0}
 CUBE = 8 * 1024 * 5000 * 768 * 4
 AMPERE = (8, 6)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Small products are faster on one thread than on several that wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def complete(**given: Scalar) -> dict[str, Scalar]:

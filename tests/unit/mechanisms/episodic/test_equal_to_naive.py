@@ -153,6 +153,32 @@ def test_an_answer_is_the_weighted_mean_of_the_nearest_values(case: Case) -> Non
 
 
 @settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 2**31),
+    st.integers(1, 20),
+    st.sampled_from((96, 300)),
+    st.sampled_from(("matmul", "broadcast")),
+)
+def test_duplicates_are_not_told_apart_by_rounding(seed: int, chunk: int, width: int, form: str) -> None:
+    random = torch.Generator().manual_seed(seed)
+    known = torch.randn(5, width, generator=random).repeat(7, 1)
+    asked = known[torch.randint(35, (20,), generator=random)] + 0.05 * torch.randn(
+        20, width, generator=random
+    )
+    banks = []
+    for size, similarity in ((None, "broadcast"), (chunk, form)):
+        memory = EpisodicMemory(
+            Settings(capacity=40, key_size=width, similarity=similarity, write_chunk=size)
+        )
+        memory.write(known, known)
+        assert memory.write(asked, asked).merged == 20
+        assert int((memory.bank.hits[:35] > 1).nonzero().max()) < 5
+        banks.append(memory.bank)
+    assert torch.equal(banks[0].hits, banks[1].hits)
+    torch.testing.assert_close(banks[0].keys, banks[1].keys)
+
+
+@settings(max_examples=40, deadline=None)
 @given(cases(), st.integers(1, 40))
 def test_consolidation_does_not_depend_on_the_chunk_either(case: Case, chunk: int) -> None:
     memories = [case.memory("matmul", size) for size in (None, chunk)]
