@@ -41,12 +41,19 @@ SETTINGS: tuple[Setting, ...] = (
 
 
 def problem(settings: Settings, /) -> tuple[str, str] | None:
-    """Windows beyond the context, strides beyond the window, intervals beyond the layers, a GPU."""
+    """Windows beyond the context, strides beyond the window, intervals beyond the layers, a GPU.
+
+    Windows and strides matter where something is done in windows.
+    """
     window, context = window_of(settings), whole(settings, "context")
+    windows = settings["training"] or settings["reading"] == WINDOWS
     found = {
         "device": settings["device"] != CPU and "is for a run in host memory: set device: cpu",
-        "window": window > context and f"of {window:,} tokens is wider than the context of {context:,}",
-        "stride": whole(settings, "stride") > window
+        "window": windows
+        and window > context
+        and f"of {window:,} tokens is wider than the context of {context:,}",
+        "stride": settings["reading"] == WINDOWS
+        and whole(settings, "stride") > window
         and f"of {whole(settings, 'stride'):,} tokens leaves some between windows of {window:,}",
         "interval": whole(settings, "interval") > whole(settings, "layers")
         and f"is beyond the {whole(settings, 'layers')} layers",

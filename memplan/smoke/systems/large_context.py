@@ -25,8 +25,8 @@ MOST = 10**12
 SMALL = {
     "layers": 2,
     "heads": 1,
-    "head_dim": 64,
-    "hidden": 256,
+    "head_dim": 32,
+    "hidden": 128,
     "vocab": 1024,
     "context": 32768,
     "window": 2048,

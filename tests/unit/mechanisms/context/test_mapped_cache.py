@@ -14,10 +14,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import memplan
 from memplan.domain.errors import FieldError, FileAccessError, InputError
 from memplan.mechanisms.context.mapped import MappedCache
 from memplan.mechanisms.context.rows import ALIGNMENT, DTYPES, Row
 
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(memplan.__file__).parents[1])}
 SIDES = st.integers(min_value=1, max_value=5)
 
 
@@ -213,7 +215,7 @@ def test_a_killed_process_leaves_nothing_on_the_disk(tmp_path: Path) -> None:
         "cache.append(torch.ones(1, 2, 100, 8), torch.ones(1, 2, 100, 8), 0)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=ENVIRONMENT, check=False)
     assert ended.returncode == -signal.SIGKILL
     assert list(tmp_path.iterdir()) == []
 
