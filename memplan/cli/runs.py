@@ -47,8 +47,8 @@ def check(
     Raises:
         BadParameter: an option makes no sense with what is run.
     """
-    from memplan import smoke
     from memplan.cli import ranks
+    from memplan.domain.architecture import DeclaredModel
 
     if kind is Device.FAKE and (cap is not None or scaled or record is not None):
         raise typer.BadParameter("--cap, --scaled and --record are for real runs: --device cpu")
@@ -58,8 +58,8 @@ def check(
         raise typer.BadParameter(f"--snapshot is for --device cuda, and this runs on --device {kind}")
     if save and (kind is Device.FAKE or scaled or cap is not None or ranks.several(job)):
         raise typer.BadParameter("--save is for whole runs of one process, on --device cpu or cuda")
-    if record is not None and smoke.is_declared(job.workload):
-        raise typer.BadParameter("--record keeps runs of models, and here nothing is run but tensors made")
+    if record is not None and isinstance(job.workload.model, DeclaredModel):
+        raise typer.BadParameter("--record keeps runs of known models, not of what is declared")
     if ranks.several(job) and (cap is not None or scaled or record is not None):
         raise typer.BadParameter("--cap and --scaled are for one process only, as is --record")
 
@@ -90,7 +90,7 @@ def found(
     on_gpu = kind is Device.CUDA
     asked = Asked(steps=steps, budget=_budget(cap, None if scaled or on_gpu else job.target))
     saver = Saver(job.workload) if save else None
-    with progress(f"running on the {kind}", _rounds(kind, steps, scaled=scaled)) as advance:
+    with progress(f"running on the {kind}", _rounds(job, kind, steps, scaled=scaled)) as advance:
         asked = replace(asked, advance=advance, done=saver or unheeded)
         if on_gpu:
             seen = smoke.on_cuda(job.workload, job.target, asked, snapshot, record=record)
@@ -116,11 +116,15 @@ def kept(record: Path | None) -> Path | None:
 
 
 _WATCHED = 2
-"""Steps that a CPU is given beside those asked for, and a GPU at least."""
+"""Steps that a CPU is given beside those asked for, and a GPU at least; how often tensors alone are made."""
 
 
-def _rounds(kind: Device, steps: int, *, scaled: bool) -> int:
+def _rounds(job: Job, kind: Device, steps: int, *, scaled: bool) -> int:
     """Steps in all, of both depths of a model that is scaled down."""
+    from memplan import smoke
+
+    if smoke.is_declared(job.workload):
+        return _WATCHED
     if kind is Device.CUDA:
         return max(steps, _WATCHED)
     return (steps + _WATCHED) * (2 if scaled else 1)

@@ -38,6 +38,7 @@ def fake(workload: Workload, target: Target | None = None) -> Comparison:
         from memplan.smoke.declared import fake as without_bytes
 
         return without_bytes.compare(workload, target)
+    _only_on_cpu(workload)
     from memplan.smoke.limits import refuse
 
     refuse(workload)
@@ -92,6 +93,14 @@ def is_declared(workload: Workload) -> bool:
     return isinstance(workload.model, DeclaredModel) and workload.model.mechanism is None
 
 
+def _only_on_cpu(workload: Workload) -> None:
+    """Refuse mechanisms, which are run for real and nowhere else."""
+    if isinstance(workload.model, DeclaredModel) and workload.model.mechanism is not None:
+        raise InputError(
+            f"the mechanism {workload.model.mechanism} is run on the processor only", hint="use --device cpu"
+        )
+
+
 def best(workload: Workload) -> str:
     """The device for a workload of which nobody said on which to run it.
 
@@ -142,6 +151,7 @@ def on_cuda(
     from memplan.smoke.gpu.settings import prepare
     from memplan.smoke.libraries import require
 
+    _only_on_cpu(workload)
     framework = require(workload)
     _check(record)
     # PyTorch reads them when it starts, so nothing above may have loaded it.

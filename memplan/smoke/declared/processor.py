@@ -26,9 +26,6 @@ from memplan.smoke.cpu.surroundings import check_memory, own_words, without_coll
 from memplan.smoke.declared.stand_ins import NOT_RUN, before, first_beyond, stand_ins
 from memplan.smoke.device import Asked
 
-PASSES = 2
-"""How often ``asked.advance`` is called: once for each way of watching."""
-
 HINT = "run it within less: --cap SIZE; or on tensors without bytes: --device fake"
 
 

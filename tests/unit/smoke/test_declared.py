@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ torch = library("torch")
 library("transformers")
 library("peft")
 
-from memplan.smoke import best, fake, is_declared, libraries, on_cpu  # noqa: E402
+from memplan.smoke import best, fake, is_declared, libraries, on_cpu, on_cuda  # noqa: E402
 from memplan.smoke.declared.stand_ins import before, first_beyond, stand_ins  # noqa: E402
 from memplan.smoke.gpu.device import CudaDevice  # noqa: E402
 from tests.oracle.fake_cases import case  # noqa: E402
@@ -196,6 +198,13 @@ def test_without_a_device_the_gpu_is_taken_or_what_suits_the_model(
     assert not is_declared(mechanism)
 
 
+@pytest.mark.parametrize("run", [fake, partial(on_cuda, target=None, asked=Asked())])
+def test_a_mechanism_runs_on_the_processor_and_nowhere_else(run: Callable[[Workload], object]) -> None:
+    with pytest.raises(InputError, match="the mechanism episodic is run on the processor only") as told:
+        run(declared(replace(MODEL, mechanism="episodic")))
+    assert told.value.hint == "use --device cpu"
+
+
 MANIFEST = """\
 memplan: 1
 model:
@@ -241,7 +250,7 @@ def test_tensors_alone_are_no_run_to_record(
 ) -> None:
     record = tmp_path / "record.yaml"
     assert main(["smoke", manifest, "--device", "cpu", "--record", str(record)]) == 2
-    assert "--record keeps runs of models" in capsys.readouterr().err
+    assert "--record keeps runs of known models" in capsys.readouterr().err
     monkeypatch.setenv("MEMPLAN_CALIBRATION", str(record))
     assert main(["smoke", manifest, "--device", "cpu"]) == 0
     assert not record.exists()

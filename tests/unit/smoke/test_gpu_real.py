@@ -93,3 +93,20 @@ def test_a_gtx1650_is_emulated(tmp_path: Path) -> None:
     code, report = smoked(tmp_path, SHAPES["llama"], SETTINGS["full"], "--gpu", "gtx1650")
     assert (code, report["shortage"]) == (0, None)
     assert any(note.startswith("gtx1650 emulated on") for note in report["notes"])
+
+
+def test_declared_tensors_are_as_large_as_predicted_and_die_on_a_smaller_card(tmp_path: Path) -> None:
+    path = tmp_path / "memplan.yaml"
+    path.write_text(
+        "memplan: 1\nmodel:\n  tensors:\n    table: {shape: [rows, 100], dtype: fp16}\n"
+        "    state: {bytes: 300MB, role: buffer}\n  values: {rows: 333333}\n",
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-m", "memplan", "smoke", str(path), "--device", "cuda", "--format", "json"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(run.stdout)
+    assert (found["error"]["peak_allocated"], found["error"]["peak_reserved"]) == (0.0, 0.0)
+    more = ["--gpu", "gtx1650", "--set", "rows=20000000"]
+    run = subprocess.run([*command, *more], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert json.loads(run.stdout)["shortage"]["foreseen"]
