@@ -2,8 +2,8 @@
 
 The sizes are those of ``examples/buffer-preallocation``. Allocations are those that PyTorch's profiler sees
 in one pass, beside what ``memplan.programs.buffers`` foretells; they are the same everywhere. Tokens per
-second depend on the machine, so only their ratio to the loop that allocates is printed: each form runs in
-turn, on one thread, and its fastest pass counts.
+second of processor time depend on the machine, so only their ratio to the loop that allocates is printed:
+each form runs in turn, on one thread, and its fastest pass counts.
 
     python benchmarks/buffers.py [--check]     with --check: exit code 1 if an allocation was not foretold
 """
@@ -69,9 +69,9 @@ def ratios() -> dict[str, float]:
     fastest = dict.fromkeys(FORMS, float("inf"))
     for _ in range(ROUNDS):
         for form, loop in running.items():
-            started = time.perf_counter()
+            started = time.process_time()
             loop.step(Deaf())
-            fastest[form] = min(fastest[form], time.perf_counter() - started)
+            fastest[form] = min(fastest[form], time.process_time() - started)
     first = next(iter(fastest.values()))
     return {form: first / seconds for form, seconds in fastest.items()}
 
