@@ -177,7 +177,19 @@ class _Picture:
         for mark in self.figure.marks:
             down = self.down.at(mark.bytes)
             yield Line(places=((self.left, down), (self.right, down)), colour=FAINT, width=1.5, dash=(6, 5))
-            yield Text(place=(self.right, down - 6), words=mark.name, anchor="end", colour=FAINT, halo=SHEET)
+            on_right = self._room(down, right=True) >= self._room(down, right=False)
+            place = (self.right if on_right else self.left + 4, down - 6)
+            anchor = "end" if on_right else "start"
+            yield Text(place=place, words=mark.name, anchor=anchor, colour=FAINT, halo=SHEET)
+
+    def _room(self, down: float, *, right: bool) -> float:
+        """Pixels between a mark's name, at one of its ends, and the nearest point of that third."""
+        third = (self.right - self.left) / 3
+        places = [self._at(point) for curve in self.figure.curves for point in curve.points]
+        near = [
+            at for over, at in places if (over > self.right - third if right else over < self.left + third)
+        ]
+        return min((abs(at - down + 10) for at in near), default=HEIGHT)
 
     def _at(self, point: tuple[float, float]) -> Place:
         return self.across.at(point[0]), self.down.at(point[1])
