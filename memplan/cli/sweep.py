@@ -50,7 +50,7 @@ Examples:
   memplan sweep train.yml --over micro_batch=1..64 --over sequence=512..32768 --gpu rtx3090 --gpu h100-sxm
   memplan sweep train.yml --over checkpointing=none,full --over micro_batch=1..32 --hold batch.global
   memplan sweep ./model-dir --over layers=8..32:8 --over sequence=2048..65536 --out sweep.svg
-  memplan sweep ./project --over depth=100..800 --measure --component temporaries
+  memplan sweep ./project --over depth=100..800 --measure --component activations
 \b
 Ranges: 1..64 doubles from 1, with 64; 1..64:8 goes in steps of 8; lists have commas.
 \b

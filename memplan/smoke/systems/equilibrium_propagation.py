@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,12 +44,14 @@ class Trained:
         yield self.samples, "batch", "", "samples"
         yield self.targets, "batch", "", "targets"
 
-    def step(self, meter: Meter) -> None:
-        """One training step."""
+    def step(self, meter: Any) -> None:
+        """One training step; what it makes beside states, momentum and gradients has one name."""
+        meter.scope.append(NAME)
         if self.method in (Method.BACKPROP, Method.CHECKPOINTED):
             self._backpropagate(meter)
         else:
             self._settle_and_learn(meter)
+        meter.scope.pop()
 
     def _settle_and_learn(self, meter: Meter) -> None:
         by_hand = self.method is Method.MANUAL

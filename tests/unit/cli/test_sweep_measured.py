@@ -41,9 +41,9 @@ def test_every_combination_has_its_run_beside_it(config: str, capsys: pytest.Cap
 
 
 def test_a_component_is_looked_at_by_itself(config: str, capsys: pytest.CaptureFixture[str]) -> None:
-    of = ("--measure", "--component", "temporaries", "--format", "json")
+    of = ("--measure", "--component", "activations", "--format", "json")
     told = json.loads(said(capsys, config, "--over", "depth=4..16", *of))
-    assert told["shown"] == ["temporaries"]
+    assert told["shown"] == ["activations"]
     assert [(run["predicted"], run["seen"]) for run in told["runs"]] == [(3 * STATE, 3 * STATE)] * 3
     both = json.loads(said(capsys, config, "--over", "depth=4,5", *of, "--component", "states"))
     assert [run["seen"] for run in both["runs"]] == [7 * STATE, 8 * STATE]
