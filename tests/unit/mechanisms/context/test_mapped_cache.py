@@ -19,6 +19,8 @@ from memplan.domain.errors import FieldError, FileAccessError, InputError
 from memplan.mechanisms.context.mapped import MappedCache
 from memplan.mechanisms.context.rows import ALIGNMENT, DTYPES, Row
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(memplan.__file__).parents[1])}
 SIDES = st.integers(min_value=1, max_value=5)
 

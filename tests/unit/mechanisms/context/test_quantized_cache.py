@@ -11,6 +11,8 @@ from memplan.domain.errors import FieldError
 from memplan.mechanisms.context.mapped import MappedCache
 from memplan.mechanisms.context.quantized import dequantize, quantize
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def _scale(x: torch.Tensor, bits: int, group: int) -> torch.Tensor:
     groups = x.unflatten(-1, (-1, group))
