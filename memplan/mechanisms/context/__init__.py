@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from memplan.mechanisms.context.costs import layer_cost
     from memplan.mechanisms.context.decoder import Decoder
-    from memplan.mechanisms.context.intervals import best_uniform, cheapest, lowest_peak, sqrt_interval
+    from memplan.mechanisms.context.intervals import best_uniform, sqrt_interval
     from memplan.mechanisms.context.local import local_attention
     from memplan.mechanisms.context.mapped import MappedCache, MappedLayer
     from memplan.mechanisms.context.merging import Merge, Merger, over_windows
+    from memplan.mechanisms.context.optimum import cheapest, lowest_peak
     from memplan.mechanisms.context.placement import Layer, Placement, Segment, Stack
     from memplan.mechanisms.context.precision import MixedPrecision
     from memplan.mechanisms.context.ram import tokens_for
@@ -66,10 +67,10 @@ _HOMES = {
     "Window": "windows",
     "Windows": "windows",
     "best_uniform": "intervals",
-    "cheapest": "intervals",
+    "cheapest": "optimum",
     "layer_cost": "costs",
     "local_attention": "local",
-    "lowest_peak": "intervals",
+    "lowest_peak": "optimum",
     "mapped_cache": "transformers_cache",
     "over_windows": "merging",
     "sqrt_interval": "intervals",

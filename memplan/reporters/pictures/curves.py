@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from math import ceil, floor, log2, log10
 
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import InputError
 from memplan.reporters.pictures.ink import FAINT, GRID, SHEET, TEXT, breadth
 from memplan.reporters.pictures.legend import LEFT, TOP, colour
+from memplan.reporters.pictures.scale import scale
 from memplan.reporters.pictures.shapes import Area, Dot, Drawing, Line, Place, Shape, Text
 from memplan.reporters.words import stride
 
 WIDTH, HEIGHT, RIGHT, GUTTER = 720.0, 320.0, 28.0, 84.0
 _ROW = 20.0
-_MOST_LINES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,54 +67,12 @@ def draw(figure: Figure) -> Drawing:
     return _Picture(figure, points).drawing()
 
 
-@dataclass(frozen=True, slots=True)
-class _Scale:
-    """Where numbers lie between two pixels, and which are written beside."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    doubling: bool
-    ticks: tuple[float, ...]
-
-    def at(self, number: float) -> float:
-        """The pixel of a number."""
-        value = log2(number) if self.doubling else number
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-
-def _scale(numbers: list[float], start: float, end: float, *, doubling: bool, binary: bool) -> _Scale:
-    if doubling:
-        low, high = floor(log2(min(numbers))), ceil(log2(max(numbers)))
-        high = max(high, low + 1)
-        step = ceil((high - low) / _MOST_LINES)
-        high = low + ceil((high - low) / step) * step
-        ticks = tuple(2.0**power for power in range(low, high + 1, step))
-        return _Scale(low, high, start, end, doubling, ticks)
-    step_size = _even(max(numbers), binary=binary)
-    count = max(1, ceil(max(numbers) / step_size))
-    return _Scale(
-        0.0, count * step_size, start, end, doubling, tuple(number * step_size for number in range(count + 1))
-    )
-
-
-def _even(most: float, *, binary: bool) -> float:
-    """A round step that divides the scale into at most eight: 1, 2 or 5 times a power of ten, or of two."""
-    if most <= 0:
-        return 1.0
-    if binary:
-        return 2.0 ** ceil(log2(most / _MOST_LINES))
-    power = 10.0 ** floor(log10(most / _MOST_LINES))
-    return next(step * power for step in (1.0, 2.0, 5.0, 10.0) if step * power * _MOST_LINES >= most)
-
-
 class _Picture:
     def __init__(self, figure: Figure, points: list[tuple[float, float]]) -> None:
         self.figure = figure
         self.head, self.top = self._heading()
         self.left, self.right, self.bottom = LEFT + GUTTER, WIDTH - RIGHT, self.top + HEIGHT
-        self.across = _scale(
+        self.across = scale(
             [over for over, _ in points],
             self.left + 14,
             self.right - 14,
@@ -123,7 +80,7 @@ class _Picture:
             binary=False,
         )
         amounts = [down for _, down in points] + [float(mark.bytes) for mark in figure.marks]
-        self.down = _scale(amounts, self.bottom, self.top, doubling=figure.doubling_bytes, binary=True)
+        self.down = scale(amounts, self.bottom, self.top, doubling=figure.doubling_bytes, binary=True)
 
     def drawing(self) -> Drawing:
         """All of it, from the back to the front."""
