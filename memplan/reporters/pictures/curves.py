@@ -96,19 +96,21 @@ class _Picture:
     def _heading(self) -> tuple[list[Shape], float]:
         figure = self.figure
         shapes: list[Shape] = [
-            Text(place=(LEFT, TOP), words=figure.title, size=17, colour=TEXT, anchor="start", bold=True),
-            Text(place=(LEFT, TOP + 21), words=figure.about, size=12, colour=FAINT, anchor="start"),
+            Text(place=(LEFT, TOP), words=figure.title, size=17, colour=TEXT, anchor="start", bold=True)
         ]
-        row, over = 0, LEFT
+        down = TOP
+        for line in _wrapped(figure.about, WIDTH - LEFT - RIGHT):
+            down += _ROW
+            shapes.append(Text(place=(LEFT, down), words=line, size=12, colour=FAINT, anchor="start"))
+        down, over = down + 26, LEFT
         for curve in figure.curves:
             room = 28 + breadth(curve.name, 12) + 24
             if over > LEFT and over + room > WIDTH - RIGHT:
-                row, over = row + 1, LEFT
-            down = TOP + 46 + row * _ROW
+                down, over = down + _ROW, LEFT
             shapes += self._key(curve, over, down - 4)
             shapes.append(Text(place=(over + 28, down), words=curve.name, anchor="start"))
             over += room
-        return shapes, TOP + 72 + row * _ROW
+        return shapes, down + 26
 
     def _key(self, curve: Curve, over: float, down: float) -> Iterator[Shape]:
         if curve.measured:
@@ -165,6 +167,18 @@ class _Picture:
         for point in curve.points:
             title = f"{curve.name}\n{self.figure.across} {point[0]:,.10g}: {_amount(point[1])}"
             yield Dot(centre=self._at(point), radius=5, fill=self._colour(curve), title=title)
+
+
+def _wrapped(words: str, room: float) -> Iterator[str]:
+    """Lines of words that have so many pixels."""
+    line = ""
+    for word in words.split():
+        longer = f"{line} {word}".strip()
+        if line and breadth(longer, 12) > room:
+            yield line
+            longer = word
+        line = longer
+    yield line
 
 
 def _amount(amount: float) -> str:

@@ -111,3 +111,15 @@ def test_nothing_is_not_drawn(curves: tuple[Curve, ...]) -> None:
 def test_powers_of_two_do_not_reach_nothing(point: tuple[int, int]) -> None:
     with pytest.raises(InputError, match="powers of two"):
         draw(figure(Curve(name="a", points=(point,))))
+
+
+def test_a_long_line_under_the_title_goes_on_below() -> None:
+    drawn = Figure(
+        title="Peak", about="memory " * 40, across="size", curves=(Curve(name="a", points=((1, 1),)),)
+    )
+    drawing = draw(drawn)
+    lines = [shape for shape in drawing.shapes if isinstance(shape, Text) and "memory" in shape.words]
+    assert len(lines) == 3
+    assert len({line.place[1] for line in lines}) == 3
+    assert " ".join(line.words for line in lines) == ("memory " * 40).strip()
+    assert within(drawing)
