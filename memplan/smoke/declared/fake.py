@@ -12,7 +12,7 @@ from memplan.domain.trace import Phase, Trace
 from memplan.domain.workload import Workload
 from memplan.estimate import trace_of
 from memplan.estimate.device import device
-from memplan.smoke.declared.stand_ins import NOT_RUN, stand_ins
+from memplan.smoke.declared.stand_ins import stand_ins, verified
 
 
 def compare(workload: Workload, target: Target | None) -> Comparison:
@@ -29,7 +29,7 @@ def compare(workload: Workload, target: Target | None) -> Comparison:
             f"made as declared with torch {torch.__version__.partition('+')[0]}, of tensors without bytes:"
             " nothing is computed with them",
         ),
-        checks=(("every tensor was made with its declared shape and element type", True), NOT_RUN),
+        checks=tuple(verified(workload.model)),
     )
 
 

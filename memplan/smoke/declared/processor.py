@@ -23,7 +23,7 @@ from memplan.smoke.cpu import budget, resident
 from memplan.smoke.cpu.events import Events
 from memplan.smoke.cpu.prediction import measurement, with_resident
 from memplan.smoke.cpu.surroundings import check_memory, own_words, without_collector
-from memplan.smoke.declared.stand_ins import NOT_RUN, before, first_beyond, stand_ins
+from memplan.smoke.declared.stand_ins import before, first_beyond, stand_ins, verified
 from memplan.smoke.device import Asked
 
 HINT = "run it within less: --cap SIZE; or on tensors without bytes: --device fake"
@@ -62,7 +62,7 @@ def compare(workload: Workload, asked: Asked) -> Comparison:
         predicted=measurement(workload, expected, held.baseline),
         measured=with_resident(measurement(workload, seen), {Phase.LOAD: held.most}),
         notes=tuple(_notes(model, asked, held)),
-        checks=() if refused is not None else tuple(_checks(model, asked)),
+        checks=() if refused is not None else tuple(verified(model, asked.budget)),
     )
     if asked.budget is None:
         return found
@@ -91,14 +91,6 @@ def _resident(model: DeclaredModel) -> Held:
     del made
     resident.tidy()
     return Held(most=meter.phases[Phase.LOAD], baseline=baseline, exact=meter.exact)
-
-
-def _checks(model: DeclaredModel, asked: Asked) -> Iterator[tuple[str, bool]]:
-    size = Bytes(sum(model.sizes().values())).rounded()
-    yield f"every tensor was made with its declared shape and element type: {size}", True
-    if asked.budget is not None:
-        yield f"they are within the {asked.budget.rounded()} that may be allocated", True
-    yield NOT_RUN
 
 
 def _notes(model: DeclaredModel, asked: Asked, held: Held) -> Iterator[str]:

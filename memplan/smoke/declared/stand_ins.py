@@ -9,11 +9,9 @@ from typing import Any
 import torch
 
 from memplan.domain.architecture import DeclaredModel, DeclaredTensor, Role
+from memplan.domain.bytes import Bytes
 from memplan.smoke.cuda import TORCH
 from memplan.smoke.meter import Named
-
-NOT_RUN = ("what the model does with them was not run", False)
-"""What no run of stand-ins verifies."""
 
 
 def stand_ins(model: DeclaredModel, place: str = "cpu", *, written: bool = False) -> Iterator[Named]:
@@ -46,6 +44,15 @@ def before(model: DeclaredModel, name: str | None) -> DeclaredModel:
     names = [tensor.name for tensor in model.tensors]
     kept = model.tensors if name is None else model.tensors[: names.index(name)]
     return DeclaredModel(tensors=kept, values=model.values)
+
+
+def verified(model: DeclaredModel, room: Bytes | None = None) -> Iterator[tuple[str, bool]]:
+    """What is proven when all of them were made, within ``room`` if that was bounded; and what is not."""
+    size = Bytes(sum(model.sizes().values())).rounded()
+    yield f"every tensor was made with its declared shape and element type: {size}", True
+    if room is not None:
+        yield f"they are within the {room.rounded()} that may be allocated", True
+    yield "what the model does with them was not run", False
 
 
 def _made(tensor: DeclaredTensor, sides: list[int], size: int, place: str) -> Any:

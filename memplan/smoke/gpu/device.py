@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.measurement import Comparison, Measurement
 from memplan.domain.shortage import Shortage
@@ -13,6 +14,7 @@ from memplan.domain.target import Target
 from memplan.domain.trace import Phase
 from memplan.domain.workload import Attention, Workload
 from memplan.estimate.components import ROUNDING
+from memplan.smoke.declared.stand_ins import verified
 from memplan.smoke.device import Asked
 from memplan.smoke.gpu import message, snapshot
 from memplan.smoke.gpu.driver import Driver
@@ -61,6 +63,7 @@ class CudaDevice:
             predicted=_with_context(expected.measurement, chosen, seen),
             measured=_measured(seen, chosen),
             notes=tuple(_notes(workload, chosen, expected, seen)),
+            checks=tuple(_checks(workload, chosen, seen)),
             shortage=None if seen.words is None else _shortage(seen, seen.words, expected),
             foreseen=expected.died is not None,
         )
@@ -139,6 +142,11 @@ def _tensor(seen: Seen, phase: Phase, tried: int, expected: Prediction) -> str:
     if expected.doomed is not None and expected.doomed[0] is phase:
         return f"a tensor like {expected.doomed[1]}"
     return "a tensor outside modules"
+
+
+def _checks(workload: Workload, chosen: Card, seen: Seen) -> Iterator[tuple[str, bool]]:
+    if isinstance(workload.model, DeclaredModel) and seen.words is None:
+        yield from verified(workload.model, chosen.room)
 
 
 def _notes(workload: Workload, chosen: Card, expected: Prediction, seen: Seen) -> Iterator[str]:

@@ -152,6 +152,7 @@ def test_on_a_gpu_counters_and_components_are_those_predicted() -> None:
     assert found.measured.peak_reserved == found.predicted.peak_reserved
     assert amounts(found.measured) == amounts(found.predicted)
     assert not any("attention" in note for note in found.notes)
+    assert [done for _, done in found.checks] == [True, True, False]
 
 
 def test_on_a_gpu_that_stands_for_a_smaller_one_it_is_out_of_memory_as_that_one_is() -> None:
@@ -161,6 +162,7 @@ def test_on_a_gpu_that_stands_for_a_smaller_one_it_is_out_of_memory_as_that_one_
     assert found.shortage is not None
     assert found.shortage.phase is Phase.LOAD
     assert dict(found.shortage.alive) == dict(found.shortage.predicted)
+    assert found.checks == ()
 
 
 def test_layers_cannot_be_left_out_of_what_has_none() -> None:
