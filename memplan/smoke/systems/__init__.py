@@ -1,7 +1,7 @@
 """Mechanisms run for real on this machine's processor, beside what their programs foretell.
 
-One module per mechanism, listed in ``RUNNERS``, says how its library is used: ``start`` makes what is there
-from the start, and each ``step`` is one round of the run that the program simulates.
+``runner`` says how their libraries are used; of a round that does not fit the machine ``exhausted`` sees the
+beginning.
 """
 
 from __future__ import annotations
@@ -9,19 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from importlib import import_module
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
+import psutil
 import torch
 
 from memplan import programs
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.churn import Churn
-from memplan.domain.errors import InputError
 from memplan.domain.measurement import Comparison
-from memplan.domain.setting import CPU, Settings
-from memplan.domain.trace import Phase
+from memplan.domain.setting import CPU
+from memplan.domain.trace import Phase, Trace
 from memplan.domain.wording import listed
 from memplan.domain.workload import Workload
 from memplan.estimate.mechanism import disk, settings_of, trace_of
@@ -33,47 +32,13 @@ from memplan.smoke.cpu.prediction import Shares, measurement, with_resident
 from memplan.smoke.cpu.surroundings import check_memory, own_words, use_libraries, without_collector
 from memplan.smoke.declared.stand_ins import stand_ins
 from memplan.smoke.device import Asked
-from memplan.smoke.meter import Meter, Named
+from memplan.smoke.systems.exhausted import round_within
+from memplan.smoke.systems.runner import RUNNERS, Filing, Scaled, module_of, runner
 
-RUNNERS: tuple[str, ...] = ("buffers", "episodic_memory", "equilibrium_propagation", "large_context")
-"""The mechanisms that can be run: modules of this folder."""
+__all__ = ["RUNNERS", "on_cpu"]
 
 ACTIVATIONS = "activations"
 """What the profiler sees made in a forward pass, whatever it is for."""
-
-
-class Runner(Protocol):
-    """One mechanism at work."""
-
-    def tensors(self) -> Iterator[Named]:
-        """What is there from the start and stays."""
-
-    def step(self, meter: Meter, /) -> None:
-        """One round; the meter is told of every phase that the program has."""
-
-
-class Module(Protocol):
-    """What a module of this folder offers."""
-
-    NAME: str
-
-    def start(self, settings: Settings, /) -> Runner:
-        """The mechanism on the CPU, with random contents."""
-
-
-@runtime_checkable
-class Scaled(Module, Protocol):
-    """One whose settings may ask for hours on a CPU."""
-
-    def scaled(self, settings: Settings, /) -> Settings:
-        """Settings that take seconds and do the same in small; the same ones if they do already."""
-
-
-@runtime_checkable
-class Filing(Runner, Protocol):
-    """A mechanism that keeps files; ``disk`` is what they took at most."""
-
-    disk: Bytes
 
 
 def on_cpu(workload: Workload, asked: Asked) -> Comparison:
@@ -89,6 +54,8 @@ def on_cpu(workload: Workload, asked: Asked) -> Comparison:
     workload = replace(workload, model=model)
     expected = trace_of(model, HOST)
     predicted = measurement(workload, expected)
+    if asked.budget is not None and _dying(asked.budget, workload, expected):
+        return _exhausted(workload, model, asked.budget, expected)
     check_memory(predicted.peak_allocated, _smaller(model))
     found, phases, baseline, exact, taken = _observe(model, asked)
     program = programs.counted(model.mechanism)
@@ -107,9 +74,31 @@ def on_cpu(workload: Workload, asked: Asked) -> Comparison:
     return _as_seen(comparison)
 
 
+def _dying(limit: Bytes, workload: Workload, expected: Trace) -> bool:
+    """Whether a run goes beyond a limit and the machine alike, and the machine holds what comes before."""
+    free = psutil.virtual_memory().available
+    before = measurement(workload, budget.survived(expected, limit)).peak_allocated
+    return (
+        budget.foreseen(limit, expected) and before <= free < measurement(workload, expected).peak_allocated
+    )
+
+
+def _exhausted(workload: Workload, model: DeclaredModel, limit: Bytes, expected: Trace) -> Comparison:
+    """The beginning of a round, until it is out of memory."""
+    kept = min(limit, Bytes(psutil.virtual_memory().available))
+    seen = round_within(model, kept)
+    found = Comparison(
+        device=CPU,
+        predicted=measurement(workload, expected),
+        measured=measurement(workload, seen),
+        notes=(f"the process was kept within {kept.rounded()} beside what it had, by RLIMIT_DATA",),
+    )
+    return _as_seen(budget.within(found, workload, seen, expected, limit))
+
+
 def _within_reach(model: DeclaredModel) -> DeclaredModel:
     """The model with settings that its runner can do in seconds."""
-    module = _module(model)
+    module = module_of(model)
     if not isinstance(module, Scaled):
         return model
     return replace(model, values=tuple(module.scaled(settings_of(model)).items()))
@@ -164,22 +153,6 @@ def _together(predicted: Shares, seen: Shares) -> Shares:
     named = tuple(share for share in predicted if share[0] in names)
     made = sum(size for name, size in predicted if name not in names)
     return (*named, (ACTIVATIONS, Bytes(made))) if made else named
-
-
-def runner(model: DeclaredModel) -> Runner:
-    """The mechanism of a model, made.
-
-    Raises:
-        InputError: nobody wrote how to run it.
-    """
-    return _module(model).start(settings_of(model))
-
-
-def _module(model: DeclaredModel) -> Module:
-    name = model.mechanism
-    if name not in RUNNERS:
-        raise InputError(f"the mechanism {name} cannot be run", expected=", ".join(RUNNERS))
-    return cast(Module, import_module(f"memplan.smoke.systems.{name}"))
 
 
 def _observe(model: DeclaredModel, asked: Asked) -> tuple[Any, dict[Phase, int], int, bool, Bytes | None]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
+import torch
 
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
@@ -11,6 +14,7 @@ from memplan.domain.measurement import Comparison
 from memplan.domain.setting import Scalar
 from memplan.domain.workload import Task, Workload
 from memplan.programs import episodic_memory
+from memplan.smoke.cpu.limited import limited, refused
 from memplan.smoke.device import Asked
 from memplan.smoke.systems import on_cpu
 
@@ -51,3 +55,24 @@ def test_a_run_larger_than_the_machine_is_refused_with_what_would_make_it_smalle
         compared(memory_size=2**30, sequence=2**20, similarity="broadcast", read_chunk=0)
     assert caught.value.hint is not None
     assert "memory_size, key_size, batch, sequence" in caught.value.hint
+
+
+def test_what_no_machine_holds_dies_for_real_at_the_request_that_was_foretold() -> None:
+    sizes: dict[str, Scalar] = {"memory_size": 5000, "key_size": 768, "batch": 8, "sequence": 1024}
+    found = compared(similarity="broadcast", read_chunk=0, write_chunk=0, budget=2**29, **sizes)
+    assert found.shortage is not None
+    assert found.foreseen
+    assert found.shortage.tried == 8 * 1024 * 5000 * 768 * 4
+    assert dict(found.shortage.alive) == dict(found.shortage.predicted)
+    assert any("RLIMIT_DATA" in note for note in found.notes)
+    limits = resource.getrlimit(resource.RLIMIT_DATA)
+    assert limits[0] == limits[1] or limits[0] > 2**33
+
+
+def test_a_limit_is_lifted_again_and_only_its_refusals_are_told_from_other_errors() -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with pytest.raises(RuntimeError) as caught, limited(2**26):
+        torch.empty(2**30, dtype=torch.uint8)
+    assert refused(caught.value) == 2**30
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+    assert refused(RuntimeError("shapes do not match")) is None
