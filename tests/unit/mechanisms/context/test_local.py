@@ -11,6 +11,10 @@ from torch.nn import functional
 from memplan.domain.errors import FieldError, InputError
 from memplan.mechanisms.context import local_attention
 from memplan.mechanisms.context.local import band
+from memplan.simulator.replay import replay
+from memplan.smoke.cpu.events import Events
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def drawn(heads: int, tokens: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -90,3 +94,16 @@ def test_shapes_that_do_not_belong_together_are_refused(
     with pytest.raises(InputError, match="local attention") as caught:
         local_attention(torch.zeros(query), torch.zeros(key), torch.zeros(value), reach=4, block=4)
     assert caught.value.expected
+
+
+def test_what_is_made_beside_the_result_does_not_grow_with_the_length_by_allocation_events() -> None:
+    beside = []
+    for tokens in (256, 1024):
+        query, key, value = (torch.randn(1, 2, tokens, 16) for _ in range(3))
+        events = Events()
+        with torch.no_grad(), events.watching(()) as found:
+            result = local_attention(query, key, value, reach=64, block=32)
+        beside.append(replay(found[0], exact=True).peak.allocated - result.nbytes)
+    assert beside[0] == beside[1]
+    # The scores of all pairs would be 8 MiB.
+    assert beside[1] < 256 * 1024
