@@ -130,7 +130,7 @@ def options(settings: Settings) -> tuple[tuple[Option, ...], ...]:
             for size in powers
             if size < chunk
         ]
-        return ((*smaller, _preallocated(Harm.NUMERIC)),)
+        return ((*smaller, _preallocated(settings, Harm.NUMERIC)),)
     if form == PREALLOCATED:
         return ()
     sizes = [0, *(size for size in powers if size < whole(settings, "tokens"))]
@@ -142,7 +142,7 @@ def options(settings: Settings) -> tuple[tuple[Option, ...], ...]:
         )
         for size in sizes
     ]
-    return ((_preallocated(Harm.EXACT), *batched),)
+    return ((_preallocated(settings, Harm.EXACT), *batched),)
 
 
 def work(settings: Settings) -> float:
@@ -164,5 +164,6 @@ def _chunk(settings: Settings) -> int:
     return whole(settings, "chunk") or whole(settings, "tokens")
 
 
-def _preallocated(harm: Harm) -> Option:
-    return Option(changes={"buffers": PREALLOCATED}, harm=harm, reason="every result has its place already")
+def _preallocated(settings: Settings, harm: Harm) -> Option:
+    reason = f"every result has its place: {churn(settings).count:,} allocations a pass fewer"
+    return Option(changes={"buffers": PREALLOCATED}, harm=harm, reason=reason)
