@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 
+import psutil
 import pytest
 import torch
 
@@ -57,12 +58,13 @@ def test_a_run_larger_than_the_machine_is_refused_with_what_would_make_it_smalle
     assert "memory_size, key_size, batch, sequence" in caught.value.hint
 
 
-def test_what_no_machine_holds_dies_for_real_at_the_request_that_was_foretold() -> None:
-    sizes: dict[str, Scalar] = {"memory_size": 5000, "key_size": 768, "batch": 8, "sequence": 1024}
+@pytest.mark.skipif(psutil.virtual_memory().available > 40e9, reason="this machine holds all of it")
+def test_what_the_machine_does_not_hold_dies_for_real_at_the_request_that_was_foretold() -> None:
+    sizes: dict[str, Scalar] = {"memory_size": 5000, "key_size": 768, "batch": 8, "sequence": 128}
     found = compared(similarity="broadcast", read_chunk=0, write_chunk=0, budget=2**29, **sizes)
     assert found.shortage is not None
     assert found.foreseen
-    assert found.shortage.tried == 8 * 1024 * 5000 * 768 * 4
+    assert found.shortage.tried == 1024 * 5000 * 768 * 4
     assert dict(found.shortage.alive) == dict(found.shortage.predicted)
     assert any("RLIMIT_DATA" in note for note in found.notes)
     limits = resource.getrlimit(resource.RLIMIT_DATA)
