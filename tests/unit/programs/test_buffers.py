@@ -98,6 +98,7 @@ def test_a_chunk_is_no_longer_than_the_sequence() -> None:
 
 
 @given(small)
+@examples(deadline=None)
 def test_larger_chunks_take_no_longer_and_batches_no_longer_than_tokens(given_: dict[str, Scalar]) -> None:
     tokens = int(given_["tokens"])
     forms = [complete(**{**given_, "buffers": form, "chunk": 0}) for form in FORMS]
@@ -109,6 +110,7 @@ def test_larger_chunks_take_no_longer_and_batches_no_longer_than_tokens(given_: 
 
 
 @given(small)
+@examples(deadline=None)
 def test_what_keeps_every_bit_is_exact_and_other_sums_are_numeric(given_: dict[str, Scalar]) -> None:
     values = complete(**{**given_, "chunk": 0})
     for kind in buffers.options(values):

@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'memplan[smoke]'")
 
-from hypothesis import given  # noqa: E402
+from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from memplan.domain.errors import FieldError, InputError, MemplanError  # noqa: E402
@@ -153,6 +153,7 @@ def test_a_pool_without_buffers_is_refused() -> None:
         max_size=4,
     )
 )
+@settings(deadline=None)
 def test_a_pool_takes_the_bytes_of_its_tensors(sides: dict[str, tuple[int, ...]]) -> None:
     pool = Buffers({name: BufferShape(sides=value, dtype=torch.float64) for name, value in sides.items()})
     with torch.no_grad(), pool.lent() as lent:
