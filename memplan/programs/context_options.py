@@ -15,10 +15,9 @@ LESS_AT_ONCE = "fewer tokens go through a layer at once; each still sees all bef
 ON_DISK = "keys and values are in files, and only those just read are in memory"
 AGAIN = "of every {} only the input is kept, and the rest is computed again in backward"
 SHORTER = "training sees {} tokens at once"
-APART = "tokens see nothing before their window"
 ROUNDED = "cached numbers of {} bits"
 
-_HALVINGS = (1, 2, 3, 4, 6, 8)
+_HALVINGS = (1, 2, 3, 4, 6)
 """How often a window may be cut in half."""
 
 _FILE, _MEMORY = 100, 10
@@ -33,10 +32,13 @@ def files(settings: Settings) -> int:
 
 
 def options(settings: Settings, /) -> tuple[tuple[Option, ...], ...]:
-    """Chunks, a mapped cache and checkpoints change nothing; numbers of fewer bits, windows do."""
+    """Chunks, a mapped cache and checkpoints change nothing; numbers of fewer bits, windows do.
+
+    To read in windows is none of them: with a mapped cache, chunks take less, and tokens see everything.
+    """
     kinds = [_intervals(settings), _windows(settings)] if settings["training"] else []
     if settings["reading"] != NONE:
-        kinds += [_chunks(settings), _caches(settings), _stored(settings), _readings(settings)]
+        kinds += [_chunks(settings), _caches(settings), _stored(settings)]
     return tuple(tuple(kind) for kind in kinds if kind)
 
 
@@ -75,7 +77,7 @@ def _rereading(settings: Settings) -> float:
 
 def _intervals(settings: Settings) -> list[Option]:
     layers = whole(settings, "layers")
-    found = sorted({1, isqrt(layers - 1) + 1, max(1, layers // 2)} - {settings["interval"]}, reverse=True)
+    found = sorted({1, isqrt(layers - 1) + 1} - {settings["interval"]}, reverse=True)
     return [
         Option(
             changes={"interval": step},
@@ -114,12 +116,6 @@ def _caches(settings: Settings) -> list[Option]:
     if settings["cache"] == MEMORY:
         found.append(Option(changes={"cache": MAPPED}, harm=Harm.EXACT, reason=ON_DISK))
     return found
-
-
-def _readings(settings: Settings) -> list[Option]:
-    if settings["reading"] != CACHED:
-        return []
-    return [Option(changes={"reading": WINDOWS}, harm=Harm.BEHAVIOUR, reason=APART, degree=len(_HALVINGS))]
 
 
 def _stored(settings: Settings) -> list[Option]:
