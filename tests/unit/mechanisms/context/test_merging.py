@@ -14,6 +14,9 @@ from memplan.simulator.replay import replay
 from memplan.smoke.cpu.events import Events
 
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 @st.composite
 def windows(draw: st.DrawFn) -> Windows:
     length = draw(st.integers(1, 60))
