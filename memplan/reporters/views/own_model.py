@@ -28,7 +28,9 @@ def _blocks(source: str, device: str, found: OwnModel) -> Iterator[Block]:
     yield Table(
         columns=("phase", "peak", "allocations", "in all"),
         align="<>>>",
-        rows=tuple((str(phase), size(peak), f"{count:,}", size(total)) for phase, peak, count, total in phases),
+        rows=tuple(
+            (str(phase), size(peak), f"{count:,}", size(total)) for phase, peak, count, total in phases
+        ),
     )
     yield from map(told, found.findings)
 
