@@ -13,7 +13,6 @@ from memplan.mechanisms.context import Merge, Merger, Windows, local_attention, 
 from memplan.simulator.replay import replay
 from memplan.smoke.cpu.events import Events
 
-
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
