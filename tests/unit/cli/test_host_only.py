@@ -1,0 +1,143 @@
+"""Runs in host memory: ``--ram`` alone says where they have to fit, and reports leave the GPU out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memplan.cli import main
+
+MANIFEST = """\
+memplan: 1
+model:
+  mechanism: large_context
+  values: {layers: 2, heads: 4, hidden: 256, vocab: 1000, context: 65536, training: false, cache: memory}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    path = tmp_path / "memplan.yaml"
+    path.write_text(MANIFEST)
+    return str(path)
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    code = main(list(words))
+    captured = capsys.readouterr()
+    return code, captured.out + captured.err
+
+
+def payload(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    main([*words, "--format", "json"])
+    return json.loads(capsys.readouterr().out)
+
+
+def test_without_a_target_the_need_is_told(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = said(capsys, "estimate", config)
+    assert code == 0
+    assert "of host memory" in text
+    assert "name one with --ram" in text
+    assert "GPU" not in text
+    assert "CUDA" not in text
+
+
+def test_ram_alone_is_a_target(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "estimate", config, "--ram", "8GiB")[0] == 0
+    code, text = said(capsys, "estimate", config, "--ram", "1GiB")
+    assert code == 1
+    assert "on host: does not fit" in text
+    assert "kv_cache" in text
+
+
+def test_a_target_in_the_config_counts_unless_another_is_given(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(config).write_text(f"{MANIFEST}target: {{ram: 1GiB}}\n")
+    assert said(capsys, "estimate", config)[0] == 1
+    assert said(capsys, "estimate", config, "--ram", "8GiB")[0] == 0
+    assert said(capsys, "check", config)[0] == 1
+    assert said(capsys, "check", config, "--ram", "8GiB")[0] == 0
+
+
+def test_the_contract_of_json_has_the_same_keys(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = payload(capsys, "estimate", config, "--ram", "8GiB")
+    assert found["target"]["name"] == "host"
+    assert found["verdict"] == "fits"
+    assert found["device"]["process"] == 0
+    assert found["host"]["peak"] + found["headroom"] == 8 * 2**30
+    assert {part["name"] for part in found["host"]["components"]} >= {"kv_cache", "libraries", "blocks"}
+
+
+def test_ram_that_is_no_amount_is_refused_at_its_place(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(config).write_text(f"{MANIFEST}target: {{ram: lots}}\n")
+    code, text = said(capsys, "estimate", config)
+    assert code == 2
+    assert "memplan.yaml:5:" in text
+    assert said(capsys, "estimate", config, "--ram", "lots")[0] == 2
+
+
+def test_fit_needs_to_know_how_much_there_is(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = said(capsys, "fit", config)
+    assert code == 2
+    assert "add --ram" in text
+
+
+def test_a_plan_is_saved_applied_and_checked(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = Path(config).with_name("plan.yaml")
+    code, text = said(capsys, "fit", config, "--ram", "1200MiB", "--margin", "100MiB", "--out", str(plan))
+    assert code == 0
+    assert "host RAM, whole process" in text
+    assert "GPU" not in text
+    assert "gpu: host" in plan.read_text()
+    assert said(capsys, "apply", "--plan", str(plan))[0] == 0
+    assert "cache: mapped" in Path(config).read_text()
+    code, text = said(capsys, "check", config, "--ram", "1200MiB", "--margin", "100MiB")
+    assert (code, "nothing found" in text) == (0, True)
+    assert said(capsys, "apply", "--plan", str(plan))[0] == 0
+
+
+def test_the_gate_says_how_to_mend_it(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = said(capsys, "check", config, "--ram", "1GiB")
+    assert code == 1
+    assert "host RAM of 1.00 GiB is not enough" in text
+    assert "--ram 1GiB)" in text
+
+
+def test_a_margin_counts_for_ram(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What fits with nothing to spare does not with a margin."""
+    high = payload(capsys, "estimate", config)["host"]["high"]
+    just = f"{high + 2**20}B"
+    assert said(capsys, "check", config, "--ram", just)[0] == 0
+    assert said(capsys, "check", config, "--ram", just, "--margin", "2MiB")[0] != 0
+
+
+def test_an_unnamed_target_leaves_the_gate_undecided(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = said(capsys, "check", config)
+    assert code == 3
+    assert "no RAM is named" in text
+    assert "--ram SIZE" in text
+
+
+def test_a_sweep_and_a_difference_are_of_host_memory(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = said(capsys, "sweep", config, "--over", "context=4096..65536", "--ram", "1GiB")
+    assert code == 0
+    assert "host memory over context" in text
+    other = Path(config).with_name("other.yaml")
+    other.write_text(MANIFEST.replace("cache: memory", "cache: mapped"))
+    code, text = said(capsys, "diff", config, str(other))
+    assert code == 0
+    assert "CUDA context" not in text
+
+
+def test_explaining_leaves_the_gpu_out(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = said(capsys, "explain", config)
+    assert code == 0
+    assert "kv_cache" in text
+    assert "CUDA" not in text
+    assert said(capsys, "explain", config, "kv_cache")[0] == 0
