@@ -1,4 +1,4 @@
-"""``MappedLayer`` without numbers: rows in memory or in a file, and what writing and reading them makes."""
+"""``layer`` of the library without numbers: rows in memory or in a file, and what writing and reading them makes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GROUP = 64
 PAGE = 4096
 ALIGNMENT = 16
 ENCODED_AT_ONCE = 2**22
-"""Those of ``quantized``, ``growing``, ``rows`` and ``mapped`` of the library."""
+"""Those of ``quantized``, ``growing``, ``rows`` and ``layer`` of the library."""
 
 NUMBER = Dtype.FP32
 

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from memplan.mechanisms.context.costs import layer_cost
     from memplan.mechanisms.context.decoder import Decoder
     from memplan.mechanisms.context.intervals import best_uniform, sqrt_interval
+    from memplan.mechanisms.context.layer import MappedLayer
     from memplan.mechanisms.context.local import local_attention
-    from memplan.mechanisms.context.mapped import MappedCache, MappedLayer
+    from memplan.mechanisms.context.mapped import MappedCache
     from memplan.mechanisms.context.merging import Merge, Merger, over_windows
     from memplan.mechanisms.context.optimum import cheapest, lowest_peak
     from memplan.mechanisms.context.placement import Layer, Placement, Segment, Stack
@@ -57,7 +58,7 @@ _HOMES = {
     "Layer": "placement",
     "LossScaler": "scaling",
     "MappedCache": "mapped",
-    "MappedLayer": "mapped",
+    "MappedLayer": "layer",
     "Merge": "merging",
     "Merger": "merging",
     "MixedPrecision": "precision",

@@ -14,7 +14,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from memplan.domain.errors import FieldError
-from memplan.mechanisms.context.mapped import MappedCache, MappedLayer
+from memplan.mechanisms.context.layer import MappedLayer
+from memplan.mechanisms.context.mapped import MappedCache
 
 EXPANSION = 4
 """How much wider the middle of a feed-forward layer is."""

@@ -22,7 +22,8 @@ import torch
 from memplan.domain.errors import DocumentError, FieldError, FileAccessError
 from memplan.mechanisms.context.growing import memory, refusal
 from memplan.mechanisms.context.header import SIZE, Header
-from memplan.mechanisms.context.mapped import ENCODED_AT_ONCE, MappedCache, MappedLayer
+from memplan.mechanisms.context.layer import ENCODED_AT_ONCE, MappedLayer
+from memplan.mechanisms.context.mapped import MappedCache
 
 PARTIAL = ".partial-"
 """What the name of a folder has at its end while it is being written."""

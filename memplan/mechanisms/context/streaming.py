@@ -15,7 +15,7 @@ from math import sqrt
 import torch
 
 from memplan.domain.errors import FieldError
-from memplan.mechanisms.context.mapped import MappedLayer
+from memplan.mechanisms.context.layer import MappedLayer
 
 Chunks = Iterable[tuple[torch.Tensor, torch.Tensor]]
 

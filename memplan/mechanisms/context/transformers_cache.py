@@ -17,7 +17,7 @@ import torch
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
 
-from memplan.mechanisms.context.mapped import MappedLayer
+from memplan.mechanisms.context.layer import MappedLayer
 
 
 class MappedCacheLayer(CacheLayerMixin):  # type: ignore[misc]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from memplan.domain.errors import FieldError
-from memplan.mechanisms.context.mapped import MappedLayer
+from memplan.mechanisms.context.layer import MappedLayer
 from memplan.mechanisms.context.streaming import attend, streamed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
