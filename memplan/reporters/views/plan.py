@@ -70,7 +70,11 @@ def _headline(reading: Reading, plan: Plan) -> Heading:
         return Heading(f"{where}: fits as it is, nothing to change", Tone.GOOD)
     profile = f" with profile {plan.profile}" if plan.profile else ""
     plural = "s" if len(plan.changes) > 1 else ""
-    return Heading(f"{where}: fits after {len(plan.changes)} change{plural}{profile}", Tone.GOOD)
+    count = f"{len(plan.changes)} change{plural}{profile}"
+    if plan.margin == 0 and plan.before.verdict is Verdict.FITS:
+        # It had room enough: its own settings do not let it make memory anew again and again.
+        return Heading(f"{where}: fits, and makes nothing anew after {count}", Tone.GOOD)
+    return Heading(f"{where}: fits after {count}", Tone.GOOD)
 
 
 def changes(made: tuple[Change, ...]) -> Table:
