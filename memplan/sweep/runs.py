@@ -10,6 +10,8 @@ from memplan.domain.measurement import Comparison, Measurement
 from memplan.domain.workload import Workload
 from memplan.sweep.grid import Ran, Sweep
 
+_WORDS = {"fake": "tensors without bytes"}
+
 Measure = Callable[[Workload], Comparison]
 """Runs a workload, and puts what was predicted and what was seen side by side."""
 
@@ -25,8 +27,9 @@ def about(sweep: Sweep) -> str:
 
 
 def devices(sweep: Sweep) -> str:
-    """What the runs were made on."""
-    return ", ".join(dict.fromkeys(run.found.device for run in sweep.runs if run.found is not None))
+    """What the runs were made on, in words."""
+    names = dict.fromkeys(run.found.device for run in sweep.runs if run.found is not None)
+    return ", ".join(_WORDS.get(name, name) for name in names)
 
 
 def known(runs: Iterable[Ran], shown: Sequence[str]) -> tuple[str, ...]:

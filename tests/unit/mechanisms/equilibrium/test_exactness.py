@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -152,6 +154,18 @@ def test_symmetric_nudges_are_nearer_to_backpropagation() -> None:
     expected = list(plain.parameters())
     nearer, further = (furthest(list(item.parameters()), expected) for item in (symmetric, one_sided))
     assert nearer < further / 5
+
+
+@pytest.mark.parametrize("run", [settle, reference.settle])
+def test_buffers_may_be_given(run: Callable[..., None]) -> None:
+    network = dense()
+    x, target, states = batch(network)
+    own, given = copied(states), copied(states)
+    velocity = network.zeros(x.shape[0])
+    run(network, x, own, target=target, beta=0.1, steps=4)
+    run(network, x, given, target=target, beta=0.1, steps=4, velocity=velocity)
+    assert all(torch.equal(a, b) for a, b in zip(own, given, strict=True))
+    assert all(bool(buffer.any()) for buffer in velocity)
 
 
 @pytest.mark.parametrize("segment", [1, 2, 3, 4, 9])

@@ -6,8 +6,19 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+import torch
 
-from memplan.mechanisms.equilibrium import Method, Network, Training, energy, learn, reference, settle, step
+from memplan.mechanisms.equilibrium import (
+    Convolution,
+    Method,
+    Network,
+    Training,
+    energy,
+    learn,
+    reference,
+    settle,
+    step,
+)
 from tests.unit.mechanisms.equilibrium.networks import batch, convolutional, transient
 
 WIDTH, BATCH = 64, 32
@@ -56,6 +67,17 @@ def test_the_energy_takes_two_states() -> None:
         return transient(lambda: energy(made, x, states, target=target, beta=0.1))
 
     assert max(taken(depth) for depth in DEPTHS) <= 2 * STATE + 64
+
+
+def test_settling_convolutions_takes_the_same_at_every_depth() -> None:
+    def taken(depth: int) -> int:
+        weight, bias = torch.full((3, 3, 3, 3), 0.05), torch.zeros(3)
+        layers = (Convolution(weight=weight, bias=bias, padding=1),) * depth
+        made = Network(layers=layers, input=(3, 16, 16))
+        x, target, states = batch(made, 8)
+        return transient(partial(settle, made, x, states, target=target, beta=0.1, steps=2, momentum=0.0))
+
+    assert taken(3) == taken(10) == taken(40)
 
 
 def test_convolutions_do_not_grow_with_the_number_of_steps() -> None:

@@ -74,6 +74,7 @@ def test_networks_that_do_not_hold_together(make: Callable[[], object], said: st
         ({"momentum": 1.0}, "a momentum of 1.0"),
         ({"momentum": -0.1}, "a momentum of -0.1"),
         ({"states": []}, "0 states"),
+        ({"velocity": []}, "0 states"),
         ({"states": [torch.ones(4, 2).double()] * 4}, "state 1 is"),
     ],
 )
