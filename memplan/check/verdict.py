@@ -113,7 +113,7 @@ def _short_of_ram(reading: Reading, ram: Bytes, host: HostMemory, fix: str | Non
     largest = host.largest()
     return _finding(
         reading,
-        _HELD_BY.get(largest.name, ()),
+        _HELD_BY.get(largest.name, reading.tunable),
         "MP001" if certain else "MP003",
         f"{host.shortage(ram)}; most of it is {largest.name}, {largest.bytes.rounded()}",
         fix,

@@ -1,0 +1,72 @@
+"""``memplan smoke`` of a decoder with a large context: memory and files, as foretold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memplan.cli import main
+
+MANIFEST = """\
+memplan: 1
+model:
+  mechanism: large_context
+  values: {layers: 2, heads: 2, head_dim: 32, hidden: 64, vocab: 200, context: 4096, window: 256, chunk: 512}
+"""
+
+
+def run(folder: Path, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, Any]:
+    path = folder / "memplan.yaml"
+    path.write_text(MANIFEST)
+    code = main(["smoke", str(path), "--device", "cpu", "--steps", "1", "--format", "json", *words])
+    return code, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("cache", ["memory", "mapped"])
+def test_a_run_goes_as_foretold(cache: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every phase, resident memory, and the files if there are any."""
+    code, found = run(tmp_path, capsys, "--set", f"cache={cache}")
+    assert code == 0
+    assert found["passed"]
+    assert set(found["measured"]["phases"]) >= {
+        "forward",
+        "loss",
+        "backward",
+        "optimizer",
+        "prefill",
+        "decode",
+    }
+    assert all(abs(off) < 0.01 for off in found["error"]["phases"].values())
+    size = 2 * 4096 * 2 * 2 * 32 * 4
+    assert found["measured"].get("disk") == ({"files": size} if cache == "mapped" else None)
+    assert found["predicted"].get("disk") == found["measured"].get("disk")
+
+
+def test_under_a_cap_the_mapped_cache_goes_through_and_the_other_dies_where_foretold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four MiB of keys and values make the difference."""
+    words = ("--set", "training=false", "--cap", "4MiB")
+    assert run(tmp_path, capsys, *words, "--set", "cache=mapped")[0] == 0
+    code, found = run(tmp_path, capsys, *words)
+    assert code == 1
+    assert found["shortage"]["foreseen"]
+    assert found["shortage"]["phase"] == "prefill"
+
+
+def test_what_would_take_hours_is_run_in_small_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prediction and measurement are of the same small run."""
+    from memplan.smoke.systems import large_context
+
+    monkeypatch.setitem(large_context.SMALL, "context", 1024)
+    code, found = run(
+        tmp_path, capsys, "--set", "layers=50", "--set", "hidden=4096", "--set", "context=2000000"
+    )
+    assert code == 0
+    assert "layers 2 of 50" in found["notes"][0]
+    assert "context 1,024 of 2,000,000" in found["notes"][0]
