@@ -13,6 +13,7 @@ from docs import formulas
 from memplan.dialects import DIALECTS
 from memplan.families import FAMILIES
 from memplan.levers import LEVERS
+from memplan.programs import names
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -22,6 +23,7 @@ EXAMPLES = {
     "Add a family in five steps": "qwen3",
     "Add a dialect": "axolotl",
     "Add a lever": "checkpointing",
+    "Add a mechanism": "equilibrium_propagation",
 }
 """One of each that went through every step."""
 
@@ -33,10 +35,11 @@ def steps(title: str) -> list[str]:
 
 
 def test_the_examples_are_of_the_kinds_they_stand_for() -> None:
-    family, dialect, lever = EXAMPLES.values()
+    family, dialect, lever, mechanism = EXAMPLES.values()
     assert family in FAMILIES
     assert dialect in DIALECTS
     assert lever in {item.NAME for item in LEVERS}
+    assert mechanism in names()
 
 
 @pytest.mark.parametrize("title", EXAMPLES)
@@ -60,6 +63,23 @@ def test_every_file_contributing_names_is_there() -> None:
     assert named
     missing = [name for name in named if "NAME" not in name and not (ROOT / name).exists()]
     assert missing == []
+
+
+def test_what_the_readme_imports_is_there() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    imports = [line for line in lines if line.startswith("from memplan")]
+    assert len(imports) >= 4
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(imports)], cwd=ROOT, check=False, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_pictures_the_documents_show_are_there() -> None:
+    for name, folder in (("README.md", ROOT), ("examples/README.md", ROOT / "examples")):
+        shown = re.findall(r"!\[[^]]*\]\(([^)]+)\)", (ROOT / name).read_text(encoding="utf-8"))
+        assert len(shown) >= 5
+        assert [path for path in shown if not (folder / path).is_file()] == []
 
 
 def test_formulas_are_those_of_the_simulator() -> None:
