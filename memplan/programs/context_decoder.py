@@ -48,8 +48,8 @@ class Sizes:
 class Block:
     """``Block``: two norms and four products, without biases."""
 
-    def __init__(self, store: Store, number: int, sizes: Sizes) -> None:
-        name, hidden = f"blocks.{number}", sizes.hidden
+    def __init__(self, store: Store, sizes: Sizes) -> None:
+        name, hidden = "blocks.*", sizes.hidden
         self.sizes = sizes
         self.norm = store.parameter(f"{name}.norm.weight", (hidden,))
         self.states = Linear(store, f"{name}.states", hidden, 3 * sizes.width)
@@ -93,7 +93,7 @@ class Decoder:
         self.store = Store(tape, NUMBER, trainable=True)
         parameter = self.store.parameter
         self.embedding = parameter("embedding.weight", (sizes.vocab, sizes.hidden), "embeddings")
-        self.blocks = [Block(self.store, number, sizes) for number in range(sizes.layers)]
+        self.blocks = [Block(self.store, sizes) for _ in range(sizes.layers)]
         self.norm = parameter("norm.weight", (sizes.hidden,))
         self.head = Linear(self.store, "head", sizes.hidden, sizes.vocab, component="decoder_matrix")
 

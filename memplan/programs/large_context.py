@@ -47,7 +47,7 @@ def run(settings: Settings, tape: Tape, /) -> object:
     decoder = Decoder(tape, sizes)
     kept: list[object] = [decoder]
     if settings["training"]:
-        tape.component = "optimizer_state"
+        tape.component, tape.scope = "optimizer_state", "AdamW"
         kept += [
             tape.empty(parameter.shape, NUMBER, name)
             for parameter in decoder.parameters
