@@ -107,6 +107,7 @@ def work(settings: Settings) -> float:
     method = word(settings, "method")
     width, steps = whole(settings, "width"), whole(settings, "steps")
     rounds = steps if method in (MANUAL, AUTOGRAD) else 1
+    # In passes over a state, each of which reads and writes four bytes of every number.
     product = 2 * width / _OPERATIONS_PER_BYTE / 8
     layer = rounds * (_PRODUCTS[method] * product + _PASSES[method])
     if rounds > 1:
