@@ -57,17 +57,21 @@ def on_cpu(workload: Workload, asked: Asked) -> Comparison:
     if asked.budget is not None and _dying(asked.budget, workload, expected):
         return _exhausted(workload, model, asked.budget, expected)
     check_memory(predicted.peak_allocated, _smaller(model))
-    found, phases, baseline, exact, taken = _observe(model, asked)
+    found, phases, baseline, exact, filing = _observe(model, asked)
     program = programs.counted(model.mechanism)
     foretold = program.churn(settings_of(model)) if program else None
     measured = with_resident(measurement(workload, found), phases)
     measured = replace(measured, churn=Churn.of(found) if program else None)
-    foretold_files, files = _files(model, taken)
+    foretold_files, files = _files(model, filing)
     comparison = Comparison(
         device=CPU,
         predicted=replace(measurement(workload, expected, baseline), churn=foretold, disk=foretold_files),
         measured=replace(measured, disk=files),
-        notes=tuple((*_shrunk(whole, model), *_notes(model, asked, baseline, exact=exact))),
+        notes=(
+            *_shrunk(whole, model),
+            *_notes(model, asked, baseline, exact=exact),
+            *((filing.proof,) if filing is not None and filing.proof else ()),
+        ),
     )
     if asked.budget is not None:
         comparison = budget.within(comparison, workload, found, expected, asked.budget)
@@ -115,12 +119,12 @@ def _shrunk(whole: DeclaredModel, model: DeclaredModel) -> Iterator[str]:
 Sizes = tuple[tuple[str, Bytes], ...]
 
 
-def _files(model: DeclaredModel, seen: Bytes | None) -> tuple[Sizes, Sizes]:
+def _files(model: DeclaredModel, filing: Filing | None) -> tuple[Sizes, Sizes]:
     """What files take, as foretold and as seen, if the run says so."""
     foretold = Bytes(sum(part.bytes for part in disk(model)))
-    if not (foretold or seen) or seen is None:
+    if filing is None or not (foretold or filing.disk):
         return (), ()
-    return (("files", foretold),), (("files", seen),)
+    return (("files", foretold),), (("files", filing.disk),)
 
 
 def _smaller(model: DeclaredModel) -> str:
@@ -155,7 +159,7 @@ def _together(predicted: Shares, seen: Shares) -> Shares:
     return (*named, (ACTIVATIONS, Bytes(made))) if made else named
 
 
-def _observe(model: DeclaredModel, asked: Asked) -> tuple[Any, dict[Phase, int], int, bool, Bytes | None]:
+def _observe(model: DeclaredModel, asked: Asked) -> tuple[Any, dict[Phase, int], int, bool, Filing | None]:
     """Allocations of one round, resident sets of several by phase, what was resident before, and files."""
     with ExitStack() as stack:
         stack.enter_context(without_collector())
@@ -179,8 +183,8 @@ def _observe(model: DeclaredModel, asked: Asked) -> tuple[Any, dict[Phase, int],
         with events.watching([*declared, *running.tensors()]) as found:
             running.step(events)
         asked.advance()
-    files = running.disk if isinstance(running, Filing) else None
-    return found[0], meter.phases, baseline, meter.exact, files
+    filing = running if isinstance(running, Filing) else None
+    return found[0], meter.phases, baseline, meter.exact, filing
 
 
 def _notes(model: DeclaredModel, asked: Asked, baseline: int, *, exact: bool) -> Iterator[str]:

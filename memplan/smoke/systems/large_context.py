@@ -16,6 +16,7 @@ from memplan.mechanisms.context.mapped import MappedCache
 from memplan.mechanisms.context.rows import Row
 from memplan.programs.large_context import work
 from memplan.smoke.meter import Meter, Named
+from memplan.smoke.systems.readback import Witness
 
 NAME = "large_context"
 
@@ -48,6 +49,7 @@ class _Rounds:
         self.window = whole(settings, "window") or whole(settings, "context")
         self.optimizer = torch.optim.AdamW(self.decoder.parameters(), foreach=False)
         self.disk = Bytes(0)
+        self.proof = ""
 
     def tensors(self) -> Iterator[Named]:
         """Parameters, and what the optimizer keeps of them."""
@@ -94,11 +96,14 @@ class _Rounds:
             in_memory=settings["cache"] == "memory",
         ) as cache:
             cache.reserve(self.window if in_windows else context, self._row(stored))
+            witness = Witness(cache)
             hidden = self._in_windows(tokens, cache) if in_windows else self._part(tokens, cache)
             meter.enter(Phase.DECODE)
             with torch.no_grad():
                 self.decoder.head(hidden[-1:])
             self.disk = max(self.disk, cache.disk)
+            if not in_windows:
+                self.proof = witness.compare()
         meter.leave(Phase.DECODE)
 
     def _row(self, stored: str) -> Row:

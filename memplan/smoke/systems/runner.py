@@ -50,9 +50,10 @@ class Scaled(Module, Protocol):
 
 @runtime_checkable
 class Filing(Runner, Protocol):
-    """A mechanism that keeps files; ``disk`` is what they took at most."""
+    """A mechanism that keeps files: ``disk`` is what they took at most, ``proof`` what else was looked at."""
 
     disk: Bytes
+    proof: str
 
 
 def runner(model: DeclaredModel) -> Runner:

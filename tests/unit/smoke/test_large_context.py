@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from memplan.cli import main
+from memplan.domain.errors import RunError
+from memplan.mechanisms.context.mapped import MappedCache
+from memplan.smoke.systems.readback import Witness
 
 MANIFEST = """\
 memplan: 1
@@ -43,6 +47,21 @@ def test_a_run_goes_as_foretold(cache: str, tmp_path: Path, capsys: pytest.Captu
     size = 2 * 4096 * 2 * 2 * 32 * 4
     assert found["measured"].get("disk") == ({"files": size} if cache == "mapped" else None)
     assert found["predicted"].get("disk") == found["measured"].get("disk")
+    assert found["notes"][-1].endswith("of keys and values of 4,096 tokens in 2 layers were read back equal")
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_a_byte_that_changed_in_the_cache_is_an_error(in_memory: bool) -> None:
+    """Whoever changed it."""
+    keys = torch.randn(1, 2, 3000, 8)
+    with MappedCache(layers=2, in_memory=in_memory) as cache:
+        witness = Witness(cache)
+        for layer in range(2):
+            cache.append(keys, keys, layer)
+        assert "3,000 tokens in 2 layers were read back equal" in witness.compare()
+        cache.layers[1].file.mapped()[200_000] += 1
+        with pytest.raises(RunError, match="layer 1 of the cache"):
+            witness.compare()
 
 
 def test_under_a_cap_the_mapped_cache_goes_through_and_the_other_dies_where_foretold(
