@@ -111,7 +111,7 @@ def _within_reach(model: DeclaredModel) -> DeclaredModel:
 def _shrunk(whole: DeclaredModel, model: DeclaredModel) -> Iterator[str]:
     """What a run in small differs in."""
     asked = dict(whole.values)
-    changes = [f"{name} {value:,} of {asked[name]:,}" for name, value in model.values if asked[name] != value]
+    changes = [f"{name} {asked[name]:,} → {value:,}" for name, value in model.values if asked[name] != value]
     if changes:
         yield f"as asked it would take hours, so it is run, and foretold, with {', '.join(changes)}"
 

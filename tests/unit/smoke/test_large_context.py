@@ -87,5 +87,5 @@ def test_what_would_take_hours_is_run_in_small_and_said(
         tmp_path, capsys, "--set", "layers=50", "--set", "hidden=4096", "--set", "context=2000000"
     )
     assert code == 0
-    assert "layers 2 of 50" in found["notes"][0]
-    assert "context 1,024 of 2,000,000" in found["notes"][0]
+    assert "layers 50 → 2" in found["notes"][0]
+    assert "context 2,000,000 → 1,024" in found["notes"][0]
