@@ -160,6 +160,8 @@ def _anywhere(path: str, ram: str | None, given: dict[str, Any], policy: dict[st
     from memplan.reporters.views import anywhere as view
 
     reading = read(path, **given)
+    if reading.workload.on_host:
+        raise InputError(f"{reading.path} runs in host memory, on no GPU", hint="say how much: --ram 16GiB")
     gpus = profiles.gpus()
     memory = None if ram is None else target.amount(ram, "--ram")
     with progress("ranking", len(gpus)) as advance:

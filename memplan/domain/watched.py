@@ -124,11 +124,14 @@ class Prediction:
     def of(cls, estimate: Estimate, source: str, *, margin: int = 0, notes: tuple[str, ...] = ()) -> Self:
         """The part of an estimate that can be seen from outside of a process.
 
-        Without a target nothing is said of the GPU, since the CUDA context is not counted then.
+        Without a target nothing is said of the GPU, since the CUDA context is not counted then; nothing is
+        either of a run that takes host memory only.
         """
         device, host, target = estimate.device, estimate.host, estimate.target
         unbounded = any(gap.unbounded for gap in device.gaps)
-        known = isinstance(estimate.workload.model, Architecture)
+        known = isinstance(estimate.workload.model, Architecture) or estimate.on_host
+        if estimate.on_host:
+            target = None
         return cls(
             source=source,
             gpu=target.name if target else None,

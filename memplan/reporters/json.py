@@ -293,7 +293,7 @@ def _alternative(other: Alternative) -> dict[str, Any]:
         "harm": other.harm.label,
         "changes": [_change(item) for item in other.changes],
         "peak_allocated": int(device.peak_allocated),
-        "process": int(device.process),
+        "process": int(other.after.needed),
         "headroom": int(other.after.headroom) if other.after.target else None,
         "slowdown": round(other.slowdown, 4),
         "trade": other.trade,

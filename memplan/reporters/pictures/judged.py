@@ -8,8 +8,7 @@ from memplan.reporters.words import VERDICTS, size
 
 def judged(found: Estimate) -> str:
     """``rtx3090: 21.3 GiB (19.1 GiB to 21.3 GiB), fits``."""
-    device = found.device
-    bounds = f" ({size(device.low)} to {size(device.high)})" if device.low < device.high else ""
+    bounds = f" ({size(found.least)} to {size(found.most)})" if found.least < found.most else ""
     if found.target is None or found.verdict is None:
-        return f"{size(device.process)}{bounds}"
-    return f"{found.target.name}: {size(device.process)}{bounds}, {VERDICTS[found.verdict]}"
+        return f"{size(found.needed)}{bounds}"
+    return f"{found.target.name}: {size(found.needed)}{bounds}, {VERDICTS[found.verdict]}"

@@ -9,6 +9,11 @@ from typing import Any
 import pytest
 
 from memplan.cli import main
+from memplan.domain.bytes import Bytes
+from memplan.domain.target import Target
+from memplan.domain.watched import Prediction
+from memplan.estimate import estimate
+from memplan.read import read
 
 MANIFEST = """\
 memplan: 1
@@ -141,3 +146,25 @@ def test_explaining_leaves_the_gpu_out(config: str, capsys: pytest.CaptureFixtur
     assert "kv_cache" in text
     assert "CUDA" not in text
     assert said(capsys, "explain", config, "kv_cache")[0] == 0
+
+
+def test_no_gpu_is_ranked_for_a_run_that_takes_none(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = said(capsys, "fit", config, "--gpu", "any")
+    assert code == 2
+    assert "runs in host memory, on no GPU" in text
+
+
+def test_a_folder_of_plans_tells_what_each_needs_of_ram(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = payload(capsys, "fit", str(Path(config).parent), "--all", "--ram", "8GiB")
+    (plan,) = found["plans"]
+    assert plan["after"] > 400 * 2**20
+
+
+def test_what_watches_a_run_expects_host_memory_and_nothing_of_a_gpu(config: str) -> None:
+    prediction = Prediction.of(estimate(read(config).workload, Target.of_host(Bytes(2**33))), "case")
+    assert prediction.gpu is None
+    assert prediction.process is None
+    assert prediction.host is not None
+    assert prediction.host.predicted > 400 * 2**20
