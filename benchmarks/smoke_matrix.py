@@ -11,9 +11,9 @@ process of its own, forked when the libraries are loaded, so that the resident s
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,11 @@ from memplan.domain.workload import (
     Attention,
     Batch,
     Checkpointing,
+    Evaluation,
     Generate,
     Optimizer,
     Precision,
+    Quantization,
     Sequence,
     Task,
     Workload,
@@ -35,6 +37,7 @@ from memplan.domain.workload import (
 from memplan.families import architecture, linear_names
 from memplan.smoke import on_cpu
 from memplan.smoke.device import Asked
+from memplan.smoke.environment import prepare
 
 ALLOCATED, RESIDENT = 0.5, 6.0
 """Percent by which predictions may be off."""
@@ -102,14 +105,68 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 CACHES = ("dynamic", "static")
 
+HALF = Precision(params=Dtype.BF16)
+MIXED = Precision(params=Dtype.BF16, autocast=Dtype.BF16)
+
+EVALUATED: dict[str, tuple[str, dict[str, Any]]] = {
+    "evaluates": ("llama", {"evaluation": Evaluation(batch=6)}),
+    "lora, evaluates, logits of 4 batches kept": (
+        "qwen3",
+        {"lora": True, "evaluation": Evaluation(batch=4, kept=4)},
+    ),
+    "evaluates under autocast, logits of 2 batches kept": (
+        "gpt2",
+        {
+            "precision": Precision(params=Dtype.FP32, autocast=Dtype.BF16),
+            "evaluation": Evaluation(batch=4, kept=2),
+        },
+    ),
+}
+
+BITSANDBYTES: dict[str, tuple[str, dict[str, Any]]] = {
+    f"{model}, qlora, {name}": (model, {"lora": True, "prepared": True, **settings})
+    for model in DECODERS
+    for name, settings in {
+        "nf4": {"precision": HALF, "quantization": Quantization(kind="nf4")},
+        "fp4 double, autocast, checkpointed": {
+            "precision": MIXED,
+            "quantization": Quantization(kind="fp4", double=True),
+            "checkpointing": Checkpointing(every=1),
+        },
+        "int8": {"precision": HALF, "quantization": Quantization(kind="int8")},
+    }.items()
+}
+BITSANDBYTES |= {
+    f"{model}, full, {name}": (model, {"optimizer": Optimizer(name=name), "precision": precision})
+    for model, name, precision in (
+        ("llama", "adamw_8bit", Precision(params=Dtype.FP32)),
+        ("gpt2", "paged_adamw_32bit", HALF),
+        ("qwen3", "lion_8bit", HALF),
+        ("bert", "lion", Precision(params=Dtype.FP32)),
+    )
+}
+BITSANDBYTES |= {
+    f"llama, {kind} weights, generates": (
+        "llama",
+        {
+            "precision": HALF,
+            "quantization": Quantization(kind=kind, double=kind == "nf4"),
+            "task": Task.GENERATE,
+            "generate": Generate(prompt=96, new_tokens=16),
+        },
+    )
+    for kind in ("nf4", "fp4")
+}
+"""What takes bitsandbytes."""
+
 
 UPDATE = "--update"
 TABLE = Path(__file__).with_suffix(".txt")
-HEADING = f"{'MiB and percent':48} predicted      seen     error  resident      seen   error"
+HEADING = f"{'MiB and percent':58} predicted      seen     error  resident      seen   error"
 
 
-def workload(model: str, lora: bool = False, **settings: Any) -> Workload:
-    """A model in fp32 in a setting."""
+def workload(model: str, lora: bool = False, prepared: bool = False, **settings: Any) -> Workload:
+    """A model in a setting, in fp32 unless that says otherwise."""
     config: Mapping[str, Any] = MODELS[model]
     targets = tuple(name for name in linear_names(config["model_type"]) if name in ATTENTION_LAYERS)
     plain: dict[str, Any] = {
@@ -117,7 +174,7 @@ def workload(model: str, lora: bool = False, **settings: Any) -> Workload:
         "batch": Batch(micro=2),
         "sequence": Sequence(length=128),
         "attention": Attention.EAGER if model in EAGER_ONLY else Attention.SDPA,
-        "adapter": Adapter(rank=8, targets=targets) if lora else None,
+        "adapter": Adapter(rank=8, targets=targets, prepare_kbit=prepared) if lora else None,
     }
     return Workload(model=architecture(config, lambda _: None), **(plain | settings))
 
@@ -131,6 +188,11 @@ def cases() -> Iterator[tuple[str, Workload]]:
         for cache in CACHES:
             asked = Generate(prompt=96, new_tokens=16, cache=cache)
             yield f"{model}, generates, {cache} cache", workload(model, task=Task.GENERATE, generate=asked)
+    for name, (model, settings) in EVALUATED.items():
+        yield f"{model}, {name}", workload(model, **settings)
+    if find_spec("bitsandbytes") is not None:
+        for name, (model, settings) in BITSANDBYTES.items():
+            yield name, workload(model, **settings)
 
 
 def line(name: str, found: Comparison) -> str:
@@ -139,7 +201,7 @@ def line(name: str, found: Comparison) -> str:
     assert predicted.rss is not None
     assert measured.rss is not None
     return (
-        f"{name:48} {_mib(predicted.peak_allocated)} {_mib(measured.peak_allocated)}"
+        f"{name:58} {_mib(predicted.peak_allocated)} {_mib(measured.peak_allocated)}"
         f" {_error(predicted.peak_allocated, measured.peak_allocated):+9.4f}"
         f" {_mib(predicted.rss)} {_mib(measured.rss)} {_error(predicted.rss, measured.rss):+7.2f}"
     )
@@ -205,7 +267,10 @@ def alone(case: Workload) -> Comparison:
 
 def _load() -> None:
     """What every process finds loaded; nothing may have run yet, since threads do not survive a fork."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    prepare()
+    from memplan.smoke.bitsandbytes import load_bitsandbytes
+
+    load_bitsandbytes()
     import peft  # noqa: F401
     import torch  # noqa: F401
     import transformers  # noqa: F401

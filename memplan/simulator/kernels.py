@@ -63,8 +63,19 @@ def choose(
         told=not shape.broadcast or shape.num_key_value_heads == 1,
         masked=masked,
         dropout=shape.dropout.attention > 0,
-        dtype=workload.compute,
+        dtype=_attended(workload),
     ).kernel(capability, workload.framework, trains=True)
+
+
+def _attended(workload: Workload) -> Dtype:
+    """The dtype that attention is computed in.
+
+    A model prepared for training beside quantized weights hands on fp32 from layer to layer, and only
+    autocast makes it less (``prepare_model_for_kbit_training`` in peft src/peft/utils/other.py).
+    """
+    adapter = workload.adapter
+    prepared = adapter is not None and adapter.prepare_kbit and not adapter.half_embeddings
+    return Dtype.FP32 if prepared and workload.precision.autocast is None else workload.compute
 
 
 def of_call(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Attention:

@@ -8,7 +8,6 @@ before.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from memplan.domain.measurement import Comparison
 from memplan.domain.target import Target
 from memplan.domain.workload import Workload
 from memplan.smoke.device import Asked
+from memplan.smoke.environment import prepare
 
 __all__ = ["best", "fake", "is_declared", "on_cpu", "on_cuda"]
 
@@ -72,8 +72,7 @@ def on_cpu(
         raise InputError("a model that is declared has no layers to leave out", hint="leave out --scaled")
     kept = None if scaled else record
     _check(kept)
-    # PyTorch's profiler tells standard error when it starts, unless told not to before it is loaded.
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    prepare()
     if isinstance(workload.model, DeclaredModel) and workload.model.mechanism is not None:
         from memplan.smoke import systems
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -87,9 +89,15 @@ def cuda_lists() -> Iterator[None]:
                 for name in names:
                     if (op := _overload(name)) is not None:
                         library.impl(name, kernel(op), "AutocastCPU")
-        yield
+        # Asked of no device in particular, PyTorch answers for GPUs; PEFT asks so.
+        with mock.patch.object(torch, "is_autocast_enabled", partial(_enabled, torch.is_autocast_enabled)):
+            yield
     finally:
         library._destroy()
+
+
+def _enabled(plain: Any, device: str = "cpu") -> bool:
+    return bool(plain(device))
 
 
 def _overload(name: str) -> Any:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
-from unittest.mock import patch
 
 from memplan.smoke.libraries import installed
 
@@ -19,5 +20,20 @@ def load_bitsandbytes() -> Any:
     logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
     if installed("bitsandbytes") is None:
         return None
-    with patch.dict(sys.modules, {"kernels": None}):
+    with _absent("kernels"):
         return import_module("bitsandbytes")
+
+
+@contextmanager
+def _absent(name: str) -> Iterator[None]:
+    """As if a package were not installed, until the block ends; what is loaded meanwhile stays loaded."""
+    modules: dict[str, Any] = sys.modules
+    loaded = modules.get(name, _absent)
+    modules[name] = None
+    try:
+        yield
+    finally:
+        if loaded is _absent:
+            del modules[name]
+        else:
+            modules[name] = loaded

@@ -59,10 +59,10 @@ def _class(shape: Architecture, configuration: Any) -> Any:
     return getattr(transformers, named[0])._from_config
 
 
-def build(workload: Workload) -> Any:
+def build(workload: Workload, *, late: bool = False) -> Any:
     """The model in training mode, on the meta device, with its adapters and its checkpointing.
 
-    If it is quantized, it gets its adapters when it is ``filled``.
+    ``late`` leaves the adapters of a model that is ``changed_in_memory`` to ``filled``.
 
     Raises:
         FieldError: it has another number of parameters than the workload's.
@@ -83,7 +83,13 @@ def build(workload: Workload) -> Any:
         _checkpoint(model, workload.checkpointing)
         if workload.quantization is not None:
             return quantized.replaced(model, workload.quantization)
-        return _adapted(model, workload)
+        return model if late and changed_in_memory(workload) else _adapted(model, workload)
+
+
+def changed_in_memory(workload: Workload) -> bool:
+    """Whether weights that were read become others: in few bits, or prepared for training beside such."""
+    adapter = workload.adapter
+    return workload.quantization is not None or (adapter is not None and adapter.prepare_kbit)
 
 
 def _adapted(model: Any, workload: Workload) -> Any:
@@ -91,7 +97,7 @@ def _adapted(model: Any, workload: Workload) -> Any:
 
 
 def filled(model: Any, workload: Workload) -> Any:
-    """What ``build`` made with random weights in real memory, loaded as transformers loads them.
+    """What ``build`` made ``late`` with random weights in real memory, loaded as transformers loads them.
 
     Returns:
         The model: itself, or one with adapters around it.
@@ -99,10 +105,13 @@ def filled(model: Any, workload: Workload) -> Any:
     if workload.quantization is None:
         load(model)
         initialise(model)
+    else:
+        quantized.load(model, workload)
+        with torch.no_grad(), quietly():
+            model.init_weights()
+    if not changed_in_memory(workload):
         return model
-    quantized.load(model, workload)
-    with torch.no_grad(), quietly():
-        model.init_weights()
+    with quietly():
         return _adapted(model, workload)
 
 

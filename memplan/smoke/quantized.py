@@ -51,6 +51,22 @@ def _quantizer(quantization: Quantization) -> Any:
     return AutoHfQuantizer.from_config(settings, pre_quantized=False)
 
 
+def sample(quantization: Quantization, side: int) -> Any:
+    """One layer of bitsandbytes by itself, ``side`` by ``side``."""
+    layers = load_bitsandbytes().nn
+    if quantization.kind == "int8":
+        made = layers.Linear8bitLt(side, side, has_fp16_weights=False)
+    else:
+        made = layers.Linear4bit(
+            side,
+            side,
+            compute_dtype=TORCH[quantization.compute],
+            compress_statistics=quantization.double,
+            quant_type=quantization.kind,
+        )
+    return made.to("cpu")
+
+
 def load(model: Any, workload: Workload) -> None:
     """Give every parameter memory, in a checkpoint's order, then every buffer."""
     quantizer = model.hf_quantizer

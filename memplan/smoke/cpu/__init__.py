@@ -93,6 +93,8 @@ def _notes(workload: Workload, asked: Asked, seen: Seen) -> Iterator[str]:
         " thread, then more, allocation by allocation"
     )
     yield f"{Bytes(seen.baseline).rounded()} were resident before the model was loaded"
+    if seen.scratch:
+        yield f"what oneDNN took for itself is left out: {Bytes(seen.scratch).rounded()} in a product at most"
     if not seen.exact:
         yield "resident sets were read between phases: this system does not keep the highest"
     if workload.attention is Attention.SDPA:

@@ -23,6 +23,9 @@ from memplan.smoke.meter import Named
 MARK = "memplan:"
 LOGITS = "logits_and_loss"
 
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
+"""Ops that oneDNN computes, which has scratch memory of its own, where a GPU's libraries have workspaces."""
+
 _EVALUATED = "autograd::engine::evaluate_function"
 
 
@@ -46,13 +49,15 @@ class Scopes:
 class Events:
     """A meter that leaves marks for the profiler, and puts what it saw together afterwards.
 
-    ``notes`` holds what tensors turned out to be at a mark: address, component, name, use.
+    ``notes`` holds what tensors turned out to be at a mark: address, component, name, use. ``scratch`` is
+    what a matrix product took for itself at most: oneDNN packs half numbers anew. It is left out.
     """
 
     def __init__(self) -> None:
         self.scope = Scopes()
         self.notes: list[tuple[tuple[int, Tag], ...]] = []
         self.boundary = 0
+        self.scratch = 0
         self._in_head = False
         self._in_backward = False
 
@@ -102,7 +107,9 @@ class Events:
             profile = torch.profiler.profile(activities=activities, profile_memory=True)
             with profile:
                 yield found
-        found.append(_Reader(self.notes).read(profile.profiler.kineto_results))
+        reader = _Reader(self.notes)
+        found.append(reader.read(profile.profiler.kineto_results))
+        self.scratch = reader.scratch
 
 
 def _mark(kind: str, value: object) -> None:
@@ -135,6 +142,7 @@ class _Reader:
         self.scope = ""
         self.in_head = False
         self.boundary = 0
+        self.scratch = 0
         self.trace.enter(Phase.LOAD)
         for address, tag in notes[0]:
             size = prod(tag[3]) * tag[4].itemsize
@@ -155,13 +163,29 @@ class _Reader:
                 sequence = event.extra_fields.sequence_number
             elif kind == "_ExtraFields_TorchOp":
                 op = event.name
-            stack += [(child, sequence, op) for child in reversed(event.children)]
+            children = self._without_scratch(event) if event.name in PRODUCTS else event.children
+            stack += [(child, sequence, op) for child in reversed(children)]
         for _, _, what, sequence, op in sorted(found, key=lambda item: item[:2]):
             if isinstance(what, str):
                 self._mark(*what.removeprefix(MARK).split(":", 1))
             else:
                 self._memory(what.ptr, what.alloc_size, sequence, op)
         return self.trace
+
+    def _without_scratch(self, product: Any) -> list[Any]:
+        """The children of a matrix product but what it took and returned by itself."""
+        children = list(product.children)
+        taken: dict[int, int] = {}
+        gone: set[int] = set()
+        for index, child in enumerate(children):
+            if type(child.extra_fields).__name__ == "_ExtraFields_Allocation":
+                address, size = child.extra_fields.ptr, child.extra_fields.alloc_size
+                if size > 0:
+                    taken[address] = index
+                elif address in taken:
+                    gone |= {taken.pop(address), index}
+                    self.scratch = max(self.scratch, -size)
+        return [child for index, child in enumerate(children) if index not in gone]
 
     def _mark(self, kind: str, value: str) -> None:
         if kind == "phase":

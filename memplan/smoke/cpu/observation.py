@@ -12,24 +12,29 @@ from memplan.domain.workload import Task, Workload
 from memplan.smoke.cpu import resident
 from memplan.smoke.cpu.conditions import like_a_gpu
 from memplan.smoke.cpu.events import Events
-from memplan.smoke.cpu.surroundings import own_words, use_libraries, without_collector
+from memplan.smoke.cpu.surroundings import own_words, without_collector
+from memplan.smoke.cpu.warming import warm
 from memplan.smoke.device import Asked
 from memplan.smoke.generating import Generating
 from memplan.smoke.labels import Labels, scopes
 from memplan.smoke.meter import Named
-from memplan.smoke.model import build, filled
+from memplan.smoke.model import build, changed_in_memory, filled
 from memplan.smoke.quantized import scales
 from memplan.smoke.training import STEPS, Training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What both runs showed: allocations, resident sets by phase, and how much was resident before them."""
+    """What both runs showed: allocations, resident sets by phase, and how much was resident before them.
+
+    ``scratch`` is left out of the allocations: what a product took for itself.
+    """
 
     trace: Trace
     phases: dict[Phase, int]
     baseline: int
     exact: bool
+    scratch: int
 
 
 def observe(workload: Workload, asked: Asked) -> Seen:
@@ -38,9 +43,9 @@ def observe(workload: Workload, asked: Asked) -> Seen:
     Raises:
         InputError: the libraries refuse to run it.
     """
-    empty = build(workload)
+    empty = build(workload, late=True)
     with without_collector(), own_words():
-        use_libraries()
+        warm(workload)
         resident.tidy()
         baseline = resident.now()
         meter = resident.Resident()
@@ -53,13 +58,15 @@ def observe(workload: Workload, asked: Asked) -> Seen:
         del loop
         for parameter in labels.model.parameters():
             parameter.grad = None
-        if workload.quantization is not None:
+        if changed_in_memory(workload):
             del empty, labels
-            trace = _watched_loading(workload, asked)
+            events, trace = _watched_loading(workload, asked)
         else:
             resident.tidy()
-            trace = _watched(workload, labels, asked)
-    return Seen(trace=trace, phases=meter.phases, baseline=baseline, exact=meter.exact)
+            events, trace = _watched(workload, labels, asked)
+    return Seen(
+        trace=trace, phases=meter.phases, baseline=baseline, exact=meter.exact, scratch=events.scratch
+    )
 
 
 def _filled(empty: Any, workload: Workload) -> Labels:
@@ -67,24 +74,24 @@ def _filled(empty: Any, workload: Workload) -> Labels:
     return Labels(filled(empty, workload), workload.model.groups)
 
 
-def _watched(workload: Workload, labels: Labels, asked: Asked) -> Trace:
+def _watched(workload: Workload, labels: Labels, asked: Asked) -> tuple[Events, Trace]:
     """The allocations of a run, with weights that are there already."""
     events = Events()
     with events.watching(_weights(labels)) as found:
         _rest(events, workload, labels, asked)
-    return found[0]
+    return events, found[0]
 
 
-def _watched_loading(workload: Workload, asked: Asked) -> Trace:
-    """Those of loading too, with a model that is made anew: quantizing takes memory of its own."""
-    empty = build(workload)
+def _watched_loading(workload: Workload, asked: Asked) -> tuple[Events, Trace]:
+    """Those of loading too, with a model that is made anew: changing weights takes memory of its own."""
+    empty = build(workload, late=True)
     resident.tidy()
     events = Events()
     with events.watching(()) as found:
         labels = _filled(empty, workload)
         events.name(_weights(labels))
         _rest(events, workload, labels, asked)
-    return found[0]
+    return events, found[0]
 
 
 def _rest(events: Events, workload: Workload, labels: Labels, asked: Asked) -> None:

@@ -20,6 +20,7 @@ from memplan.domain.workload import (
     Adapter,
     Attention,
     Batch,
+    Evaluation,
     Generate,
     Optimizer,
     Outputs,
@@ -70,6 +71,13 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "vit, one image": ("vit", {}),
+    "llama, evaluated in larger batches": ("llama", {"evaluation": Evaluation(batch=4)}),
+    "bert, evaluated": ("bert", {"evaluation": Evaluation(batch=0)}),
+    "qwen3, logits of three batches kept": ("qwen3", {"evaluation": Evaluation(batch=3, kept=3)}),
+    "gpt2 under autocast, logits of four batches kept": (
+        "gpt2",
+        {"precision": AUTOCAST, "evaluation": Evaluation(batch=2, kept=4)},
+    ),
 }
 SPOKEN = {"task": Task.GENERATE, "attention": Attention.EAGER}
 CASES |= {
