@@ -10,7 +10,7 @@ import torch
 
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import RunError
-from memplan.mechanisms.context.growing import memory
+from memplan.mechanisms.context.growing import in_memory, memory
 from memplan.mechanisms.context.mapped import MappedCache
 
 AT_ONCE = 1024
@@ -45,7 +45,12 @@ class Witness:
             size += layer.tokens * layer.row.bytes
         tokens, layers = self.cache.tokens, len(self.cache.layers)
         what = f"{Bytes(size).rounded()} of keys and values of {tokens:,} tokens in {layers} layers"
-        return f"{what} were read back equal"
+        return f"{what} were read back equal{self._place()}"
+
+    def _place(self) -> str:
+        """What is to be known of where the files are."""
+        files = self.cache.disk and in_memory(self.cache.directory)
+        return f"; {self.cache.directory} lies in RAM, so that files there save none" if files else ""
 
     def _write(
         self, number: int, write: Callable[[torch.Tensor, int], None], data: torch.Tensor, offset: int

@@ -168,3 +168,19 @@ def test_what_watches_a_run_expects_host_memory_and_nothing_of_a_gpu(config: str
     assert prediction.process is None
     assert prediction.host is not None
     assert prediction.host.predicted > 400 * 2**20
+
+
+def test_a_config_for_a_gpu_may_say_how_much_ram_is_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It counts like ``--ram``, which counts instead of it."""
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "memplan: 1\ntask: train\nmodel: {ref: meta-llama/Llama-3.2-1B}\ntarget: {gpu: h100-sxm, ram: 2GiB}\n"
+    )
+    code, text = said(capsys, "estimate", str(path))
+    assert code == 1
+    assert "Host RAM of 2.00 GiB: does not fit" in text
+    assert "Host RAM of 64.0 GiB: fits" in said(capsys, "estimate", str(path), "--ram", "64GiB")[1]
+    assert said(capsys, "check", str(path))[0] == 1
+    assert said(capsys, "check", str(path), "--ram", "64GiB")[0] == 0

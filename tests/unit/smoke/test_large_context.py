@@ -11,6 +11,7 @@ import torch
 
 from memplan.cli import main
 from memplan.domain.errors import RunError
+from memplan.mechanisms.context.growing import in_memory
 from memplan.mechanisms.context.mapped import MappedCache
 from memplan.smoke.systems.readback import Witness
 
@@ -89,3 +90,15 @@ def test_what_would_take_hours_is_run_in_small_and_said(
     assert code == 0
     assert "layers 50 → 2" in found["notes"][0]
     assert "context 2,000,000 → 1,024" in found["notes"][0]
+
+
+def test_files_in_ram_are_said_to_save_none() -> None:
+    """Where the place for temporary files is a tmpfs."""
+    place = Path("/dev/shm")
+    if not in_memory(place):
+        pytest.skip("no tmpfs at /dev/shm")
+    keys = torch.randn(1, 2, 30, 8)
+    with MappedCache(place, layers=1) as cache:
+        witness = Witness(cache)
+        cache.append(keys, keys, 0)
+        assert witness.compare().endswith("; /dev/shm lies in RAM, so that files there save none")
