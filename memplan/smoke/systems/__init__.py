@@ -95,7 +95,7 @@ def _exhausted(workload: Workload, model: DeclaredModel, limit: Bytes, expected:
         device=CPU,
         predicted=measurement(workload, expected),
         measured=measurement(workload, seen),
-        notes=(f"the process was kept within {kept.rounded()} beside what it had, by RLIMIT_DATA",),
+        notes=("the kernel refused the request: RLIMIT_DATA was the budget, or what the machine has free",),
     )
     return _as_seen(budget.within(found, workload, seen, expected, limit))
 
