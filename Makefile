@@ -2,7 +2,7 @@
 # make test   all tests          make lint    style, types, layers, docs
 # make truth  estimates against measured runs        make bench   speed
 # make peers  the same runs through other estimators make docs    transcripts
-# make formulas  FORMULAS.md from the simulator
+# make formulas  FORMULAS.md from the simulator       make figures pictures, from real runs
 PYTHON ?= python3
 VENV ?= .venv
 # The CPU build is enough: no test needs a GPU. Pinned, so that pip never resolves it on its own.
@@ -13,7 +13,7 @@ WORKERS ?= 2
 
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint truth peers bench docs formulas index clean
+.PHONY: demo test lint truth peers bench docs figures formulas index clean
 
 demo: $(VENV)/.installed
 	@PATH="$(abspath $(BIN)):$$PATH" sh examples/demo.sh
@@ -45,8 +45,19 @@ bench: $(VENV)/.torch
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/fit.py
 
-docs: $(VENV)/.installed
+docs: $(VENV)/.torch
 	$(BIN)/python examples/transcripts.py --update
+
+figures: $(VENV)/.torch
+	$(BIN)/python -m docs.figures.episodic_memory
+	$(BIN)/python -m docs.figures.neurogen
+	$(BIN)/python -m docs.figures.buffer_preallocation
+	$(BIN)/python -m docs.figures.large_context_ram
+	$(BIN)/python -m docs.figures.large_context_checkpoints
+	$(BIN)/memplan sweep examples/equilibrium-propagation --set batch=32 --over depth=100,500,1000,2000,5000,10000 \
+		--over method=manual,autograd --measure --component activations --out docs/figures/equilibrium-transient.svg
+	$(BIN)/memplan sweep examples/equilibrium-propagation --set batch=256 --over depth=100,200,500,1000,2000 \
+		--over method=manual,autograd,backprop,checkpointed --measure --out docs/figures/equilibrium-totals.svg
 
 formulas: $(VENV)/.installed
 	$(BIN)/python docs/formulas.py --update
