@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 import zlib
@@ -100,7 +101,7 @@ def stale(parent: str | Path) -> tuple[Path, ...]:
         found = sorted(Path(parent).glob(f"*{PARTIAL}*"))
     except OSError as error:
         raise FileAccessError(f"{parent}: {error.strerror}") from error
-    return tuple(folder for folder in found if folder.is_dir() and not _locked(folder))
+    return tuple(folder for folder in found if _ours(folder) and not _locked(folder))
 
 
 def remove_stale(parent: str | Path) -> tuple[Path, ...]:
@@ -196,6 +197,14 @@ def _read(path: Path, header: Header, layer: MappedLayer) -> None:
 
 def _name(layer: int) -> str:
     return f"layer-{layer:04}.kv"
+
+
+def _ours(folder: Path) -> bool:
+    """Whether a folder holds files of a cache, or nothing, and has a name as they are made here."""
+    named = re.fullmatch(rf".+{re.escape(PARTIAL)}[a-z0-9_]{{8}}", folder.name)
+    if named is None or not folder.is_dir():
+        return False
+    return all(re.fullmatch(r"layer-\d{4,}\.kv", file.name) for file in folder.iterdir())
 
 
 def _locked(folder: Path) -> bool:

@@ -157,8 +157,11 @@ def test_what_a_killed_process_leaves_is_recognised_and_removed(tmp_path: Path) 
     assert ended.returncode == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
     assert left.name.startswith("prompt.partial-")
+    foreign = tmp_path / "download.partial-abcdefgh"
+    foreign.mkdir()
+    (foreign / "precious.txt").touch()
     with kept._partial(tmp_path / "other"):
         assert kept.stale(tmp_path) == (left,)
         assert kept.remove_stale(tmp_path) == (left,)
-        assert len(list(tmp_path.iterdir())) == 1
-    assert list(tmp_path.iterdir()) == []
+        assert len(list(tmp_path.iterdir())) == 2
+    assert list(tmp_path.iterdir()) == [foreign]
