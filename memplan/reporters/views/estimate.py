@@ -21,6 +21,7 @@ def _blocks(reading: Reading, estimate: Estimate) -> Iterator[Block]:
     yield memory.breakdown(estimate)
     yield from memory.phases(estimate)
     yield from memory.machine(estimate)
+    yield from memory.files(estimate)
     yield from memory.failure(estimate)
     yield from memory.uncertainty(estimate)
     yield from memory.warnings(reading.warnings, estimate)

@@ -117,6 +117,15 @@ def machine(estimate: Estimate) -> tuple[Paragraph, ...]:
     return (Paragraph(text, TONES[verdict]),)
 
 
+def files(estimate: Estimate) -> tuple[Paragraph, ...]:
+    """That the disk has not got what the run keeps there, if it is known what is free."""
+    free = estimate.target.disk if estimate.target is not None else None
+    if free is None or estimate.disk <= free:
+        return ()
+    text = f"Disk: the run keeps {size(estimate.disk)} of files, and {size(free)} are free here."
+    return (Paragraph(text, Tone.CAUTION),)
+
+
 def failure(estimate: Estimate) -> tuple[Paragraph, ...]:
     """What PyTorch would say, when and of which tensor, if the run dies on its target; else nothing."""
     found = estimate.device.failure

@@ -14,6 +14,7 @@ from memplan.domain.target import Target
 from memplan.domain.watched import Prediction
 from memplan.estimate import estimate
 from memplan.read import read
+from memplan.reporters.views.estimate import report
 
 MANIFEST = """\
 memplan: 1
@@ -184,3 +185,11 @@ def test_a_config_for_a_gpu_may_say_how_much_ram_is_beside_it(
     assert "Host RAM of 64.0 GiB: fits" in said(capsys, "estimate", str(path), "--ram", "64GiB")[1]
     assert said(capsys, "check", str(path))[0] == 1
     assert said(capsys, "check", str(path), "--ram", "64GiB")[0] == 0
+
+
+def test_a_disk_that_is_too_small_for_the_files_is_said(config: str) -> None:
+    reading = read(config, overrides=("cache=mapped",))
+    for free, told in ((2**20, True), (2**40, False)):
+        found = estimate(reading.workload, Target.of_host(Bytes(2**33), disk=Bytes(free)))
+        said_so = any("the run keeps 256 MiB of files" in str(block) for block in report(reading, found))
+        assert said_so is told
