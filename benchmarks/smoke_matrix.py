@@ -27,6 +27,7 @@ from memplan.domain.workload import (
     Checkpointing,
     Evaluation,
     Generate,
+    Loss,
     Optimizer,
     Precision,
     Quantization,
@@ -123,6 +124,21 @@ EVALUATED: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
+CHUNKED: dict[str, tuple[str, dict[str, Any]]] = {
+    "full, loss in 8 pieces": ("llama", {"precision": HALF, "loss": Loss(kind="chunked", chunks=8)}),
+    "lora, checkpointed, loss in 5 pieces": (
+        "gemma2",
+        {"lora": True, "checkpointing": Checkpointing(every=1), "loss": Loss(kind="chunked", chunks=5)},
+    ),
+    "autocast, loss in 4 pieces": (
+        "gpt2",
+        {
+            "precision": Precision(params=Dtype.FP32, autocast=Dtype.BF16),
+            "loss": Loss(kind="chunked", chunks=4),
+        },
+    ),
+}
+
 BITSANDBYTES: dict[str, tuple[str, dict[str, Any]]] = {
     f"{model}, qlora, {name}": (model, {"lora": True, "prepared": True, **settings})
     for model in DECODERS
@@ -188,7 +204,7 @@ def cases() -> Iterator[tuple[str, Workload]]:
         for cache in CACHES:
             asked = Generate(prompt=96, new_tokens=16, cache=cache)
             yield f"{model}, generates, {cache} cache", workload(model, task=Task.GENERATE, generate=asked)
-    for name, (model, settings) in EVALUATED.items():
+    for name, (model, settings) in (EVALUATED | CHUNKED).items():
         yield f"{model}, {name}", workload(model, **settings)
     if find_spec("bitsandbytes") is not None:
         for name, (model, settings) in BITSANDBYTES.items():

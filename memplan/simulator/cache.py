@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from memplan.domain.dtype import Dtype
+from memplan.simulator.ops import promote
 from memplan.simulator.quantized_cache import COMPONENT, Quantized
 from memplan.simulator.tensor import Tensor
 
@@ -110,15 +111,19 @@ def update(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     return (key, value) if cache is None else cache.update(key, value)
 
 
-def _joined(old: Tensor | None, new: Tensor, length: int | None = None) -> Tensor:
-    """``torch.cat((old, new), dim=-2)``; of an empty cache it is a copy of the new."""
+def _joined(old: Tensor | None, new: Tensor, length: int | None = None, dtype: Dtype | None = None) -> Tensor:
+    """``torch.cat((old, new), dim=-2)``; of an empty cache it is a copy of the new.
+
+    An empty cache has the keys' ``dtype``, also for values: under autocast rotated keys are fp32, and the
+    values become so with them (``lazy_initialization``).
+    """
     tape = new.tape
     batch, heads, added, width = new.shape
     length = (old.shape[2] if old is not None else 0) + added if length is None else length
     trace = tape.trace
     component, layer = tape.component, trace.layer
     tape.component, trace.layer = COMPONENT, trace.layers[new.storage.block]
-    result = tape.empty((batch, heads, length, width), new.dtype, "cat")
+    result = tape.empty((batch, heads, length, width), dtype or new.dtype, "cat")
     tape.component, trace.layer = component, layer
     return result
 
@@ -143,7 +148,7 @@ class Growing:
         """The first call copies too."""
         self.seen += key.shape[2]
         self.keys = keys = _joined(self.keys, key)
-        self.values = values = _joined(self.values, value)
+        self.values = values = _joined(self.values, value, dtype=promote(key.dtype, value.dtype))
         return keys, values
 
     def attended(self, queries: int) -> int:
@@ -176,7 +181,8 @@ class Sliding:
     def update(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Both are joined before the old ones go."""
         self.seen += key.shape[2]
-        keys, values = _joined(self.keys, key), _joined(self.values, value)
+        keys = _joined(self.keys, key)
+        values = _joined(self.values, value, dtype=promote(key.dtype, value.dtype))
         self.keys, self.values = _last(keys, self.window - 1), _last(values, self.window - 1)
         return keys, values
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ import torch
 from memplan.domain.trace import Phase
 from memplan.domain.workload import Workload
 from memplan.smoke.batches import prompt
+from memplan.smoke.cuda import TORCH
 from memplan.smoke.labels import Labels
 from memplan.smoke.meter import Meter, Named
 
@@ -30,7 +31,9 @@ class Generating:
         self.meter.begin_step()
         self.meter.enter(Phase.PREFILL)
         tokens = prompt(self.inner, self.workload).to(self.inner.device)
-        with self._phases(), _experts_as_on_a_gpu(self.inner), torch.no_grad():
+        dtype = self.workload.precision.autocast
+        region = torch.autocast(tokens.device.type, dtype=TORCH[dtype]) if dtype else nullcontext()
+        with self._phases(), _experts_as_on_a_gpu(self.inner), torch.no_grad(), region:
             self.model.generate(tokens, **self._wanted())
         self.meter.leave(Phase.DECODE)
 

@@ -18,6 +18,7 @@ from memplan.domain.workload import Attention, Checkpointing, Task, Workload
 from memplan.smoke import quantized
 from memplan.smoke.adapters import adapt
 from memplan.smoke.cuda import TORCH
+from memplan.smoke.losses import exchange
 
 HEADS = {
     "bert": "BertForSequenceClassification",
@@ -81,6 +82,7 @@ def build(workload: Workload, *, late: bool = False) -> Any:
                 f"transformers' {type(model).__name__} has {found:,} parameters, not {shape.parameters:,}"
             )
         _checkpoint(model, workload.checkpointing)
+        exchange(model, workload.loss)
         if workload.quantization is not None:
             return quantized.replaced(model, workload.quantization)
         return model if late and changed_in_memory(workload) else _adapted(model, workload)

@@ -69,7 +69,8 @@ def _of_training(workload: Workload) -> Iterator[str]:
         yield f"its gradients are {precision.gradients}"
     if precision.optimizer_state not in (None, precision.params):
         yield f"its optimizer states are {precision.optimizer_state}"
-    if workload.loss.kind != "cross_entropy":
+    causal = isinstance(workload.model, Architecture) and workload.model.causal
+    if workload.loss.kind not in (("cross_entropy", "chunked") if causal else ("cross_entropy",)):
         yield f"its loss is {workload.loss.kind}"
     if workload.checkpointing.chunk > 1:
         yield "its blocks are checkpointed in chunks, which transformers does not"
