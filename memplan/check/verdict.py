@@ -79,7 +79,7 @@ def _too_large(
 ) -> Finding:
     device = estimate.device
     largest = _largest(estimate)
-    missing = Bytes(device.low + margin - target.limit)
+    missing = Bytes(device.process + margin - target.limit)
     free = f" with {margin.rounded()} kept free" if margin else ""
     most = f"; most of it is {largest.name}, {largest.bytes.rounded()}" if largest else ""
     return _finding(

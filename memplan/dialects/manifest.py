@@ -73,7 +73,7 @@ def read(document: Document, intake: Intake) -> Reading:
     if mechanism is None and "tensors" not in parts:
         raise entries["model"].fail("declares no tensors", expected="tensors: {NAME: {shape | bytes, …}}")
     places = _places(parts.get("values"), document.path.parent, intake, mechanism)
-    model = _model(parts, mechanism, {name: _counting(several).value for name, several in places.items()})
+    model = _model(parts, mechanism, {name: _counting(several) for name, several in places.items()})
     values = dict(model.values)
     task = entries["task"].member(Task) if "task" in entries else Task.TRAIN
     asked = target(entries.get("target"))
@@ -178,22 +178,25 @@ def _entries(document: Document) -> dict[str, Value]:
     return entries
 
 
-def _model(parts: Mapping[str, Value], mechanism: str | None, given: Mapping[str, Scalar]) -> DeclaredModel:
+def _model(parts: Mapping[str, Value], mechanism: str | None, given: Mapping[str, Place]) -> DeclaredModel:
     """The declared model, with every setting of its mechanism."""
 
     def fail(name: str, message: str) -> FieldError:
         at = parts.get("values", parts.get("mechanism"))
         assert at is not None
-        entry = at.entries().get(name, at) if "values" in parts else at
-        return entry.fail(message if entry is not at else f"{name} {message}")
+        if name not in given:
+            return at.fail(f"{name} {message}")
+        entry, stands = at.entries()[name], given[name].slot.location
+        elsewhere = None if stands == entry.location else f"named by {entry.location} ({entry.key})"
+        return FieldError(f"{entry.key}: {message}", location=stands, hint=elsewhere)
 
-    values = settings.completed(mechanism, given, fail)
-    numbers = [name for name, value in given.items() if isinstance(value, int)]
-    return DeclaredModel(
-        tensors=declared.tensors(parts["tensors"], numbers) if "tensors" in parts else (),
-        values=tuple(values.items()),
-        mechanism=mechanism,
-    )
+    values = settings.completed(mechanism, {name: found.value for name, found in given.items()}, fail)
+    numbers = [name for name, found in given.items() if isinstance(found.value, int)]
+    tensors = declared.tensors(parts["tensors"], numbers) if "tensors" in parts else ()
+    if mechanism is not None and "values" in parts:
+        sizing = {name for item in tensors for name in (*item.shape, *dict(item.per))}
+        settings.check_known(mechanism, parts["values"], sizing)
+    return DeclaredModel(tensors=tensors, values=tuple(values.items()), mechanism=mechanism)
 
 
 def _places(

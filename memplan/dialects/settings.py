@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from difflib import get_close_matches
 
 from memplan.dialects.fields import Value
 from memplan.domain.architecture import DeclaredModel
@@ -62,6 +63,25 @@ def completed(
     if problem is not None:
         raise fail(*problem)
     return found
+
+
+def check_known(mechanism: str, values: Value, sizing: Collection[str | int]) -> None:
+    """Every value is a setting of the mechanism, or among the ``sizing`` sides of declared tensors.
+
+    Raises:
+        FieldError: one is neither, as a misspelt setting is.
+    """
+    from memplan import programs
+
+    known = [setting.name for setting in programs.find(mechanism).SETTINGS]
+    for name, value in values.entries().items():
+        if name not in known and name not in sizing:
+            close = get_close_matches(name, known, n=1)
+            raise value.fail(
+                f"is no setting of {mechanism}, and no tensor has a side of that name",
+                expected=", ".join(known),
+                hint=f"did you mean {close[0]}?" if close else None,
+            )
 
 
 def _of_setting(setting: Setting) -> Reader:

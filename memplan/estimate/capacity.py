@@ -51,4 +51,4 @@ def out_of_memory(
 def label(tag: Tag) -> str:
     """A tensor for people: ``lm_head linear (1, 2048, 128256) bf16``."""
     _, scope, op, shape, dtype = tag
-    return f"{scope} {op} ({', '.join(str(side) for side in shape)}) {dtype}"
+    return f"{scope} {op} ({', '.join(str(side) for side in shape)}) {dtype}".lstrip()

@@ -60,9 +60,10 @@ def load(tape: Tape, sizes: Sizes) -> Network:
     """Allocate the parameters and a batch; nothing needs a gradient yet."""
     width = sizes.width
     layers = []
-    for number in range(sizes.depth):
-        weight = Parameter(tape, (width, width), Dtype.FP32, "weights", f"layers.{number}.weight")
-        layers.append((weight, Parameter(tape, (width,), Dtype.FP32, "weights", f"layers.{number}.bias")))
+    for _ in range(sizes.depth):
+        # Layers share a name, so that they are told of as one.
+        weight = Parameter(tape, (width, width), Dtype.FP32, "weights", "layers.*.weight")
+        layers.append((weight, Parameter(tape, (width,), Dtype.FP32, "weights", "layers.*.bias")))
     tape.component = "batch"
     samples, targets = (tape.empty(sizes.state, Dtype.FP32, name) for name in ("samples", "targets"))
     tape.grad_enabled = False

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 from memplan.domain.allocator import AllocatorOptions
 from memplan.domain.trace import Phase, Tag, Trace
-from memplan.simulator.allocator import Allocator, ExhaustedError
+from memplan.simulator.allocator import ADDRESS_BITS, Allocator, ExhaustedError
 from memplan.simulator.exact import ExactAllocator
 from memplan.simulator.expandable import ExpandableAllocator
 from memplan.simulator.streams import Streams, on_streams
+
+ADDRESSES = 1 << (ADDRESS_BITS - 2)
+"""Bytes of a trace, 16 PiB, beyond which there are no addresses: nothing is told of rounding and caching."""
 
 STEPS = 3
 """Optimizer steps that are replayed: one understates fragmentation; with three, it has settled."""
@@ -60,7 +63,8 @@ class _Run:
 
     def __init__(self, trace: Trace, allocator: Allocator | Streams) -> None:
         self.trace = trace
-        self.sizes = on_streams(trace.sizes, trace.streams) if trace.streams else trace.sizes
+        streamed = isinstance(allocator, Streams)
+        self.sizes = on_streams(trace.sizes, trace.streams) if streamed else trace.sizes
         self.allocator = allocator
         self.addresses: dict[int, int] = {}
         self.phases: dict[Phase, Peak] = {}
@@ -151,10 +155,12 @@ def replay(
 
     ``budget`` is what the driver can give, ``allowed`` the share set for the process; without either
     nothing fails. With ``exact`` nothing is rounded or cached: what is asked for is taken, as in host memory.
+    So it is with a trace of more bytes than there are addresses.
     """
     kind = ExpandableAllocator if options is not None and options.expandable_segments else Allocator
-    kind = ExactAllocator if exact else kind
-    streamed = Streams(kind, options, budget, allowed) if trace.streams else None
+    beyond = sum(trace.sizes) > ADDRESSES
+    kind = ExactAllocator if exact or beyond else kind
+    streamed = Streams(kind, options, budget, allowed) if trace.streams and not beyond else None
     allocator = streamed or kind(options, budget, allowed)
     run = _Run(trace, allocator)
     bounds = [*trace.phases, (len(trace.events), Phase.LOAD)]

@@ -98,7 +98,7 @@ def until(item: Held) -> str:
 
 
 def _name(tag: tuple[str, str, str, object, object]) -> str:
-    return f"{tag[1]} {tag[2]}"
+    return f"{tag[1]} {tag[2]}".lstrip()
 
 
 def _shape(tag: tuple[str, str, str, tuple[int, ...], object]) -> str:
