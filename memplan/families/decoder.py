@@ -54,6 +54,8 @@ class Block(Protocol):
 class Decoder:
     """A causal language model in the simulator; ``leaves`` are its trainable parameters."""
 
+    table_name = "embed_tokens.weight"  # In checkpoints, by whose order quantized models are loaded.
+
     def __init__(self, tape: Tape, shape: Architecture, workload: Workload, kind: Attention) -> None:
         adapter = workload.adapter
         self.shape = shape
@@ -63,7 +65,7 @@ class Decoder:
             tape, workload.precision.params, trainable=adapter is None, quantized=workload.quantization
         )
         table = (shape.vocab_size, self.embedding_width())
-        self.embed_tokens = store.parameter("embed_tokens.weight", table, "embeddings")
+        self.embed_tokens = store.parameter(self.table_name, table, "embeddings")
         self.make_positions(store)
         self.blocks = [self.make_block(store, index) for index in self.layers()]
         self.norm = self.make_norm(store)
@@ -225,10 +227,9 @@ class Decoder:
         if tape.framework.transformers_before(4, 46):
             # The loss was part of each model's forward pass, where the upcast logits take the others' name.
             logits = ops.to(logits, Dtype.FP32)
-        chunked = kind.kind == "chunked"
         loss = (
             chunked_loss(logits, labels, kind.chunks)
-            if chunked
+            if kind.kind == "chunked"
             else causal_lm_loss(logits, labels, in_place=kind.kind == "liger_cross_entropy")
         )
         tape.component = "activations"
@@ -247,8 +248,7 @@ class Decoder:
         hidden_states = self.hidden(tokens)
         tape = tokens.tape
         tape.component, tape.scope = "logits_and_loss", "lm_head"
-        kept = shapes.last_rows(hidden_states, 1) if last else hidden_states
-        logits = self.project(kept)
+        logits = self.project(shapes.last_rows(hidden_states, 1) if last else hidden_states)
         tape.component = "activations"
         return logits
 

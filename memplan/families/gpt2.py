@@ -161,6 +161,8 @@ class Block:
 class Gpt2(Decoder):
     """``GPT2LMHeadModel``."""
 
+    table_name = "wte.weight"
+
     def make_block(self, store: Store, _: int) -> Block:
         """All blocks are alike."""
         return Block(store, self.shape, self.kind)

@@ -13,6 +13,7 @@ from memplan.domain.dtype import Dtype
 from memplan.domain.workload import Attention, Workload
 from memplan.families import gpt2
 from memplan.families.config import Config, Where
+from memplan.families.decoder import Decoder
 from memplan.families.gpt2 import PROJECTIONS
 from memplan.simulator import cache, eager, ops, shapes
 from memplan.simulator.activations import ACTIVATIONS
@@ -88,6 +89,9 @@ class Block(gpt2.Block):
 
 class GptBigCode(gpt2.Gpt2):
     """``GPTBigCodeForCausalLM``."""
+
+    # Which of the two names of tied weights its checkpoints hold is not known: taken for one read early.
+    table_name = Decoder.table_name
 
     def make_block(self, store: Store, _: int) -> Block:
         """All blocks are alike."""

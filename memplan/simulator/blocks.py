@@ -58,12 +58,17 @@ class Store:
         name = f"{parameter.name}.modules_to_save"
         return self.parameter(name, parameter.shape, "adapter", dtype=parameter.dtype)
 
-    def matrix(self, name: str, shape: tuple[int, int], component: str) -> Parameter | Matrix:
-        """The weight of a linear layer: within blocks it is quantized if anything is."""
+    def matrix(
+        self, name: str, shape: tuple[int, int], component: str, *, turned: bool = False
+    ) -> Parameter | Matrix:
+        """The weight of a linear layer: within blocks it is quantized if anything is.
+
+        ``turned`` says that it is stored the other way.
+        """
         if self.quantized is None or component != "blocks":
             return self.parameter(name, shape, component)
         start = len(self.tape.trace.events)
-        matrix = Matrix(self.tape, name, shape, self.dtype, self.quantized)
+        matrix = Matrix(self.tape, name, shape, self.dtype, self.quantized, turned=turned)
         if self.recorder is not None:
             alike = self.tape.alike(self.tape.trace.layer)
             whole = prod(shape) * self.dtype.itemsize * alike
@@ -114,10 +119,11 @@ class Linear:
         *,
         bias: bool = False,
         component: str = "blocks",
+        turned: bool = False,
     ) -> None:
         self.name = name
         self.layer = store.tape.trace.layer
-        self.weight = store.matrix(f"{name}.weight", (outputs, inputs), component)
+        self.weight = store.matrix(f"{name}.weight", (outputs, inputs), component, turned=turned)
         self.bias = store.parameter(f"{name}.bias", (outputs,), component) if bias else None
         if self.bias is not None and isinstance(self.weight, Matrix):
             store.biases.append(self.bias)

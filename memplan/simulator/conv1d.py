@@ -56,7 +56,7 @@ class Conv1D(Linear):
 
     def __init__(self, store: Store, name: str, inputs: int, outputs: int) -> None:
         if store.quantized is not None:
-            super().__init__(store, name, inputs, outputs, bias=True)
+            super().__init__(store, name, inputs, outputs, bias=True, turned=True)
             return
         self.name = name
         self.layer = store.tape.trace.layer

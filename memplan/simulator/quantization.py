@@ -28,13 +28,22 @@ SCALE_BLOCK = 256
 class Matrix:
     """A weight (out, in) in few bits: ``held`` are the tensors that stay on the GPU.
 
-    ``dtype`` is what it was loaded in, and what dequantizing it gives.
+    ``dtype`` is what it was loaded in, and what dequantizing it gives. A weight that is ``turned`` is copied
+    first, since its transpose is what is quantized (``Params4bit._quantize``); to 8 bits it goes by way of
+    host memory and fp16, which makes a copy of it anyway.
     """
 
     __slots__ = ("dtype", "held", "scales", "settings", "shape", "tape")
 
     def __init__(
-        self, tape: Tape, name: str, shape: tuple[int, int], dtype: Dtype, settings: Quantization
+        self,
+        tape: Tape,
+        name: str,
+        shape: tuple[int, int],
+        dtype: Dtype,
+        settings: Quantization,
+        *,
+        turned: bool = False,
     ) -> None:
         self.tape = tape
         self.shape = shape
@@ -42,8 +51,10 @@ class Matrix:
         self.settings = settings
         self.scales = -(-prod(shape) // BLOCK)
         loaded = self._on_device("loaded", shape, dtype, name, "temporaries")
+        copied = turned and (settings.kind != "int8" or (self._on_host and dtype is Dtype.FP16))
+        copy = self._on_device("contiguous", shape, dtype, name, "temporaries") if copied else None
         self.held = (self._eight_bits if settings.kind == "int8" else self._four_bits)(name, loaded)
-        del loaded
+        del loaded, copy
 
     @property
     def packed_size(self) -> int:

@@ -85,11 +85,13 @@ class Weights(Store):
         super().__init__(tape, dtype, trainable=trainable)
         self.bits = bits
 
-    def matrix(self, name: str, shape: tuple[int, int], component: str) -> Parameter | Matrix:
+    def matrix(
+        self, name: str, shape: tuple[int, int], component: str, *, turned: bool = False
+    ) -> Parameter | Matrix:
         """The weight of a linear layer."""
         if self.bits is None:
             return self.parameter(name, shape, component)
-        return HalfMatrix(self.tape, name, shape, Dtype.FP16, self.bits)
+        return HalfMatrix(self.tape, name, shape, Dtype.FP16, self.bits, turned=turned)
 
 
 class Stores:
