@@ -69,6 +69,7 @@ class _Job:
     model: str | None = None
     beside: tuple[str | Path, ...] = ()
     ram: Bytes | None = None
+    host: Target | None = None
 
 
 def check(
@@ -76,6 +77,7 @@ def check(
     *,
     target: Target | None = None,
     ram: Bytes | None = None,
+    host: Target | None = None,
     margin: str | None = None,
     baseline: str | Path | None = None,
     planner: Planner | None = None,
@@ -92,6 +94,7 @@ def check(
         paths: what to check; a manifest stands for its own model and every config it lists.
         target: where everything has to fit. Default: what each manifest entry or config names.
         ram: host memory there is, where ``target`` is not given. Default: likewise.
+        host: where what takes no GPU has to fit, whatever ``target`` is. Default: in their host memory.
         margin: memory to keep free (``10%``, ``500MiB``). Default: as each entry or config says.
         baseline: a ``memplan.check/1`` report; what it holds is known and no longer fails the gate.
         planner: proposes the fix of a config that does not fit, as ``memplan.fit.fit`` does.
@@ -121,6 +124,7 @@ def check(
                 model=model,
                 beside=tuple(beside),
                 ram=ram,
+                host=host,
             )
             findings += _findings(job, target, margin, planner, count, prover)
     shown = findings if known is None else known.demoted(findings)
@@ -157,7 +161,7 @@ def _findings(
         reading = read(
             job.path, overrides=job.overrides, model=job.model, beside=job.beside, online=job.online
         )
-        where = target or _target(reading, job)
+        where = (job.host if reading.workload.on_host else None) or target or _target(reading, job)
         seen = [*renewal.findings(reading), *(() if prover is None else proven(reading, where, prover))]
         if where is None:
             return [*reading.findings, _no_target(reading), *seen]

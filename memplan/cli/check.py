@@ -87,6 +87,7 @@ def check(
         paths or ["."],
         target=None if gpu is None else target.chosen(gpu, None, memory),
         ram=None if memory is None else target.amount(memory, "--ram"),
+        host=target.this_host(gpu, memory),
         margin=margin,
         baseline=baseline,
         planner=fit,

@@ -37,15 +37,21 @@ GpuName = Annotated[
     ),
 ]
 Ram = Annotated[
-    str | None, typer.Option("--ram", metavar="SIZE", help="Host memory of the target, such as 32GiB.")
+    str | None,
+    typer.Option(
+        "--ram",
+        metavar="SIZE|auto",
+        help="Host memory of the target, such as 32GiB; this machine's with auto. A run without a GPU needs"
+        " to be told no more.",
+    ),
 ]
 FreeRam = Annotated[
     str | None,
     typer.Option(
         "--free-ram",
-        metavar="SIZE",
-        help="Host memory that is free for the run, of what --ram says there is. Default: all of it, and of"
-        " this machine (--gpu auto) what is free now.",
+        metavar="SIZE|auto",
+        help="Host memory that is free for the run, of what --ram says there is; on this machine now with"
+        " auto. Default: all of it, and of this machine (--gpu auto) what is free now.",
     ),
 ]
 Overrides = Annotated[

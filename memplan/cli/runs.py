@@ -48,7 +48,6 @@ def check(
         BadParameter: an option makes no sense with what is run.
     """
     from memplan.cli import ranks
-    from memplan.domain.architecture import DeclaredModel
 
     if kind is Device.FAKE and (cap is not None or scaled or record is not None):
         raise typer.BadParameter("--cap, --scaled and --record are for real runs: --device cpu")
@@ -58,8 +57,6 @@ def check(
         raise typer.BadParameter(f"--snapshot is for --device cuda, and this runs on --device {kind}")
     if save and (kind is Device.FAKE or scaled or cap is not None or ranks.several(job)):
         raise typer.BadParameter("--save is for whole runs of one process, on --device cpu or cuda")
-    if record is not None and isinstance(job.workload.model, DeclaredModel):
-        raise typer.BadParameter("--record keeps runs of known models, not of what is declared")
     if ranks.several(job) and (cap is not None or scaled or record is not None):
         raise typer.BadParameter("--cap and --scaled are for one process only, as is --record")
 

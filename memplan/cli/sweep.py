@@ -87,8 +87,9 @@ Rams = Annotated[
     list[str] | None,
     typer.Option(
         "--ram",
-        metavar="SIZE",
-        help="Host memory of the target, such as 32GiB. Repeatable for what runs in host memory.",
+        metavar="SIZE|auto",
+        help="Host memory of the target, such as 32GiB; this machine's with auto. Repeatable for what runs in"
+        " host memory.",
     ),
 ]
 Exact = Annotated[

@@ -14,8 +14,12 @@ from memplan.domain.target import Target
 if TYPE_CHECKING:
     from memplan.dialects.reading import Reading
     from memplan.probe import Device
+    from memplan.probe.record import Entry
 
 AUTO = "auto"
+FREE = "auto:free"
+"""For host memory: what this machine has free now, where ``auto`` is all that it has."""
+
 ANY = "any"
 """The name of every GPU there is."""
 
@@ -32,12 +36,12 @@ def chosen(
         InputError: the GPU or the amount makes no sense, or ``--ram`` comes without a GPU.
     """
     name = asked if asked is not None else configured
-    memory = None if ram is None else amount(ram, "--ram")
+    memory = _memory(ram)
     if name is None:
         if memory is not None:
             raise InputError("--ram needs a GPU beside it, as does --free-ram", hint="add --gpu NAME")
         return None
-    if (word := name.strip().lower()).partition(":")[0] == AUTO:
+    if _is_auto(word := name.strip().lower()):
         return this_machine(memory, _number(word))
     if word == ANY:
         raise InputError("--gpu any is for memplan fit, and for one config", hint="name one GPU here")
@@ -49,11 +53,14 @@ def chosen(
 def free_of(ram: str | None, free: str | None) -> str | None:
     """The host memory to reckon with: what is free (``--free-ram``), else all there is (``--ram``).
 
+    Either may be ``auto``, which is what this machine has.
+
     Raises:
         FieldError: one is not an amount with a unit, or more is free than there is.
     """
     if free is None:
         return ram
+    free = FREE if free.strip().lower() == AUTO else free
     if ram is not None and amount(free, "--free-ram") > amount(ram, "--ram"):
         raise FieldError(f"--free-ram {free} is more than --ram {ram}", expected=f"at most {ram}")
     return free
@@ -63,8 +70,9 @@ def of_reading(reading: Reading, asked: str | None, ram: str | None = None) -> T
     """The target for a config that was read; errors point at the line where it names an unknown GPU."""
     name = asked if asked is not None else reading.gpu
     if reading.workload.on_host:
-        return _host(ram if ram is not None else reading.ram, name)
-    if ram is None and name is not None and name.strip().lower().partition(":")[0] != AUTO:
+        machine = this_host(asked, ram)
+        return machine or _host(ram if ram is not None else reading.ram, name)
+    if ram is None and name is not None and not _is_auto(name):
         # What a machine has is known better by itself than by a config.
         ram = reading.ram
     origin = reading.origins.get("target.gpu")
@@ -73,14 +81,40 @@ def of_reading(reading: Reading, asked: str | None, ram: str | None = None) -> T
 
 def _host(ram: str | None, name: str | None) -> Target | None:
     """Where a run that takes no GPU has to fit: so much RAM, or what this machine has free (auto)."""
-    if ram is not None:
-        return Target.of_host(amount(ram, "--ram"))
-    if name is None or name.strip().lower().partition(":")[0] != AUTO:
+    return this_host(name, None) if ram is None else Target.of_host(amount(ram, "--ram"))
+
+
+def this_host(asked: str | None, ram: str | None) -> Target | None:
+    """This machine without its GPU, if that is what ``--gpu`` or ``--ram`` ask for, else None.
+
+    It has the RAM that is given, or what is free: with ``--ram auto`` all there is. Libraries take what runs
+    of the same build of PyTorch were seen to take.
+
+    Raises:
+        FieldError: it is asked how much memory it has, and does not tell, or the amount makes no sense.
+        MemplanError: the record of measured runs is broken.
+    """
+    if not (_is_auto(asked) or _is_auto(ram)):
         return None
     from memplan import probe
+    from memplan.probe.overhead import installed_build, on_cpu
 
-    memory = probe.free_ram() or probe.ram()
-    return None if memory is None else Target.of_host(memory, disk=probe.disk(Path.cwd()))
+    memory = (probe.free_ram() or probe.ram()) if ram is None else amount(ram, "--ram")
+    if memory is None:
+        return None
+    found = Target.of_host(memory, disk=probe.disk(Path.cwd()))
+    runs = _recorded()
+    overhead = on_cpu(runs, installed_build()) if runs else None
+    return found if overhead is None else found.burdened(overhead)
+
+
+def _is_auto(text: str | None) -> bool:
+    """Whether a GPU or an amount is to be this machine's."""
+    return text is not None and text.strip().lower().partition(":")[0] == AUTO
+
+
+def _memory(ram: str | None) -> Bytes | None:
+    return None if ram is None else amount(ram, "--ram")
 
 
 def required(reading: Reading, asked: str | None, ram: str | None = None) -> Target:
@@ -136,12 +170,31 @@ def this_machine(ram: Bytes | None = None, number: int | None = None) -> Target:
 
 
 def _calibrated(target: Target, device: Device) -> Target:
-    """With the CUDA context of runs that were measured on this GPU, if there are any."""
-    from memplan.probe.calibration import calibration
-    from memplan.probe.record import usual_path
+    """With the CUDA context and the host memory of runs that were measured on this GPU, if there are any."""
+    runs = [run for run in _recorded() if run.device == device.name]
+    if not runs:
+        return target
+    # Asked only now: most machines have no record, and none of their estimates waits for this.
+    from memplan import probe
+    from memplan.probe import calibration, overhead
 
-    found = calibration(usual_path(), device.name, target.usable)
-    return target if found is None else target.calibrated(found)
+    driver = probe.driver()
+    context = calibration.of_runs(runs, driver, calibration.installed_torch(), target.usable)
+    beside = overhead.on_gpu(runs, device.name, driver, overhead.installed_build())
+    target = target if context is None else target.calibrated(context)
+    return target if beside is None else target.burdened(beside)
+
+
+def _recorded() -> tuple[Entry, ...]:
+    """The runs that were measured on this machine.
+
+    Raises:
+        MemplanError: their record is broken.
+    """
+    from memplan.probe.record import entries, usual_path
+
+    path = usual_path()
+    return () if path is None else entries(path)
 
 
 def _visible(found: tuple[Device, ...]) -> Device:
@@ -185,12 +238,26 @@ def _users(device: Device, usable: Bytes) -> Iterator[str]:
 
 
 def amount(text: str, option: str) -> Bytes:
-    """An amount of memory given on the command line.
+    """An amount of memory given on the command line, or this machine's (``auto``, ``auto:free``).
 
     Raises:
-        FieldError: it is not an amount with a unit.
+        FieldError: it is not an amount with a unit, or the machine does not tell.
     """
+    if (word := text.strip().lower()) in (AUTO, FREE):
+        return _of_this_machine(option, free=word == FREE)
     try:
         return Bytes.parse(text)
     except ValueError as error:
         raise FieldError(f"{option}: {error}", expected="an amount such as 32GiB") from None
+
+
+def _of_this_machine(option: str, *, free: bool) -> Bytes:
+    from memplan import probe
+
+    found = (probe.free_ram() if free else None) or probe.ram()
+    if found is None:
+        raise FieldError(
+            f"{option} auto: this machine does not tell how much memory it has",
+            expected="an amount such as 32GiB",
+        )
+    return found

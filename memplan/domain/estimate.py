@@ -16,6 +16,7 @@ class Basis(StrEnum):
     """How a number is known."""
 
     EXACT = "exact"
+    MEASURED = "measured"
     MODELLED = "modelled"
     DECLARED = "declared"
     ASSUMED = "assumed"

@@ -56,8 +56,8 @@ class Measurement:
     ``rss`` is the most of the process that was resident, and ``resident`` the same by phase. ``process`` is
     what the driver saw the process hold of a GPU, its ``context`` included: that is what it held beside the
     reserved memory of the same moment. None is what a device has not got, or nobody told: host memory is not
-    reserved. ``disk`` are the files of a checkpoint, if one was saved, ``churn`` the
-    allocations of one round where each of them is foretold.
+    reserved. ``overhead`` is what was resident beside tensors. ``disk`` are the files of a checkpoint, if one
+    was saved, ``churn`` the allocations of one round where each of them is foretold.
     """
 
     peak_allocated: Bytes
@@ -68,6 +68,7 @@ class Measurement:
     resident: tuple[tuple[Phase, Bytes], ...] = ()
     process: Bytes | None = None
     context: Bytes | None = None
+    overhead: Bytes | None = None
     disk: tuple[tuple[str, Bytes], ...] = ()
     churn: Churn | None = None
 

@@ -9,6 +9,8 @@ from typing import Literal, Self
 from memplan.domain.bytes import Bytes
 from memplan.domain.calibration import Calibration
 from memplan.domain.dtype import Dtype
+from memplan.domain.overhead import Overhead
+from memplan.domain.workload import Workload
 
 Basis = Literal["measured", "assumed"]
 """Whether a figure was read off a real device or derived from the nearest one that was."""
@@ -89,7 +91,8 @@ class Target:
     """A GPU and its host. ``free`` is known only of a probed machine; ``ram`` and ``disk`` when given.
 
     ``notes`` say what else was found on a probed machine, such as who uses its GPU. ``calibration`` is what
-    the context was taken from if runs were measured there. ``host_only`` is a machine without a GPU: its
+    the context was taken from if runs were measured there, ``overhead`` what they say of host memory
+    beside tensors. ``host_only`` is a machine without a GPU: its
     capacity is its RAM.
     """
 
@@ -105,6 +108,7 @@ class Target:
     free: Bytes | None = None
     notes: tuple[str, ...] = ()
     calibration: Calibration | None = None
+    overhead: Overhead | None = None
     host_only: bool = False
 
     def __post_init__(self) -> None:
@@ -164,6 +168,15 @@ class Target:
             calibration=found,
             notes=(*self.notes, found.note),
         )
+
+    def burdened(self, found: Overhead) -> Target:
+        """With the host memory that processes were seen to take beside tensors, not what is assumed."""
+        return replace(self, overhead=found, notes=(*self.notes, found.note))
+
+    def overhead_of(self, workload: Workload) -> Overhead | None:
+        """What was seen of processes like this one: with a GPU, or without."""
+        seen = self.overhead
+        return None if seen is None or seen.on_gpu is workload.on_host else seen
 
     @property
     def limit(self) -> Bytes:

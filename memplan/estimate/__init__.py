@@ -76,11 +76,11 @@ def _estimate(
     workload: Workload, target: Target | None, trace: Trace, free: Replay | None = None
 ) -> Estimate:
     """What a trace says; ``free`` is its replay without a limit, if somebody made it."""
-    model = workload.model
+    model, seen = workload.model, target.overhead_of(workload) if target else None
     if isinstance(model, DeclaredModel) and model.on_host:
-        memory, around = device(workload, target, Trace()), mechanism.host(workload, model, trace)
+        memory, around = device(workload, target, Trace()), mechanism.host(workload, model, trace, seen)
     else:
-        memory, around = device(workload, target, trace, free), host(workload, kept(trace))
+        memory, around = device(workload, target, trace, free), host(workload, kept(trace), seen)
     stored = disk(workload, kept(trace))
     return Estimate(
         workload=workload,

@@ -7,6 +7,7 @@ from memplan.domain.bytes import Bytes
 from memplan.domain.dtype import Dtype
 from memplan.domain.errors import FieldError
 from memplan.domain.estimate import Component, HostMemory
+from memplan.domain.overhead import Overhead
 from memplan.domain.setting import Settings
 from memplan.domain.trace import Phase, Trace
 from memplan.domain.workload import Workload
@@ -59,13 +60,16 @@ def disk(model: DeclaredModel) -> tuple[Component, ...]:
     return programs.find(model.mechanism).disk(settings_of(model))
 
 
-def host(workload: Workload, model: DeclaredModel, trace: Trace) -> HostMemory:
-    """Host memory of a mechanism that runs there: nothing is rounded, and the libraries come on top."""
+def host(workload: Workload, model: DeclaredModel, trace: Trace, seen: Overhead | None = None) -> HostMemory:
+    """Host memory of a mechanism that runs there: nothing is rounded, and the libraries come on top.
+
+    ``seen`` is what these took, where that was measured.
+    """
     from memplan import programs
 
     assert model.mechanism is not None
     found = replay(trace, exact=True)
-    base = next(iter(libraries()))
+    base = next(iter(libraries(seen)))
     peak = found.peak.allocated
     highest = max(found.phases, key=lambda phase: found.phases[phase].allocated, default=Phase.LOAD)
     return HostMemory(

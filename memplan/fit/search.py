@@ -142,8 +142,10 @@ class Search:
 
     def _may_have_ram(self, workload: Workload) -> bool:
         """Whether the host's RAM is enough for what needs no simulation to be known."""
-        ram = self.policy.target.ram
-        return ram is None or self._floor is None or host_floor(workload) <= ram
+        target = self.policy.target
+        if target.ram is None or self._floor is None:
+            return True
+        return host_floor(workload, target.overhead_of(workload)) <= target.ram
 
     def _accepted(self, candidate: Candidate, ceiling: Bytes) -> bool:
         if not compatible(candidate.workload):

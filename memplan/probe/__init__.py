@@ -5,7 +5,6 @@ The driver is asked through NVML, so no CUDA context is created and no memory is
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any
 
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import InputError
-from memplan.probe.memory import PROC, free_ram
+from memplan.probe.memory import PROC, free_ram, ram
 
 __all__ = ["Device", "Holder", "Occupancy", "devices", "disk", "driver", "free_ram", "occupancies", "ram"]
 
@@ -103,14 +102,6 @@ def driver() -> str | None:
     except InputError:
         return None
     return found.decode() if isinstance(found, bytes) else str(found)
-
-
-def ram() -> Bytes | None:
-    """Physical memory of this machine; None where the system does not tell."""
-    try:
-        return Bytes(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, OSError, ValueError):
-        return None
 
 
 def disk(folder: Path) -> Bytes | None:

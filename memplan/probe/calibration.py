@@ -4,40 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from memplan.domain.bytes import Bytes
 from memplan.domain.calibration import Calibration
-from memplan.probe.record import Entry, entries
+from memplan.probe.record import Entry
 
 LAST = 5
 """Runs that count: what a machine did long ago says less than what it did last."""
 
 
-def calibration(path: Path | None, name: str, usable: Bytes) -> Calibration | None:
-    """What the record says of the context of the GPU ``name``; None if nothing.
-
-    Args:
-        usable: a context that would leave nothing of it is none.
-
-    Raises:
-        MemplanError: the record is broken.
-    """
-    runs = [] if path is None else [entry for entry in entries(path) if entry.device == name]
-    if not runs:
-        return None
-    # Asked only now: most machines have no record, and none of their estimates waits for this.
-    from memplan.probe import driver
-
-    return of_runs(runs, driver(), installed_torch(), usable)
-
-
 def of_runs(
     runs: Iterable[Entry], driver: str | None, torch: str | None, usable: Bytes
 ) -> Calibration | None:
-    """The contexts of the last runs under this driver.
+    """The contexts of the last of a GPU's runs under this driver; None if nothing is known of any.
 
-    Those of the installed ``torch`` count; if there are none, those of the newest release that has any.
+    Those of the installed ``torch`` count; if there are none, those of the newest release that has any. A
+    context that would leave nothing of what is ``usable`` is none.
     """
     known = [
         (entry, context)

@@ -1,8 +1,9 @@
-"""Host memory that is free now, as Linux and the control groups of this process see it."""
+"""Host memory, in all and free now, as Linux and the control groups of this process see it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from memplan.domain.bytes import Bytes
@@ -29,11 +30,23 @@ def free_ram() -> Bytes | None:
     kibibytes = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
     if not kibibytes:
         return None
-    return Bytes(max(0, min([kibibytes[0] * 1024, *_left_in_groups()])))
+    return Bytes(max(0, min([kibibytes[0] * 1024, *_of_groups(_left_in_group)])))
 
 
-def _left_in_groups() -> Iterator[int]:
-    """What each control group of this process has left, from its own up to the machine's."""
+def ram() -> Bytes | None:
+    """Physical memory of this machine, or what control groups allow of it; None where it does not tell."""
+    try:
+        found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+    return Bytes(min([found, *_of_groups(_limit_of_group)]))
+
+
+Ask = Callable[[Path, str, str, str], int | None]
+
+
+def _of_groups(ask: Ask) -> Iterator[int]:
+    """What each control group of this process says, from its own up to the machine's."""
     try:
         lines = (PROC / "self/cgroup").read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
@@ -46,8 +59,16 @@ def _left_in_groups() -> Iterator[int]:
         root = GROUPS / "memory" if controllers else GROUPS
         own = root / path.strip("/")
         for folder in (own, *own.parents):
-            if folder.is_relative_to(root) and (left := _left_in_group(folder, *names)) is not None:
-                yield left
+            if folder.is_relative_to(root) and (found := ask(folder, *names)) is not None:
+                yield found
+
+
+def _limit_of_group(folder: Path, limit: str, *_: str) -> int | None:
+    """Bytes a group may take in all; None where it has no limit, or is not seen from here."""
+    try:
+        return int((folder / limit).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
 
 
 def _left_in_group(folder: Path, limit: str, use: str, returnable: str) -> int | None:

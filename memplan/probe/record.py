@@ -24,8 +24,17 @@ SCHEMA = "memplan.run/1"
 CPU = "cpu"
 
 WORDS = ("torch", "transformers", "attention", "workload", "sha256")
-FIGURES = ("allocated", "reserved", "process", "context", "resident")
+LATER_WORDS = ("build", "python")
+"""What entries of earlier releases do not say: the release of torch with its local part, and Python's."""
+
+FIGURES = ("allocated", "reserved", "process", "context", "resident", "overhead")
 """Bytes of a run; null is what a device has not got, or nobody told."""
+
+LATER_FIGURES = ("overhead",)
+"""What entries of earlier releases leave out."""
+
+NONE = "none"
+"""The word for a library that was not loaded, or a kind of attention that there was not."""
 
 _KEYS = ("schema", "date", "device", "driver", *WORDS, "predicted", "measured")
 _HINT = f"repair or remove the entry, or name another file in {VARIABLE}"
@@ -36,7 +45,8 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 class Entry:
     """One measured run. ``device`` is ``cpu`` or the GPU's name; of a CPU there is no ``driver``.
 
-    ``words`` are the values of ``WORDS``; ``predicted`` and ``measured`` hold the bytes of ``FIGURES``.
+    ``words`` are the values of ``WORDS``, and of ``LATER_WORDS`` where they are there; ``predicted`` and
+    ``measured`` hold the bytes of ``FIGURES``.
     """
 
     date: str
@@ -91,7 +101,7 @@ def _entry(source: Source, node: Node) -> Entry:
         raise _refused(source, node, "this is no measured run", f"an entry of {SCHEMA}")
     if plain(named) != SCHEMA:
         raise _refused(source, named, "this is no measured run", SCHEMA)
-    _keys(source, node, _KEYS)
+    _keys(source, node, _KEYS, LATER_WORDS)
     device, driver = _word(source, node, "device"), node.get("driver")
     date = _word(source, node, "date")
     if not _DAY.fullmatch(date):
@@ -100,21 +110,26 @@ def _entry(source: Source, node: Node) -> Entry:
         date=date,
         device=device,
         driver=None if driver is None or plain(driver) is None else _word(source, node, "driver"),
-        words={name: _word(source, node, name) for name in WORDS},
+        words={
+            name: _word(source, node, name)
+            for name in (*WORDS, *LATER_WORDS)
+            if name in WORDS or node.get(name) is not None
+        },
         predicted=_figures(source, node, "predicted"),
         measured=_figures(source, node, "measured"),
     )
 
 
-def _keys(source: Source, node: MappingNode, wanted: tuple[str, ...]) -> None:
-    """Refuse what is repeated, unknown or missing."""
+def _keys(source: Source, node: MappingNode, wanted: tuple[str, ...], later: tuple[str, ...]) -> None:
+    """Refuse what is repeated, unknown or missing; what came ``later`` may be."""
+    known = tuple(dict.fromkeys((*wanted, *later)))
     for key in node.duplicates:
         raise _refused(source, key, f"{key.text} is written twice", "every key once")
     for item in node.items:
-        if item.key.value not in wanted:
-            raise _refused(source, item.key, f"unknown key {item.key.text}", ", ".join(wanted))
+        if item.key.value not in known:
+            raise _refused(source, item.key, f"unknown key {item.key.text}", ", ".join(known))
     for name in wanted:
-        if node.get(name) is None:
+        if node.get(name) is None and name not in later:
             raise _refused(source, node, f"{name} is missing", ", ".join(wanted))
 
 
@@ -130,8 +145,8 @@ def _figures(source: Source, node: MappingNode, name: str) -> dict[str, Bytes | 
     found = _there(node, name)
     if not isinstance(found, MappingNode):
         raise _refused(source, found, f"{name} holds no figures", ", ".join(FIGURES))
-    _keys(source, found, FIGURES)
-    return {key: _bytes(source, _there(found, key), key) for key in FIGURES}
+    _keys(source, found, FIGURES, LATER_FIGURES)
+    return {key: None if (there := found.get(key)) is None else _bytes(source, there, key) for key in FIGURES}
 
 
 def _bytes(source: Source, node: Node, name: str) -> Bytes | None:

@@ -20,7 +20,7 @@ COMPONENTS = {
 }
 
 HOST = {
-    "libraries": "The interpreter with torch and transformers imported.",
+    "libraries": "The interpreter with torch and transformers imported; as measured on a GPU, with CUDA.",
     "cuda_runtime": "What CUDA and its libraries keep in host memory once a GPU is in use.",
     "weights_in_loading": "Weights in RAM on their way to the GPU; files that are only mapped do not count.",
     "loader_workers": "DataLoader worker processes with what they have written to of their own.",

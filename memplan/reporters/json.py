@@ -266,7 +266,7 @@ def _target(found: Estimate) -> dict[str, Any] | None:
     target = found.target
     if target is None:
         return None
-    seen = target.calibration
+    seen = target.calibration or target.overhead
     calibrated = seen and {"runs": seen.runs, "date": seen.date}
     sizes = {"capacity": int(target.capacity), "usable": int(target.limit)}
     return {"name": target.name, **sizes, "calibrated": calibrated}

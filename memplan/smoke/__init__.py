@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from memplan.domain.architecture import DeclaredModel
+from memplan.domain.bytes import Bytes
 from memplan.domain.errors import InputError, MemplanError
 from memplan.domain.measurement import Comparison
 from memplan.domain.target import Target
@@ -57,7 +58,7 @@ def on_cpu(
         workload: what to run.
         asked: ``budget`` is what may be allocated.
         scaled: run a deep model at two smaller depths, and scale up what was seen.
-        record: where to append what was measured; of a scaled model nothing is, nor of declared tensors.
+        record: where to append what was measured; nothing is of what ran in small.
 
     Raises:
         InputError: the libraries are not installed, or the run cannot be made here.
@@ -76,15 +77,27 @@ def on_cpu(
     if isinstance(workload.model, DeclaredModel) and workload.model.mechanism is not None:
         from memplan.smoke import systems
 
-        return systems.on_cpu(workload, asked)
-    if is_declared(workload):
+        workload = workload.changed("device", "cpu")
+        found = systems.on_cpu(workload, asked)
+        kept = None if systems.in_small(workload) else kept
+    elif is_declared(workload):
         from memplan.smoke.declared import processor
 
-        return processor.compare(workload, asked)
-    from memplan.smoke.cpu import Cpu
+        found = processor.compare(workload, asked)
+    else:
+        from memplan.smoke.cpu import Cpu
 
-    found = Cpu(scaled=scaled).compare(workload, None, asked)
-    return _recorded(kept, replace(workload, framework=framework), found, "cpu")
+        found = Cpu(scaled=scaled).compare(workload, None, asked)
+    return _recorded(kept, replace(workload, framework=framework), _with_overhead(found), "cpu")
+
+
+def _with_overhead(found: Comparison) -> Comparison:
+    """With what was resident before there were tensors: what is predicted lies on top of it."""
+    predicted = found.predicted
+    if predicted.rss is None:
+        return found
+    before = Bytes(predicted.rss - predicted.peak_allocated)
+    return replace(found, measured=replace(found.measured, overhead=before))
 
 
 def is_declared(workload: Workload) -> bool:
@@ -139,7 +152,7 @@ def on_cuda(
         target: the card that the GPU stands for; None for itself.
         asked: ``budget`` is what PyTorch may reserve, if less than the target leaves it.
         snapshot: where to write the history of all allocations, for PyTorch's viewer.
-        record: where to append what was measured; of declared tensors nothing is.
+        record: where to append what was measured.
 
     Raises:
         InputError: the libraries or a GPU are missing, the GPU cannot stand for the target, or the workload
@@ -161,9 +174,10 @@ def on_cuda(
     with Cuda() as driver:
         found = CudaDevice(driver, snapshot).compare(workload, target, asked)
     found = replace(found, notes=(*found.notes, *replaced))
-    # A context in which nothing was computed is none that a run can be planned with.
-    kept = None if is_declared(workload) else record
-    return _recorded(kept, replace(workload, framework=framework), found, driver.name)
+    if is_declared(workload):
+        # A context in which nothing was computed is none that a run can be planned with.
+        found = replace(found, measured=replace(found.measured, context=None))
+    return _recorded(record, replace(workload, framework=framework), found, driver.name)
 
 
 def _check(record: Path | None) -> None:

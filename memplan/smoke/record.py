@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
@@ -16,17 +17,18 @@ from typing import Any
 
 from memplan.apply.locks import locked
 from memplan.documents.source import Source
-from memplan.domain.architecture import Architecture
+from memplan.domain.architecture import Architecture, DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import FieldError, FileAccessError, MemplanError
 from memplan.domain.measurement import Comparison, Measurement
 from memplan.domain.wording import worded
 from memplan.domain.workload import Task, Workload
-from memplan.probe.record import CPU, FIGURES, SCHEMA, WORDS, Entry, entries, parsed
+from memplan.probe.overhead import installed_build
+from memplan.probe.record import CPU, FIGURES, LATER_WORDS, NONE, SCHEMA, WORDS, Entry, entries, parsed
 
 HEADER = """\
-# Runs that memplan smoke measured on this machine, in bytes; memplan --gpu auto takes the CUDA context
-# from those of the same GPU and driver. Entries may be removed.
+# Runs that memplan smoke measured on this machine, in bytes; memplan --gpu auto and --ram auto take the
+# CUDA context and what libraries hold of host memory from those alike. Entries may be removed.
 """
 
 
@@ -47,27 +49,30 @@ def ready(path: Path) -> None:
 
 def entry_of(workload: Workload, found: Comparison, device: str, driver: str | None) -> Entry:
     """A measured run as an entry; the workload names the releases it was run with."""
-    releases = workload.framework
     return Entry(
         date=date.today().isoformat(),
         device=device,
         driver=None if device == CPU else driver,
-        words=dict(
-            zip(
-                WORDS,
-                (
-                    releases.torch,
-                    releases.transformers,
-                    str(workload.attention),
-                    described(workload),
-                    digest(workload),
-                ),
-                strict=True,
-            )
-        ),
+        words=_words(workload),
         predicted=_figures(found.predicted),
         measured=_figures(found.measured),
     )
+
+
+def _words(workload: Workload) -> dict[str, str]:
+    """The run in words; of libraries those that this process has loaded."""
+    releases = workload.framework
+    known = isinstance(workload.model, Architecture)
+    found = (
+        releases.torch,
+        releases.transformers if "transformers" in sys.modules else NONE,
+        str(workload.attention) if known else NONE,
+        described(workload),
+        digest(workload),
+    )
+    words = dict(zip(WORDS, found, strict=True))
+    build = installed_build()
+    return words if build is None else words | dict(zip(LATER_WORDS, build, strict=True))
 
 
 def append(path: Path, entry: Entry) -> None:
@@ -100,7 +105,7 @@ def written(entry: Entry) -> str:
         f"  date: {_quoted(entry.date)}",
         f"  device: {_quoted(entry.device)}",
         f"  driver: {'null' if entry.driver is None else _quoted(entry.driver)}",
-        *(f"  {name}: {_quoted(entry.words[name])}" for name in WORDS),
+        *(f"  {name}: {_quoted(word)}" for name, word in entry.words.items()),
         f"  predicted: {_row(entry.predicted)}",
         f"  measured: {_row(entry.measured)}",
     ]
@@ -110,7 +115,9 @@ def written(entry: Entry) -> str:
 def described(workload: Workload) -> str:
     """A workload in words: the model, its size, the batch, and what else decides most."""
     model = workload.model
-    name = f"{model.model_type} of {model.parameters:,}" if isinstance(model, Architecture) else "declared"
+    if isinstance(model, DeclaredModel):
+        return _declared(model)
+    name = f"{model.model_type} of {model.parameters:,}"
     batch = f"batch {workload.batch.micro}×{workload.batch.accumulation}"
     if workload.task is Task.GENERATE:
         asked = workload.generate
@@ -122,6 +129,13 @@ def described(workload: Workload) -> str:
     ]
     parts += [worded(part) for part in (workload.adapter, workload.quantization) if part is not None]
     return ", ".join(parts)
+
+
+def _declared(model: DeclaredModel) -> str:
+    """A mechanism with its settings, or how much is declared."""
+    if model.mechanism is None:
+        return f"{sum(model.sizes().values()):,} bytes declared"
+    return ", ".join((model.mechanism, *(f"{name} {value}" for name, value in model.values)))
 
 
 def digest(workload: Workload) -> str:
@@ -145,7 +159,8 @@ def _plain(found: Any) -> Any:
 
 
 def _figures(found: Measurement) -> dict[str, Bytes | None]:
-    values = (found.peak_allocated, found.peak_reserved, found.process, found.context, found.rss)
+    host = (found.rss, found.overhead)
+    values = (found.peak_allocated, found.peak_reserved, found.process, found.context, *host)
     return dict(zip(FIGURES, values, strict=True))
 
 

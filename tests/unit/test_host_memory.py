@@ -1,4 +1,4 @@
-"""Host memory that is free, as a made-up machine tells it."""
+"""Host memory, in all and free, as a made-up machine tells it."""
 
 from __future__ import annotations
 
@@ -82,3 +82,14 @@ def test_a_system_that_does_not_tell_leaves_it_unknown(machine: Path) -> None:
     assert probe.free_ram() is None
     (machine / "proc/meminfo").unlink()
     assert probe.free_ram() is None
+
+
+def test_what_a_machine_has_in_all_is_no_more_than_its_groups_allow(machine: Path) -> None:
+    whole = probe.ram()
+    assert whole is not None
+    member(machine, "0::/pod/job")
+    group(machine / "cgroup/pod/job", SECOND, "max", 3 * GIB)
+    group(machine / "cgroup/pod", SECOND, str(GIB), 3 * GIB)
+    assert probe.ram() == GIB
+    group(machine / "cgroup/pod", SECOND, str(2**62), 3 * GIB)
+    assert probe.ram() == whole

@@ -8,6 +8,7 @@ from itertools import chain
 from memplan.domain.architecture import Architecture
 from memplan.domain.bytes import Bytes
 from memplan.domain.estimate import Basis, Component, HostMemory
+from memplan.domain.overhead import Overhead
 from memplan.domain.workload import Task, Workload
 from memplan.estimate.host.batches import batches
 from memplan.estimate.host.evaluation import evaluation
@@ -19,8 +20,10 @@ from memplan.estimate.host.share import Share
 from memplan.estimate.kept import PER_MACHINE, Kept
 
 
-def host(workload: Workload, found: Kept) -> HostMemory:
+def host(workload: Workload, found: Kept, seen: Overhead | None = None) -> HostMemory:
     """The phase that takes most, with its shares; of declared models nothing is known.
+
+    ``seen`` is what such processes took beside tensors, where that was measured.
 
     Counted is what the process cannot do without: anonymous, shared and pinned memory. ``mapped`` are files
     in the page cache, which the kernel takes back when memory runs short.
@@ -28,7 +31,7 @@ def host(workload: Workload, found: Kept) -> HostMemory:
     if not isinstance(workload.model, Architecture):
         nothing = Component(name=NAME, bytes=Bytes(0), basis=Basis.ASSUMED)
         return HostMemory(peak=Bytes(0), components=(nothing,))
-    phases = _phases(workload, workload.model, found)
+    phases = _phases(workload, workload.model, found, seen)
     sums = {name: sum(share.bytes for share in shares) for name, shares in phases.items()}
     peak = max(sums, key=lambda name: sums[name])
     return HostMemory(
@@ -42,21 +45,23 @@ def host(workload: Workload, found: Kept) -> HostMemory:
     )
 
 
-def host_floor(workload: Workload) -> int:
+def host_floor(workload: Workload, seen: Overhead | None = None) -> int:
     """Bytes below the upper bound of ``host``: what is known of a run without simulating it."""
     if not isinstance(workload.model, Architecture):
         return 0
-    phases = [[*libraries(), *loading(workload, workload.model)]]
+    phases = [[*libraries(seen), *loading(workload, workload.model)]]
     if workload.task is Task.TRAIN:
-        phases.append([*libraries(), *workers(workload.host.workers), *batches(workload)])
+        phases.append([*libraries(seen), *workers(workload.host.workers), *batches(workload)])
     processes = min(workload.world.data_parallel, PER_MACHINE)
     return processes * max(sum(share.high for share in shares) for shares in phases)
 
 
-def _phases(workload: Workload, shape: Architecture, found: Kept) -> Mapping[str, tuple[Share, ...]]:
+def _phases(
+    workload: Workload, shape: Architecture, found: Kept, seen: Overhead | None
+) -> Mapping[str, tuple[Share, ...]]:
     """The shares of all processes in each phase."""
     processes = min(workload.world.data_parallel, PER_MACHINE)
-    base = [*libraries()]
+    base = [*libraries(seen)]
     phases: dict[str, list[Share]] = {"load": [*base, *loading(workload, shape)]}
     if workload.task is Task.GENERATE:
         phases["generate"] = base

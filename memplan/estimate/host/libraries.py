@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from memplan.estimate.host.share import Share, assumed
+from memplan.domain.overhead import Overhead
+from memplan.estimate.host.share import Share, assumed, measured
 
 _KILOBYTE = 1024
 
@@ -30,12 +31,16 @@ WORKER_LEAST = 9 * 2**20
 """Private memory of a worker just forked; both measured as the two above."""
 
 
-def libraries() -> Iterator[Share]:
+def libraries(seen: Overhead | None = None) -> Iterator[Share]:
     """Interpreter and libraries, and the CUDA context's part in host memory, of one process.
 
-    Other libraries beside these (datasets, DeepSpeed, bitsandbytes) are assumed to take as much again.
+    Other libraries beside these (datasets, DeepSpeed, bitsandbytes) are assumed to take as much again: of a
+    GPU too whose runs were measured, since a smoke run loads none of them.
     """
     usual = TORCH + TRANSFORMERS
+    if seen is not None:
+        yield measured("libraries", seen.usual, seen.least, seen.most + (usual if seen.on_gpu else 0))
+        return
     yield assumed("libraries", usual, TORCH, 2 * usual)
     yield assumed("cuda_runtime", CUDA, CUDA_LEAST, CUDA_MOST)
 

@@ -43,6 +43,11 @@ def between(name: str, amount: int, most: int) -> Share:
     return Share(name=name, bytes=amount, basis=Basis.MODELLED, low=amount, high=most)
 
 
+def measured(name: str, amount: int, low: int, high: int) -> Share:
+    """A share that was seen on this machine, and how far it went from that."""
+    return Share(name=name, bytes=amount, basis=Basis.MEASURED, low=low, high=high)
+
+
 def assumed(name: str, amount: int, low: int, high: int) -> Share:
     """A share that is only known within bounds."""
     return Share(name=name, bytes=amount, basis=Basis.ASSUMED, low=low, high=high)

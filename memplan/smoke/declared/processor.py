@@ -22,7 +22,7 @@ from memplan.simulator.kernels import HOST
 from memplan.smoke.cpu import budget, resident
 from memplan.smoke.cpu.events import Events
 from memplan.smoke.cpu.prediction import measurement, with_resident
-from memplan.smoke.cpu.surroundings import check_memory, own_words, without_collector
+from memplan.smoke.cpu.surroundings import check_memory, own_words, use_libraries, without_collector
 from memplan.smoke.declared.stand_ins import before, first_beyond, stand_ins, verified
 from memplan.smoke.device import Asked
 
@@ -80,8 +80,8 @@ def _allocations(model: DeclaredModel) -> Trace:
 
 def _resident(model: DeclaredModel) -> Held:
     """The resident set with every page of theirs written to."""
-    # What PyTorch loads to write to a tensor is none of the model's.
-    torch.ones(1)
+    # What PyTorch loads when it is first used is none of the model's.
+    use_libraries()
     resident.tidy()
     baseline = resident.now()
     meter = resident.Resident()

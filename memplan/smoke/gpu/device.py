@@ -14,6 +14,8 @@ from memplan.domain.target import Target
 from memplan.domain.trace import Phase
 from memplan.domain.workload import Attention, Workload
 from memplan.estimate.components import ROUNDING
+from memplan.estimate.host.offload import offloaded
+from memplan.estimate.kept import kept
 from memplan.smoke.declared.stand_ins import verified
 from memplan.smoke.device import Asked
 from memplan.smoke.gpu import message, snapshot
@@ -61,7 +63,7 @@ class CudaDevice:
         return Comparison(
             device=self.name,
             predicted=_with_context(expected.measurement, chosen, seen),
-            measured=_measured(seen, chosen),
+            measured=replace(_measured(seen, chosen), overhead=self._overhead(workload, expected, seen)),
             notes=tuple(_notes(workload, chosen, expected, seen)),
             checks=tuple(_checks(workload, chosen, seen)),
             shortage=None if seen.words is None else _shortage(seen, seen.words, expected),
@@ -84,6 +86,15 @@ class CudaDevice:
             driver.give_back()
             if chosen.fraction is not None:
                 driver.allow(1.0)
+
+    def _overhead(self, workload: Workload, expected: Prediction, seen: Seen) -> Bytes | None:
+        """The process's host memory where no tensor of the prediction lies in it; None where some do.
+
+        A history with stacks, as a snapshot has, would be among it; so would what nobody computed with.
+        """
+        if self.path is not None or not workload.simulated:
+            return None
+        return None if any(offloaded(workload, kept(expected.trace))) else seen.meter.resident
 
 
 def _steps(asked: Asked) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from memplan.domain.bytes import Bytes
 from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Phase, Tag
+from memplan.smoke.cpu.resident import now
 from memplan.smoke.cuda import dtype_of
 from memplan.smoke.gpu.driver import Driver
 from memplan.smoke.gpu.history import Mark
@@ -39,8 +40,8 @@ class PhaseMeter:
     """What PyTorch's counters say of each phase, and where in history the phases begin.
 
     ``peaks`` holds the most allocated of each phase, ``reserved`` the most reserved, ``held`` the most that
-    the driver saw the process hold, ``context`` the most of that beside reserved memory; ``steps`` counts
-    optimizer steps, or calls of ``generate``.
+    the driver saw the process hold, ``context`` the most of that beside reserved memory, ``resident`` the
+    most of its host memory when a phase ended; ``steps`` counts optimizer steps, or calls of ``generate``.
     """
 
     def __init__(self, driver: Driver) -> None:
@@ -51,6 +52,7 @@ class PhaseMeter:
         self.reserved = Bytes(0)
         self.held: Bytes | None = None
         self.context: Bytes | None = None
+        self.resident = Bytes(0)
         self.steps = 0
         self.marks: list[Mark] = [Mark(position=0, phase=Phase.LOAD)]
         self._in_head = False
@@ -92,6 +94,7 @@ class PhaseMeter:
         usage = self.driver.usage()
         self.peaks[self.phase] = max(self.peaks.get(self.phase, Bytes(0)), usage.most_allocated)
         self.reserved = max(self.reserved, usage.most_reserved)
+        self.resident = max(self.resident, now())
         held = self.driver.held()
         if held is not None:
             self.held = max(self.held or held, held)

@@ -100,6 +100,12 @@ def _exhausted(workload: Workload, model: DeclaredModel, limit: Bytes, expected:
     return _as_seen(budget.within(found, workload, seen, expected, limit))
 
 
+def in_small(workload: Workload) -> bool:
+    """Whether what is run of a mechanism is not what was asked for, because that would take hours."""
+    assert isinstance(workload.model, DeclaredModel)
+    return settings_of(_within_reach(workload.model)) != settings_of(workload.model)
+
+
 def _within_reach(model: DeclaredModel) -> DeclaredModel:
     """The model with settings that its runner can do in seconds."""
     module = module_of(model)

@@ -23,6 +23,7 @@ from memplan.domain.errors import InputError
 from memplan.domain.measurement import Measurement
 from memplan.domain.trace import Phase
 from memplan.domain.workload import Workload, World
+from memplan.probe.record import entries
 from memplan.smoke.device import Asked
 from tests.oracle.libraries import library
 
@@ -247,15 +248,18 @@ def test_a_card_that_is_too_small_is_an_answer(
     assert "1.22 MiB asked for table, with 0 B of 1.17 MiB in use" in capsys.readouterr().out
 
 
-def test_tensors_alone_are_no_run_to_record(
-    manifest: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tensors_alone_are_recorded_with_what_was_resident_before_them(manifest: str, tmp_path: Path) -> None:
     record = tmp_path / "record.yaml"
-    assert main(["smoke", manifest, "--device", "cpu", "--record", str(record)]) == 2
-    assert "--record keeps runs of known models" in capsys.readouterr().err
-    monkeypatch.setenv("MEMPLAN_CALIBRATION", str(record))
-    assert main(["smoke", manifest, "--device", "cpu"]) == 0
-    assert not record.exists()
+    assert main(["smoke", manifest, "--device", "cpu", "--record", str(record)]) == 0
+    (found,) = entries(record)
+    assert found.words["workload"].endswith(" bytes declared")
+    assert found.words["attention"] == "none"
+    before, allocated = found.measured["overhead"], found.measured["allocated"]
+    assert before is not None
+    assert allocated is not None
+    assert found.predicted["resident"] == before + allocated
+    assert main(["smoke", manifest, "--device", "cpu", "--cap", "1200KiB", "--record", str(record)]) == 1
+    assert len(entries(record)) == 1
 
 
 def test_a_run_says_what_it_verified_and_what_it_left(

@@ -18,7 +18,8 @@ from memplan.documents.source import Source
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import MemplanError
 from memplan.domain.workload import Adapter, Quantization, Task
-from memplan.probe.record import FIGURES, VARIABLE, WORDS, Entry, entries, parsed
+from memplan.probe.overhead import installed_build
+from memplan.probe.record import FIGURES, LATER_WORDS, VARIABLE, WORDS, Entry, entries, parsed
 from memplan.read import read
 from memplan.smoke.record import append, described, digest, written
 from tests.oracle.libraries import library
@@ -27,6 +28,7 @@ from tests.unit.cli.test_target import driver
 library("torch")
 library("transformers")
 
+from memplan.smoke import systems  # noqa: E402
 from memplan.smoke.gpu import driver as seam  # noqa: E402
 from tests.unit.smoke.fake_gpu import FakeGpu  # noqa: E402
 from tests.unit.test_calibration import CONFIG, text  # noqa: E402
@@ -40,7 +42,7 @@ runs = st.builds(
     date=st.dates().map(lambda day: day.isoformat()),
     device=words,
     driver=st.none() | words,
-    words=st.fixed_dictionaries(dict.fromkeys(WORDS, words)),
+    words=st.fixed_dictionaries(dict.fromkeys(WORDS, words), optional=dict.fromkeys(LATER_WORDS, words)),
     predicted=figures,
     measured=figures,
 )
@@ -70,7 +72,9 @@ def test_runs_on_a_gpu_are_recorded_and_used_by_the_next_estimate(
     for _ in range(2):
         assert main(["smoke", str(config), "--device", "cuda", "--steps", "2"]) == 0
     first, second = entries(record(config))
-    assert first == second
+    assert replace(first, measured=dict(first.measured) | {"overhead": None}) == replace(
+        second, measured=dict(second.measured) | {"overhead": None}
+    )
     assert first.measured["context"] == CONTEXT
     assert first.measured["process"] == CONTEXT + (first.measured["reserved"] or 0)
     assert first.predicted["reserved"] == first.measured["reserved"]
@@ -80,6 +84,10 @@ def test_runs_on_a_gpu_are_recorded_and_used_by_the_next_estimate(
     found = json.loads(capsys.readouterr().out)
     assert found["target"]["calibrated"] == {"runs": 2, "date": first.date}
     assert found["device"]["context"] == CONTEXT
+    (share,) = [part for part in found["host"]["components"] if part["name"] == "libraries"]
+    assert share["basis"] == "measured"
+    assert share["bytes"] == max(run.measured["overhead"] or 0 for run in (first, second))
+    assert "the libraries' and CUDA's part in host memory is that of 2 runs" in " ".join(found["warnings"])
 
 
 def test_a_run_on_a_cpu_is_recorded_with_its_resident_memory(config: Path, tmp_path: Path) -> None:
@@ -90,7 +98,60 @@ def test_a_run_on_a_cpu_is_recorded_with_its_resident_memory(config: Path, tmp_p
     assert found.measured["allocated"]
     assert found.measured["resident"]
     assert found.measured["context"] is None
+    before, expected, allocated = (
+        found.measured["overhead"],
+        found.predicted["resident"],
+        found.predicted["allocated"],
+    )
+    assert (before, expected) == ((expected or 0) - (allocated or 0), (before or 0) + (allocated or 0))
+    assert (found.words["build"], found.words["python"]) == installed_build()
     assert not record(config).exists()
+
+
+MECHANISM = """\
+memplan: 1
+model:
+  mechanism: episodic_memory
+  values: {device: cpu, memory_size: 64, key_size: 16, batch: 1, sequence: 8}
+"""
+
+
+def test_a_mechanism_is_recorded_and_used_by_the_next_estimate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "memplan.yaml"
+    path.write_text(MECHANISM, encoding="utf-8")
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "calibration.yaml"))
+    monkeypatch.delitem(sys.modules, "transformers")
+    assert main(["smoke", str(path), "--steps", "1"]) == 0
+    (found,) = entries(tmp_path / "calibration.yaml")
+    assert (found.device, found.words["transformers"], found.words["attention"]) == ("cpu", "none", "none")
+    assert found.words["workload"].startswith("episodic_memory, ")
+    capsys.readouterr()
+    assert main(["estimate", str(path), "--ram", "auto", "--format", "json"]) == 0
+    share = json.loads(capsys.readouterr().out)["host"]["components"][0]
+    assert share == {"name": "libraries", "bytes": found.measured["overhead"], "basis": "measured"}
+
+
+def test_a_mechanism_that_runs_in_small_is_not_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "memplan.yaml"
+    path.write_text(MECHANISM, encoding="utf-8")
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "calibration.yaml"))
+    monkeypatch.setattr(systems, "in_small", lambda _: True)
+    assert main(["smoke", str(path), "--steps", "1"]) == 0
+    assert not (tmp_path / "calibration.yaml").exists()
+
+
+def test_what_runs_in_small_is_told_by_its_settings(tmp_path: Path) -> None:
+    large = tmp_path / "memplan.yaml"
+    values = "{layers: 24, heads: 16, hidden: 1024, vocab: 50257, context: 131072}"
+    large.write_text(f"memplan: 1\nmodel: {{mechanism: large_context, values: {values}}}\n")
+    small = tmp_path / "other.yaml"
+    small.write_text(MECHANISM, encoding="utf-8")
+    assert systems.in_small(read(str(large)).workload)
+    assert not systems.in_small(read(str(small)).workload)
 
 
 def test_what_measures_nothing_of_this_gpu_leaves_no_context(config: Path) -> None:
