@@ -66,6 +66,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         weights("int8") | {"checkpointing": Checkpointing(every=1, reentrant=True)},
     ),
     "nf4 of transposed layers": ("gpt2", weights("nf4")),
+    "DoRA on nf4": ("llama", weights("nf4") | {"dora": True}),
+    "nf4 of an encoder": ("bert", weights("nf4")),
     "nf4, evaluated": ("llama", weights("nf4") | {"evaluation": Evaluation(batch=3)}),
     "nf4 with 8-bit states": ("llama", weights("nf4") | {"optimizer": Optimizer(name="paged_adamw_8bit")}),
     "nf4 without adapters, generating": (
@@ -85,9 +87,10 @@ CASES |= {
 }
 
 
-def workload(model: str, **settings: Any) -> Workload:
+def workload(model: str, dora: bool = False, **settings: Any) -> Workload:
     wanted: dict[str, Any] = {"batch": Batch(micro=1), "sequence": Sequence(length=64)} | settings
-    return shallower(smoke_matrix.workload(model, **wanted), 2)
+    made = shallower(smoke_matrix.workload(model, **wanted), 2)
+    return made if made.adapter is None else replace(made, adapter=replace(made.adapter, dora=dora))
 
 
 @cache
@@ -137,6 +140,21 @@ def test_without_bitsandbytes_it_says_what_to_install(monkeypatch: pytest.Monkey
     assert "bitsandbytes" in str(caught.value.hint)
     with pytest.raises(InputError, match="needs bitsandbytes"):
         on_cpu(workload("llama", optimizer=Optimizer(name="adamw_8bit")), Asked(steps=1))
+
+
+@HAS_BITSANDBYTES
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"evaluation": Evaluation(batch=2)}, "kernels that differ from CPU to CPU"),
+        ({"task": Task.GENERATE, "generate": Generate(new_tokens=2)}, "kernels that differ from CPU to CPU"),
+        ({"dora": True}, "PEFT does not train DoRA"),
+    ],
+    ids=["evaluation", "generation", "DoRA"],
+)
+def test_what_int8_weights_do_not_do_is_refused_by_name(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        on_cpu(workload("llama", **weights("int8") | settings), Asked(steps=1))
 
 
 def test_fake_tensors_have_no_bits_to_pack() -> None:
