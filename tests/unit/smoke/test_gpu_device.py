@@ -17,7 +17,17 @@ from memplan.domain.errors import FileAccessError, InputError
 from memplan.domain.measurement import Comparison
 from memplan.domain.target import Target
 from memplan.domain.trace import Phase
-from memplan.domain.workload import Attention, Batch, Generate, Precision, Sequence, Task, Workload
+from memplan.domain.workload import (
+    Attention,
+    Batch,
+    Evaluation,
+    Generate,
+    Loss,
+    Precision,
+    Sequence,
+    Task,
+    Workload,
+)
 from memplan.simulator.tensor import cublas_workspace
 from memplan.smoke.device import Asked
 from tests.oracle.libraries import library
@@ -64,8 +74,18 @@ def ran(
             batch=Batch(micro=2, accumulation=2),
             attention=Attention.EAGER,
         ),
+        llama(evaluation=Evaluation(batch=6)),
+        llama(lora=True, evaluation=Evaluation(batch=4, kept=3)),
+        llama(loss=Loss(kind="chunked", chunks=4)),
     ],
-    ids=["full", "lora checkpointed", "eager with accumulation under autocast"],
+    ids=[
+        "full",
+        "lora checkpointed",
+        "eager with accumulation under autocast",
+        "evaluated",
+        "evaluated, logits kept",
+        "loss in pieces",
+    ],
 )
 def test_counters_by_phase_are_those_predicted(workload: Workload) -> None:
     found, driver = ran(workload)
