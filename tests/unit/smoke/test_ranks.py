@@ -13,7 +13,7 @@ import pytest
 
 from memplan.cli import main
 from memplan.domain.errors import InputError
-from memplan.domain.workload import Optimizer, Task, Workload, World
+from memplan.domain.workload import Evaluation, Optimizer, Quantization, Task, Workload, World
 from memplan.domain.zero import Place, Zero
 from memplan.families import architecture
 from memplan.smoke.ranks import limits
@@ -151,6 +151,8 @@ WORKLOAD = Workload(model=architecture(TINY, lambda _: None), world=World(data_p
         ),
         ({"task": Task.GENERATE}, "it does not train"),
         ({"optimizer": Optimizer(name="lion")}, "its optimizer is lion"),
+        ({"quantization": Quantization(kind="nf4")}, "its weights are stored as nf4"),
+        ({"evaluation": Evaluation()}, "it evaluates between steps"),
     ],
 )
 def test_what_ranks_do_not_run_is_refused_by_name(changes: dict[str, Any], reason: str) -> None:
