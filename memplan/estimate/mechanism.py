@@ -71,6 +71,7 @@ def host(workload: Workload, model: DeclaredModel, trace: Trace, seen: Overhead 
     found = replay(trace, exact=True)
     base = next(iter(libraries(seen)))
     peak = found.peak.allocated
+    beyond = 0 if seen is None else seen.beyond(peak)
     highest = max(found.phases, key=lambda phase: found.phases[phase].allocated, default=Phase.LOAD)
     return HostMemory(
         peak=Bytes(base.bytes + peak),
@@ -78,8 +79,8 @@ def host(workload: Workload, model: DeclaredModel, trace: Trace, seen: Overhead 
         phases=tuple((str(phase), Bytes(base.bytes + at.allocated)) for phase, at in found.phases.items()),
         peak_phase=str(highest),
         mapped=Bytes(programs.find(model.mechanism).mapped(settings_of(model))),
-        low=Bytes(base.low + peak),
-        high=Bytes(base.high + peak),
+        low=Bytes(max(0, base.low + peak + min(beyond, 0))),
+        high=Bytes(base.high + peak + max(beyond, 0)),
     )
 
 

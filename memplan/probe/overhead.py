@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from memplan.domain.bytes import Bytes
+from memplan.domain.measurement import TOLERANCES
 from memplan.domain.overhead import Overhead
 from memplan.probe.calibration import LAST
 from memplan.probe.record import CPU, NONE, Entry
 
+_TOLERATED = TOLERANCES[CPU].rss
+
 Build = tuple[str, str]
 """A release of torch with its local part, such as ``2.13.0+cpu``, and one of Python."""
 
-Seen = tuple[str, Bytes, int]
-"""The day of a run, its overhead, and how much more was resident than predicted on top of that."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """A run: its day, its overhead, its tensors, and how much ``more`` was resident than predicted."""
+
+    date: str
+    overhead: Bytes
+    tensors: int
+    more: int
+
+    @property
+    def growth(self) -> float:
+        """``more`` as a share of the tensors, within what a run that went as predicted may show."""
+        share = self.more / self.tensors if self.tensors > 0 else 0.0
+        return max(-_TOLERATED, min(_TOLERATED, share))
 
 
 def python() -> str:
@@ -56,12 +73,15 @@ def _of(runs: Sequence[Entry], build: Build | None, *, on_gpu: bool) -> Overhead
     last = [*_seen(run for run in known if _build(run) == wanted)][-LAST:]
     if not last:
         return None
+    largest = max(last, key=lambda run: run.tensors)
     return Overhead(
         runs=len(last),
-        date=max(date for date, _, _ in last),
-        least=Bytes(min(beside + min(more, 0) for _, beside, more in last)),
-        usual=max(beside for _, beside, _ in last),
-        most=Bytes(max(beside + max(more, 0) for _, beside, more in last)),
+        date=max(run.date for run in last),
+        least=Bytes(min(run.overhead + min(run.more, 0) for run in last)),
+        usual=max(run.overhead for run in last),
+        most=Bytes(max(run.overhead + max(run.more, 0) for run in last)),
+        largest=Bytes(largest.tensors),
+        growth=largest.growth,
         on_gpu=on_gpu,
     )
 
@@ -71,14 +91,16 @@ def _build(run: Entry) -> Build | None:
     return None if build is None or release is None else (build, release)
 
 
-def _seen(runs: Iterable[Entry]) -> Iterator[Seen]:
+def _seen(runs: Iterable[Entry]) -> Iterator[_Seen]:
     """Runs whose figures can be true: what was predicted too much is less than what was there before."""
     for run in runs:
-        beside, resident, expected = (
-            run.measured["overhead"],
-            run.measured["resident"],
-            run.predicted["resident"],
-        )
-        more = 0 if resident is None or expected is None else resident - expected
-        if beside is not None and beside + more > 0:
-            yield run.date, beside, more
+        overhead, resident = run.measured["overhead"], run.measured["resident"]
+        expected = run.predicted["resident"]
+        if overhead is None:
+            continue
+        if resident is None or expected is None:
+            more = tensors = 0
+        else:
+            more, tensors = resident - expected, max(0, expected - overhead)
+        if overhead + more > 0:
+            yield _Seen(date=run.date, overhead=overhead, tensors=tensors, more=more)

@@ -221,6 +221,40 @@ def test_bounds_hold_every_run_that_counts(found: list[tuple[int, int]]) -> None
         assert max(beside, beside + more) <= overhead.most
 
 
+@pytest.mark.parametrize(
+    ("more", "tensors", "beyond"),
+    [
+        (10 * MIB, GIB, 0),
+        (10 * MIB, 3 * GIB, 20 * MIB),
+        (-10 * MIB, 3 * GIB, -20 * MIB),
+        (512 * MIB, 2 * GIB, int(0.06 * GIB)),
+        (0, 64 * GIB, 0),
+    ],
+)
+def test_beyond_the_largest_run_bounds_grow_as_far_as_it_was_off(
+    more: int, tensors: int, beyond: int
+) -> None:
+    """It had a gibibyte of tensors; a smaller one was off by more of its own."""
+    small = replace(run(GIB), predicted=EMPTY | {"resident": Bytes(GIB + MIB)})
+    found = on_cpu([small, run(GIB, more)], BUILD)
+    assert found is not None
+    assert found.largest == GIB
+    assert found.beyond(tensors) == beyond
+
+
+def test_bounds_of_an_estimate_grow_with_its_tensors(config: Path) -> None:
+    workload = read(str(config)).workload
+    alone = Target.of_host(Bytes(GIB))
+    seen = Overhead(runs=1, date="2026-11-22", least=Bytes(1), usual=Bytes(2), most=Bytes(3))
+    plain, more, less = (
+        estimate(workload, alone.burdened(replace(seen, growth=growth))).host for growth in (0, 0.5, -2.0)
+    )
+    tensors = plain.peak - 2
+    assert (plain.low, plain.high) == (tensors + 1, tensors + 3)
+    assert (more.low, more.high) == (plain.low, plain.high + tensors // 2)
+    assert (less.low, less.high) == (0, plain.high)
+
+
 OTHERS: tuple[tuple[str, Entry], ...] = (
     ("another build", run(MIB, build=("2.13.0+cu128", BUILD[1]))),
     ("another Python", run(MIB, build=(BUILD[0], "3.13.0"))),
