@@ -9,6 +9,7 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 TRANSFORMERS ?= transformers>=5.23
 PEFT ?= peft>=0.21
+BITSANDBYTES ?= bitsandbytes>=0.50
 WORKERS ?= 2
 
 BIN := $(VENV)/bin
@@ -82,5 +83,5 @@ $(VENV)/.dev: $(VENV)/.installed
 
 $(VENV)/.torch: $(VENV)/.dev
 	$(BIN)/python -m pip install -qq "$(TORCH)"
-	$(BIN)/python -m pip install -qq "$(TORCH)" "$(TRANSFORMERS)" "$(PEFT)"
+	$(BIN)/python -m pip install -qq "$(TORCH)" "$(TRANSFORMERS)" "$(PEFT)" "$(BITSANDBYTES)"
 	@touch $@
