@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import islice, product
 
 from memplan import programs
 from memplan.domain.architecture import DeclaredModel
@@ -24,10 +24,13 @@ from memplan.domain.workload import Workload
 from memplan.estimate.mechanism import settings_of
 from memplan.fit.changes import changes_of
 from memplan.fit.combination import WORTH_KNOWING, largest_component, unchanged
+from memplan.fit.hopeless import Hopeless, Picked
 from memplan.fit.policy import Estimator, Policy
 from memplan.levers.cost import slowdown
 
 MOST_ALTERNATIVES = 3
+CONSIDERED = 24
+"""How many dearer settings that fit are looked at for alternatives: each costs a simulation."""
 
 Price = tuple[Harm, int, float, int]
 """Harm, its degree, time, number of changed settings: what is minimised before memory."""
@@ -37,6 +40,7 @@ Price = tuple[Harm, int, float, int]
 class Candidate:
     """One option or none of each kind, and the workload they give."""
 
+    picked: Picked
     options: tuple[Option, ...]
     workload: Workload
     slowdown: float
@@ -80,7 +84,10 @@ class _Search:
         self.policy = policy
         self._estimator = estimator
         self._program = programs.find(workload.model.mechanism)
-        self._levers = self._program.options(settings_of(workload.model))
+        levers = self._program.options(settings_of(workload.model))
+        self._kinds = [[None, *(option for option in kind if self._permits(option))] for kind in levers]
+        room = policy.target.limit - policy.margin
+        self._hopeless = Hopeless(self._kinds, room, self._needs_of)
 
     def measure(self, workload: Workload) -> Estimate:
         """The estimate of a workload on the policy's target."""
@@ -93,9 +100,7 @@ class _Search:
 
     def candidates(self) -> list[Candidate]:
         """Every combination that makes sense, cheapest first."""
-        levers = [[None, *(option for option in kind if self._permits(option))] for kind in self._levers]
-        chosen = (tuple(option for option in picked if option) for picked in product(*levers))
-        found = (self._candidate(options) for options in chosen)
+        found = (self._candidate(picked) for picked in product(*self._kinds))
         return sorted((item for item in found if item is not None), key=lambda item: item.price)
 
     def fitting(self) -> Iterator[Candidate]:
@@ -106,17 +111,20 @@ class _Search:
             equal = [item for item in waiting if item.price == price]
             waiting = waiting[len(equal) :]
             yield from sorted(
-                (
-                    item
-                    for item in equal
-                    if refusal(item.workload) is None and self.policy.accepts(self.measure(item.workload))
-                ),
+                (item for item in equal if item.picked not in self._hopeless and self._fits(item)),
                 key=self.needs,
             )
 
+    def _fits(self, item: Candidate) -> bool:
+        fits = self.policy.accepts(self.measure(item.workload))
+        if not fits:
+            self._hopeless.look(item.picked)
+        return fits and refusal(item.workload) is None
+
     def least(self) -> Candidate:
-        """The one that takes least."""
-        return min(self.candidates(), key=lambda item: (self.needs(item), item.price))
+        """The one that takes least, once it is known that none fits."""
+        left = (item for item in self.candidates() if item.picked not in self._hopeless)
+        return min(left, key=lambda item: (self.needs(item), item.price))
 
     def plan(self, chosen: Candidate, before: Estimate, *, feasible: bool) -> Plan:
         """A candidate as a plan."""
@@ -135,7 +143,7 @@ class _Search:
         """Dearer settings that leave more memory free, each a twentieth of the limit more than the last."""
         ceiling, step = self.needs(best), self.policy.target.limit // WORTH_KNOWING
         shown = 0
-        for item in others:
+        for item in islice(others, CONSIDERED):
             if shown == MOST_ALTERNATIVES or self.needs(item) > ceiling - step:
                 continue
             freed = Bytes(self.needs(best) - self.needs(item))
@@ -165,8 +173,13 @@ class _Search:
         consented = all(name in self.policy.tunable for name in option.changes)
         return self.policy.permits(replace(option, harm=Harm.EXACT) if consented else option)
 
-    def _candidate(self, options: tuple[Option, ...]) -> Candidate | None:
+    def _needs_of(self, picked: Picked) -> int | None:
+        item = self._candidate(picked)
+        return None if item is None else self.needs(item)
+
+    def _candidate(self, picked: Picked) -> Candidate | None:
         workload = self.workload
+        options = tuple(option for option in picked if option)
         for option in options:
             for name, value in option.changes.items():
                 workload = workload.changed(name, value)
@@ -176,6 +189,7 @@ class _Search:
             return None
         time = slowdown(self.workload, workload, self.policy.target)
         return Candidate(
+            picked=picked,
             options=options,
             workload=workload,
             slowdown=time,

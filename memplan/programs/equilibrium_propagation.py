@@ -23,7 +23,7 @@ SUMMARY = "deep networks that learn by settling, with gradients written out by h
 
 MANUAL, AUTOGRAD, BACKPROP, CHECKPOINTED = "manual", "autograd", "backprop", "checkpointed"
 SETTINGS: tuple[Setting, ...] = (
-    Setting(name="depth", summary="dense layers, each with a state", most=100_000),
+    Setting(name="depth", summary="dense layers, each with a state", most=20_000),
     Setting(name="width", summary="numbers in a state, and in a sample", most=2**20),
     Setting(name="batch", summary="samples at once", most=2**24),
     Setting(
