@@ -241,14 +241,17 @@ def amount(text: str, option: str) -> Bytes:
     """An amount of memory given on the command line, or this machine's (``auto``, ``auto:free``).
 
     Raises:
-        FieldError: it is not an amount with a unit, or the machine does not tell.
+        FieldError: it is not an amount with a unit, or of nothing, or the machine does not tell.
     """
     if (word := text.strip().lower()) in (AUTO, FREE):
         return _of_this_machine(option, free=word == FREE)
     try:
-        return Bytes.parse(text)
+        found = Bytes.parse(text)
     except ValueError as error:
         raise FieldError(f"{option}: {error}", expected="an amount such as 32GiB") from None
+    if not found:
+        raise FieldError(f"{option} {text}: that is no memory at all", expected="an amount such as 32GiB")
+    return found
 
 
 def _of_this_machine(option: str, *, free: bool) -> Bytes:

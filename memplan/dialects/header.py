@@ -46,13 +46,16 @@ def of_entries(entries: Mapping[str, Value]) -> Target:
     gpu = entries["gpu"].word() if "gpu" in entries else None
     margin = _margin(entries["margin"]) if "margin" in entries else None
     profile = entries["profile"].word() if "profile" in entries else None
-    ram = str(entries["ram"].amount()) if "ram" in entries else None
+    ram = entries["ram"].amount() if "ram" in entries else None
+    if ram == 0:
+        raise entries["ram"].fail("is no memory at all", expected="an amount such as 32GiB")
     origins = {
         f"target.{key}": Origin(location=entries[key].location, how="written")
         for key in TARGET_KEYS
         if key in entries
     }
-    return Target(gpu=gpu, ram=ram, margin=margin, profile=profile, origins=origins)
+    known = None if ram is None else str(ram)
+    return Target(gpu=gpu, ram=known, margin=margin, profile=profile, origins=origins)
 
 
 def _margin(value: Value) -> str:

@@ -15,6 +15,9 @@ _KIND = "kind: …"
 _FIRST = {"evaluation": "batch: 8"}
 """What a section begins with that is not there yet."""
 
+_OF_ANY_RUN = ("allocator", "framework", "task", "world")
+"""What a mechanism has too: all else of it is among its own settings."""
+
 
 def override(workload: Workload, text: str, option: str = "--set") -> tuple[str, object]:
     """The field of a workload (or the declared name) that ``key=value`` means, and its new value.
@@ -38,9 +41,12 @@ def override(workload: Workload, text: str, option: str = "--set") -> tuple[str,
     if name in declared:
         return name, reader_of(workload.model, name)(value)
     known = leaves()
+    if isinstance(workload.model, DeclaredModel) and workload.model.mechanism is not None:
+        known = {leaf: found for leaf, found in known.items() if leaf.partition(".")[0] in _OF_ANY_RUN}
     if name not in known:
+        first = next(iter(declared), "batch.micro")
         raise UnknownNameError.nearest(
-            "value", name, [*declared, *known], hint=f"such as {option} batch.micro=2"
+            "value", name, [*declared, *known], hint=f"such as {option} {first}={declared.get(first, 2)}"
         )
     leaf, (section, _, part) = known[name], name.partition(".")
     if part and getattr(workload, section, section) is None:

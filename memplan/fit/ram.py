@@ -17,6 +17,9 @@ def short_of_ram(plan: Plan, target: Target) -> Plan:
     room = Bytes(target.ram - (plan.margin if target.host_only else 0))
     if host.high <= room:
         return plan
+    if target.host_only:
+        # That its memory is short is what the plan is about, and said.
+        return replace(plan, blocking=host.largest().name)
     reason = host.shortage(room)
     offer = f"{reason}; {plan.offer}" if plan.offer else reason
     return replace(plan, blocking=host.largest().name, offer=offer)

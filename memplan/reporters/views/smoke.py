@@ -39,7 +39,7 @@ def _blocks(reading: Reading, found: Comparison) -> Iterator[Block]:
     if measured.resident:
         yield _table("resident", _paired(predicted.resident, measured.resident))
     yield from _made(predicted.churn, measured.churn)
-    yield _table("alive at the peak", _paired(predicted.components, measured.components))
+    yield from _alive("alive at the peak", predicted.components, measured.components)
     if measured.disk:
         yield _table("on disk", _paired(predicted.disk, measured.disk))
     if found.notes:
@@ -53,7 +53,15 @@ def _blocks(reading: Reading, found: Comparison) -> Iterator[Block]:
 def _died(shortage: Shortage) -> Iterator[Block]:
     """The allocation it died of, and what was alive then beside what the prediction holds."""
     yield Bullets((shortage.message,), "The run:", Tone.BAD)
-    yield _table("alive when it died", _paired(shortage.predicted, shortage.alive))
+    yield from _alive("alive when it died", shortage.predicted, shortage.alive)
+
+
+def _alive(
+    title: str, predicted: Sequence[tuple[str, int]], measured: Sequence[tuple[str, int]]
+) -> Iterator[Table]:
+    """Components side by side; no table where nothing is there yet."""
+    if rows := _paired(predicted, measured):
+        yield _table(title, rows)
 
 
 Row = tuple[str, int, int]

@@ -13,6 +13,9 @@ from memplan.sweep.boundary import Boundary, boundaries
 from memplan.sweep.grid import Point, Ran, Setting, Sweep
 from memplan.sweep.runs import amounts
 
+HOST = ("host", "host_low", "host_high")
+"""What of host memory does."""
+
 AMOUNTS = ("process", "low", "high", "peak_allocated", "peak_reserved")
 """What of GPU memory stands in a row, in bytes."""
 
@@ -47,7 +50,7 @@ def table(sweep: Sweep) -> str:
 
     What a run showed stands at the end of its rows.
     """
-    columns = [*(axis.name for axis in sweep.axes), "gpu", *AMOUNTS, "host", "verdict", "refused"]
+    columns = [*(axis.name for axis in sweep.axes), "gpu", *AMOUNTS, *HOST, "verdict", "refused"]
     if not sweep.runs:
         return csv.render(columns, (row for point in sweep.points for row in _rows(point)))
     rows = (
@@ -61,15 +64,17 @@ def table(sweep: Sweep) -> str:
 def _rows(point: Point) -> Iterator[list[object]]:
     chosen = [item.plain for item in point.settings]
     if point.refused is not None:
-        yield [*chosen, "", *("" for _ in AMOUNTS), "", "", point.refused]
+        yield [*chosen, "", *("" for _ in (*AMOUNTS, *HOST)), "", point.refused]
     for found in point.estimates:
         amounts = _amounts(found)
         name = found.target.name if found.target else ""
-        yield [*chosen, name, *amounts.values(), int(found.host.peak), str(found.verdict or ""), ""]
+        yield [*chosen, name, *amounts.values(), str(found.verdict or ""), ""]
 
 
 def _amounts(found: Estimate) -> dict[str, int]:
-    return {name: int(getattr(found.device, name)) for name in AMOUNTS}
+    device = {name: int(getattr(found.device, name)) for name in AMOUNTS}
+    host = (found.host.peak, found.host.low, found.host.high)
+    return device | dict(zip(HOST, map(int, host), strict=True))
 
 
 def _point(sweep: Sweep, point: Point) -> dict[str, Any]:
@@ -78,7 +83,6 @@ def _point(sweep: Sweep, point: Point) -> dict[str, Any]:
         "estimates": [
             {
                 **_amounts(found),
-                "host": int(found.host.peak),
                 "peak_phase": str(found.device.peak_phase),
                 "verdict": found.verdict and str(found.verdict),
                 "headroom": int(found.headroom) if found.target else None,

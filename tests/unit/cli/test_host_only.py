@@ -193,3 +193,45 @@ def test_a_disk_that_is_too_small_for_the_files_is_said(config: str) -> None:
         found = estimate(reading.workload, Target.of_host(Bytes(2**33), disk=Bytes(free)))
         said_so = any("the run keeps 256 MiB of files" in str(block) for block in report(reading, found))
         assert said_so is told
+
+
+def test_no_memory_at_all_is_refused(config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = said(capsys, "estimate", config, "--ram", "0GiB")
+    assert code == 2
+    assert "--ram 0GiB: that is no memory at all" in text
+    (tmp_path / "memplan.yaml").write_text(f"{MANIFEST}target: {{ram: 0GiB}}\n")
+    code, text = said(capsys, "estimate", config)
+    assert code == 2
+    assert "memplan.yaml:5:15: target.ram: is no memory at all" in text
+
+
+def test_a_plan_that_fails_does_not_call_its_own_memory_beyond_what_is_allowed(
+    config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text = said(capsys, "fit", config, "--ram", "100MiB")
+    assert code == 1
+    assert "What blocks: libraries" in text
+    assert "Beyond what is allowed: host RAM" not in text
+
+
+def test_a_sweep_says_between_what_host_memory_is(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("sweep", config, "--ram", "8GiB", "--over", "layers=1,2")
+    found = payload(capsys, *words)["points"][0]["estimates"][0]
+    assert found["host_low"] < found["host"] < found["host_high"]
+    _, text = said(capsys, *words, "--format", "csv")
+    header, first, *_ = text.splitlines()
+    row = dict(zip(header.split(","), first.split(","), strict=True))
+    assert [int(row[name]) for name in ("host_low", "host", "host_high")] == [
+        found["host_low"],
+        found["host"],
+        found["host_high"],
+    ]
+
+
+@pytest.mark.parametrize("name", ["batch.micro", "sequence.length", "optimizer.name"])
+def test_what_a_mechanism_has_not_is_refused(
+    name: str, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text = said(capsys, "estimate", config, "--set", f"{name}=2")
+    assert code == 2
+    assert "such as --set layers=2" in text
