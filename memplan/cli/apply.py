@@ -183,7 +183,8 @@ def _saved(
     )
     memory = saved.ram if ram is None else ram
     reckoned = None if memory is None else target.amount(memory, "--ram")
-    return reading, saved.plan(reading, profiles.target(saved.gpu, ram=reckoned))
+    here = target.this_host(None, ram) if reading.workload.on_host else None
+    return reading, saved.plan(reading, here or profiles.target(saved.gpu, ram=reckoned))
 
 
 def _print(reading: Reading, plan: Plan, applied: Applied, form: Format) -> None:

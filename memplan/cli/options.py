@@ -41,8 +41,8 @@ Ram = Annotated[
     typer.Option(
         "--ram",
         metavar="SIZE|auto",
-        help="Host memory of the target, such as 32GiB; this machine's with auto. A run without a GPU needs"
-        " to be told no more.",
+        help="Host memory of the target, such as 32GiB; this machine's with auto, or auto:8GiB for so much of"
+        " it. A run without a GPU needs to be told no more.",
     ),
 ]
 FreeRam = Annotated[

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 FREE = "auto:free"
-"""For host memory: what this machine has free now, where ``auto`` is all that it has."""
+"""For host memory: what this machine has free now, where ``auto`` is all that it has, and ``auto:4GiB`` this
+machine as if it had so much."""
 
 ANY = "any"
 """The name of every GPU there is."""
@@ -60,10 +61,10 @@ def free_of(ram: str | None, free: str | None) -> str | None:
     """
     if free is None:
         return ram
-    free = FREE if free.strip().lower() == AUTO else free
-    if ram is not None and amount(free, "--free-ram") > amount(ram, "--ram"):
+    there = FREE if free.strip().lower() == AUTO else free
+    if ram is not None and amount(there, "--free-ram") > amount(ram, "--ram"):
         raise FieldError(f"--free-ram {free} is more than --ram {ram}", expected=f"at most {ram}")
-    return free
+    return f"{AUTO}:{free}" if _is_auto(ram) and not _is_auto(free) else there
 
 
 def of_reading(reading: Reading, asked: str | None, ram: str | None = None) -> Target | None:
@@ -238,7 +239,7 @@ def _users(device: Device, usable: Bytes) -> Iterator[str]:
 
 
 def amount(text: str, option: str) -> Bytes:
-    """An amount of memory given on the command line, or this machine's (``auto``, ``auto:free``).
+    """An amount of memory given on the command line; this machine's with ``auto`` and ``auto:free``.
 
     Raises:
         FieldError: it is not an amount with a unit, or of nothing, or the machine does not tell.
@@ -246,7 +247,7 @@ def amount(text: str, option: str) -> Bytes:
     if (word := text.strip().lower()) in (AUTO, FREE):
         return _of_this_machine(option, free=word == FREE)
     try:
-        found = Bytes.parse(text)
+        found = Bytes.parse(text.strip()[len(AUTO) + 1 :] if _is_auto(text) else text)
     except ValueError as error:
         raise FieldError(f"{option}: {error}", expected="an amount such as 32GiB") from None
     if not found:

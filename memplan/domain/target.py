@@ -186,7 +186,8 @@ class Target:
     @property
     def option(self) -> str:
         """How a command is told of it."""
-        return f"--ram {self.ram}" if self.host_only else f"--gpu {self.name}"
+        here = "" if self.overhead is None else "auto:"
+        return f"--ram {here}{self.ram}" if self.host_only else f"--gpu {self.name}"
 
     @property
     def unknown_ram(self) -> tuple[str, ...]:

@@ -95,7 +95,15 @@ def estimated(config: Path, capsys: pytest.CaptureFixture[str], *options: str) -
     return found
 
 
-HERE = (["--ram", "auto"], ["--free-ram", "auto"], ["--gpu", "auto"], ["--gpu", "auto", "--ram", "4GiB"])
+HERE = (
+    ["--ram", "auto"],
+    ["--free-ram", "auto"],
+    ["--gpu", "auto"],
+    ["--gpu", "auto", "--ram", "4GiB"],
+    ["--ram", "auto", "--free-ram", "4GiB"],
+    ["--ram", "auto:4GiB"],
+    ["--ram", "12GiB", "--free-ram", "auto"],
+)
 
 
 @pytest.mark.parametrize("options", HERE, ids=" ".join)
@@ -122,7 +130,7 @@ def test_this_machine_takes_what_its_runs_took(
 
 def test_what_is_meant_by_this_machine(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = [estimated(config, capsys, *options)["target"]["usable"] // GIB for options in HERE]
-    assert sizes == [16, 8, 8, 4]
+    assert sizes == [16, 8, 8, 4, 4, 4, 8]
     config.write_text(f"{MANIFEST}target: {{ram: 2GiB}}\n", encoding="utf-8")
     assert estimated(config, capsys)["target"]["usable"] == 2 * GIB
     assert estimated(config, capsys, "--gpu", "auto")["target"]["usable"] == 8 * GIB
@@ -162,6 +170,25 @@ def test_the_gate_may_be_this_machines(
     assert main(["check", str(config), "--ram", "auto"]) == 1
 
 
+def test_a_plan_for_this_machine_is_applied_as_such(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Elsewhere nothing is known of libraries but what is assumed, and the plan is not sure to fit."""
+    recorded(config, text(330 * MIB))
+    plan = str(config.with_name("plan.yaml"))
+    monkeypatch.setattr(probe, "ram", lambda: Bytes(1000 * MIB))
+    assert main(["fit", str(config), "--ram", "auto", "--out", plan]) == 0
+    before = config.read_text(encoding="utf-8")
+    assert main(["apply", "--plan", plan]) == 3
+    assert config.read_text(encoding="utf-8") == before
+    assert main(["apply", "--plan", plan, "--ram", "auto"]) == 0
+    assert config.read_text(encoding="utf-8") != before
+    said = capsys.readouterr().out
+    assert "--ram auto:1000MiB" in said
+    assert main(["check", str(config), "--ram", "1000MiB"]) == 3
+    assert main(["check", str(config), "--ram", "auto:1000MiB"]) == 0
+
+
 def test_a_machine_that_does_not_tell_is_asked_in_vain(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,6 +200,8 @@ def test_a_machine_that_does_not_tell_is_asked_in_vain(
     monkeypatch.setattr(probe, "free_ram", lambda: Bytes(8 * GIB))
     assert main(["estimate", str(config), "--free-ram", "auto", "--ram", "2GiB"]) == 2
     assert "is more than --ram 2GiB" in capsys.readouterr().err
+    assert main(["estimate", str(config), "--ram", "auto:much"]) == 2
+    assert "--ram: " in capsys.readouterr().err
 
 
 def test_a_broken_record_is_refused_where_it_would_be_used(
