@@ -105,7 +105,7 @@ Record = Annotated[
         "--record",
         metavar="FILE",
         help="Append what a CPU or a GPU measured here. Default: $MEMPLAN_CALIBRATION, else"
-        " memplan/calibration.yaml in $XDG_DATA_HOME or ~/.local/share, which --gpu auto reads.",
+        " memplan/calibration.yaml in $XDG_DATA_HOME or ~/.local/share; --gpu auto and --ram auto read it.",
     ),
 ]
 NoRecord = Annotated[bool, typer.Option("--no-record", help="Append it nowhere.")]
