@@ -191,7 +191,7 @@ def _model(parts: Mapping[str, Value], mechanism: str | None, given: Mapping[str
         return FieldError(f"{entry.key}: {message}", location=stands, hint=elsewhere)
 
     values = settings.completed(mechanism, {name: found.value for name, found in given.items()}, fail)
-    numbers = [name for name, found in given.items() if isinstance(found.value, int)]
+    numbers = [name for name, value in values.items() if type(value) is int]
     tensors = declared.tensors(parts["tensors"], numbers) if "tensors" in parts else ()
     if mechanism is not None and "values" in parts:
         sizing = {name for item in tensors for name in (*item.shape, *dict(item.per))}

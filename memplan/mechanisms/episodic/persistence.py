@@ -12,7 +12,7 @@ import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -37,18 +37,45 @@ def save(bank: Bank, path: str | os.PathLike[str]) -> None:
     try:
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
         with os.fdopen(handle, "wb") as stream:
-            torch.save(content, stream)
+            _save(content, stream)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, target)
-    except (OSError, RuntimeError) as error:
-        # PyTorch's writer turns what the disk says into a RuntimeError.
+    except (OSError, ValueError) as error:
+        # A name with a null byte in it is a ValueError.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise FileAccessError(f"{target} cannot be written: {reason.splitlines()[0].lower()}") from None
     finally:
         if temporary is not None:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
+
+
+class _Disk:
+    """A stream that remembers why it could not be written to."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+        self.refusal: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self.stream.write(data)
+        except OSError as error:
+            self.refusal = error
+            raise
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def _save(content: dict[str, Any], stream: BinaryIO) -> None:
+    """``torch.save``, whose writer turns what the disk says into a RuntimeError about positions."""
+    disk = _Disk(stream)
+    try:
+        torch.save(content, disk)
+    except RuntimeError as error:
+        raise disk.refusal or OSError(str(error)) from None
 
 
 def load(bank: Bank, path: str | os.PathLike[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
 
@@ -54,9 +55,9 @@ class Settings:
             raise FieldError(
                 f"similarity is {self.similarity!r}", expected=f"one of {', '.join(SIMILARITIES)}"
             )
-        _within("threshold", self.threshold, -1.0 <= self.threshold <= 1.0, "a number from -1 to 1")
-        _within("rate", self.rate, 0.0 < self.rate <= 1.0, "a number above 0, at most 1")
-        _within("temperature", self.temperature, self.temperature > 0.0, "a number above 0")
+        _within("threshold", self.threshold, lambda it: -1.0 <= it <= 1.0, "a number from -1 to 1")
+        _within("rate", self.rate, lambda it: 0.0 < it <= 1.0, "a number above 0, at most 1")
+        _within("temperature", self.temperature, lambda it: it > 0.0, "a number above 0")
 
     @property
     def width(self) -> int:
@@ -69,6 +70,7 @@ def _positive(name: str, value: object) -> None:
         raise FieldError(f"{name} is {value!r}", expected="a whole number of at least 1")
 
 
-def _within(name: str, value: float, holds: bool, expected: str) -> None:
-    if not (holds and isfinite(value)):
-        raise FieldError(f"{name} is {value!r}", expected=expected)
+def _within(name: str, value: object, holds: Callable[[float], bool], expected: str) -> None:
+    if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and holds(value):
+        return
+    raise FieldError(f"{name} is {value!r}", expected=expected)

@@ -72,6 +72,15 @@ def test_a_value_may_size_a_tensor_beside_the_mechanism(
     assert said(capsys, "estimate", manifest(tmp_path, "episodic_memory", values, tensors))[0] == 0
 
 
+def test_a_setting_that_has_its_default_may_size_a_tensor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tensors = "  tensors: {mask: {shape: [batch, sequence]}}\n"
+    config = manifest(tmp_path, "episodic_memory", "memory_size: 100, key_size: 64", tensors)
+    code, text = said(capsys, "estimate", config)
+    assert (code, "mask" in text and "32.0 KiB" in text) == (0, True)
+
+
 def test_settings_that_contradict_are_told_of_in_the_file_they_stand_in(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

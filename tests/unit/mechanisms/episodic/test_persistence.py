@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +174,29 @@ def test_a_save_that_is_killed_before_the_rename_leaves_the_old_file(
         made().save(path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["rate", "threshold", "temperature"])
+@pytest.mark.parametrize("value", ["0.5", None, True, float("nan")])
+def test_a_setting_that_is_no_number_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(FieldError, match=f"{name} is"):
+        Settings(capacity=4, key_size=2, **{name: value})
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileAccessError, match="null byte"):
+        made().save(tmp_path / "a\0b")
+
+
+def test_what_the_disk_says_is_told(tmp_path: Path) -> None:
+    memory = made(capacity=5000, key_size=64, count=5000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        with pytest.raises(FileAccessError, match="file too large"):
+            memory.save(tmp_path / "memory")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(tmp_path.iterdir())
