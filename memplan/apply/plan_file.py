@@ -169,7 +169,7 @@ def write(reading: Reading, plan: Plan, path: Path) -> None:
     """Save a plan. Paths in it are relative to its own folder, so that folder and config can move together.
 
     Raises:
-        FileAccessError: the file cannot be written.
+        FileAccessError: the file cannot be written. What was there stays.
     """
     import yaml
 
@@ -178,9 +178,17 @@ def write(reading: Reading, plan: Plan, path: Path) -> None:
     digests = {name: digest(value) for name, value in content.items()}
     document = {"schema": SCHEMA, **content, "digests": digests}
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
+    # A device such as /dev/stdout is written to; anything else is complete or not there.
+    plain = path.is_file() or not path.exists()
+    whole = Path(os.path.realpath(path))
+    beside = whole.with_name(f".{whole.name[:100]}.{os.getpid()}") if plain else path
     try:
-        path.write_text(_HEADER + text, encoding="utf-8")
+        beside.write_text(_HEADER + text, encoding="utf-8")
+        if plain:
+            beside.replace(whole)
     except OSError as error:
+        if plain:
+            beside.unlink(missing_ok=True)
         raise FileAccessError(f"{path} cannot be written: {(error.strerror or str(error)).lower()}") from None
 
 

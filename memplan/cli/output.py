@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from memplan.domain.errors import FileAccessError
 from memplan.domain.estimate import Verdict
 
 if TYPE_CHECKING:
@@ -20,14 +21,25 @@ def emit(text: str, stream: TextIO | None = None) -> None:
     """Write a report, to standard output by default.
 
     A reader that went away (``| head``) is no error and does not change the exit code.
+
+    Raises:
+        FileAccessError: the disk that the output goes to is full.
     """
     into = stream or sys.stdout
     try:
         into.write(text if text.endswith("\n") or not text else text + "\n")
         into.flush()
     except BrokenPipeError:
-        # What is left in the buffer would raise again when the interpreter closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), into.fileno())
+        _discard(into)
+    except OSError as error:
+        _discard(into)
+        reason = (error.strerror or str(error)).lower()
+        raise FileAccessError(f"the report cannot be written: {reason}") from None
+
+
+def _discard(stream: TextIO) -> None:
+    """What is left in the buffer would raise again when the interpreter closes the stream."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def emit_report(report: Report, form: str, stream: TextIO | None = None) -> None:

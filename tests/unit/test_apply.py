@@ -482,3 +482,22 @@ def test_a_folder_with_config_and_plan_can_be_moved(project: Path, tmp_path: Pat
     loaded = plan_file.load(moved / "plan.yaml")
     assert loaded.source == moved
     assert loaded.plan(read(loaded.source), profiles.target("gtx1650"), estimate).changes
+
+
+def test_a_full_disk_leaves_the_plan_that_was_there_and_nothing_else(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "plans"
+    folder.mkdir()
+    saved = folder / "plan.yaml"
+    plan_file.write(read(project), planned(project), saved)
+    before = saved.read_bytes()
+
+    def full(path: Path, *_: object, **__: object) -> int:
+        path.write_bytes(b"# half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(FileAccessError, match="no space left"):
+        plan_file.write(read(project), planned(project), saved)
+    assert contents(folder) == {"plan.yaml": before}

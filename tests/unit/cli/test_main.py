@@ -115,6 +115,23 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert process.wait() == 0
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_the_output_is_said() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "memplan", "gpus"],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: the report cannot be written: no space left on device\n",
+    )
+
+
 def test_a_terminal_that_only_knows_ascii_gets_escapes_instead_of_a_crash() -> None:
     done = console("gpus", "show", "nöpe→", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert done.returncode == 2
