@@ -71,12 +71,12 @@ class Network:
         Weights are drawn from N(0, ``gain``²/N) with a generator of their own, biases are zero.
 
         Raises:
-            FieldError: there are fewer than two widths, or one is below 1.
+            FieldError: there are fewer than two widths, or one is no whole number from 1 up.
         """
-        if len(widths) < 2 or min(widths) < 1:
+        if len(widths) < 2 or not all(type(width) is int and width > 0 for width in widths):
             raise FieldError(
                 f"widths {', '.join(map(str, widths)) or 'of nothing'} make no layer",
-                expected="at least two of at least 1",
+                expected="at least two whole numbers of at least 1",
             )
         generator = torch.Generator(device).manual_seed(seed)
         layers = []
@@ -114,7 +114,13 @@ class Network:
         return value
 
     def zeros(self, batch: int) -> States:
-        """States of nothing but zeros, from which a free phase can settle as well."""
+        """States of nothing but zeros, from which a free phase can settle as well.
+
+        Raises:
+            FieldError: ``batch`` is below 0.
+        """
+        if batch < 0:
+            raise FieldError(f"a batch of {batch} samples", expected="0 or more")
         like = self.layers[0].weight
         return [like.new_zeros((batch, *shape)) for shape in self.shapes]
 

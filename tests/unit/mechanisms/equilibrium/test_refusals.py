@@ -39,6 +39,9 @@ def window(**settings: Any) -> Convolution:
         (lambda: Network.dense((3,)), "make no layer"),
         (lambda: Network.dense(()), "of nothing"),
         (lambda: Network.dense((3, 0, 2)), "make no layer"),
+        (lambda: Network.dense((3, True)), "make no layer"),
+        (lambda: Network.dense((3, 2.5)), "make no layer"),  # type: ignore[arg-type]
+        (lambda: Network.dense((3, 2)).zeros(-1), "a batch of -1 samples"),
         (lambda: layer(0, 3), "the weight's shape is"),
         (lambda: Dense(weight=torch.ones(3), bias=torch.ones(3)), "the weight's shape is"),
         (lambda: Dense(weight=torch.ones(3, 2), bias=torch.ones(2)), "the bias' shape is"),
