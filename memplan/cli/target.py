@@ -71,6 +71,11 @@ def of_reading(reading: Reading, asked: str | None, ram: str | None = None) -> T
     """The target for a config that was read; errors point at the line where it names an unknown GPU."""
     name = asked if asked is not None else reading.gpu
     if reading.workload.on_host:
+        if asked is not None and asked != "host" and not _is_auto(asked):
+            raise InputError(
+                f"{reading.path} runs in host memory, on no GPU: --gpu {asked} says nothing of it",
+                hint="say how much memory there is: --ram 16GiB",
+            )
         machine = this_host(asked, ram)
         return machine or _host(ram if ram is not None else reading.ram, name)
     if ram is None and name is not None and not _is_auto(name):

@@ -235,3 +235,10 @@ def test_what_a_mechanism_has_not_is_refused(
     code, text = said(capsys, "estimate", config, "--set", f"{name}=2")
     assert code == 2
     assert "such as --set layers=2" in text
+
+
+def test_a_gpu_that_would_say_nothing_is_refused(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = said(capsys, "estimate", config, "--gpu", "t4", "--ram", "8GiB")
+    assert code == 2
+    assert "runs in host memory, on no GPU" in text
+    assert "--ram 16GiB" in text
