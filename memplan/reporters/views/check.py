@@ -23,7 +23,9 @@ def _blocks(passed: bool, findings: Sequence[Finding], checked: int) -> Iterator
     ]
     summary = ", ".join(counts) or "nothing found"
     configs = f"{checked} config{'' if checked == 1 else 's'} checked"
-    yield Heading(f"{'passed' if passed else 'failed'}: {configs}, {summary}", Tone.GOOD if passed else Tone.BAD)
+    yield Heading(
+        f"{'passed' if passed else 'failed'}: {configs}, {summary}", Tone.GOOD if passed else Tone.BAD
+    )
     for item in findings:
         yield told(item)
 
