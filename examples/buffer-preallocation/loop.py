@@ -11,5 +11,5 @@ class LoopConfig:
     broca_output_dim: int = 12288  # what the decoder reads
     tokens: int = 500  # per sequence
     decoding: str = "sampled"
-    buffers: str = 'per_token'  # per_token | preallocated | batched
+    buffers: str = "per_token"  # per_token | preallocated | batched
     chunk: int = 0  # tokens at once when batched
