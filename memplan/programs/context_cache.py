@@ -1,4 +1,4 @@
-"""``layer`` of the library without numbers: rows in memory or in a file, what writing and reading them makes."""
+"""``layer`` of the library without numbers: rows in memory or a file, what writing and reading them makes."""
 
 from __future__ import annotations
 
