@@ -197,8 +197,9 @@ def refusal(error: OSError, directory: Path, wanted: int) -> FileAccessError:
             errno.EDQUOT: "the quota is used up",
             errno.EFBIG: "files may not be so large here",
         }.get(error.errno or 0, "the disk is full")
+        more = Bytes(wanted).rounded() if wanted else "some"
         return FileAccessError(
-            f"{directory}: {reason}: the cache needs {Bytes(wanted).rounded()} more{left}",
+            f"{directory}: {reason}: the cache needs {more} more{left}",
             hint="another directory, 8 or 4 bits a number, or a shorter context; nothing cached is lost",
         )
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):

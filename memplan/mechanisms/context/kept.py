@@ -38,7 +38,7 @@ def save(cache: MappedCache, folder: str | Path) -> None:
         FileAccessError: the folder is there already, the disk is full or cannot be written to. Nothing is
             left behind then.
     """
-    folder = Path(folder)
+    folder = _named(folder)
     if cache.tokens == 0 or any(layer.tokens != cache.tokens for layer in cache.layers):
         raise FieldError(
             "a cache is kept between steps only",
@@ -72,7 +72,7 @@ def load(folder: str | Path, directory: str | Path | None = None) -> MappedCache
         DocumentError: a file is damaged, cut off, missing, or belongs to another cache.
         FileAccessError: the folder cannot be read, or the disk is full.
     """
-    folder = Path(folder)
+    folder = _named(folder)
     headers = [_header(folder / _name(0))]
     first = headers[0]
     headers += [_header(folder / _name(index)) for index in range(1, first.layers)]
@@ -193,6 +193,12 @@ def _read(path: Path, header: Header, layer: MappedLayer) -> None:
     if checksum != header.checksum:
         raise DocumentError(f"{path} is damaged: the checksum of its rows does not match")
     layer.row, layer.tokens = header.row, header.tokens
+
+
+def _named(folder: str | Path) -> Path:
+    if "\0" in str(folder):
+        raise FileAccessError(f"{str(folder)!r} is no name of a folder: it has a null byte in it")
+    return Path(folder)
 
 
 def _name(layer: int) -> str:

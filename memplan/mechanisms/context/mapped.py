@@ -40,7 +40,7 @@ class MappedCache:
         in_memory: hold the rows in RAM instead, for short contexts and to compare with.
 
     Raises:
-        FieldError: no layers, or other bits.
+        FieldError: no layers, a group of nothing, or other bits.
         FileAccessError: the directory is missing or cannot be written to.
     """
 
@@ -53,8 +53,8 @@ class MappedCache:
         group: int = 64,
         in_memory: bool = False,
     ) -> None:
-        if layers < 1:
-            raise FieldError(f"a cache of {layers} layers", expected="1 or more")
+        _whole("layers", layers, 1)
+        _whole("group", group, 1)
         if bits not in (0, *BITS):
             raise FieldError(f"a number of {bits} bits cannot be cached", expected="8 or 4 bits, or 0")
         self.directory = Path(gettempdir() if directory is None else directory)
@@ -143,3 +143,8 @@ class MappedCache:
         except BaseException:
             self.close()
             raise
+
+
+def _whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise FieldError(f"{name} is {value!r}", expected=f"a whole number of at least {least}")

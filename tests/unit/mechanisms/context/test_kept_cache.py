@@ -165,3 +165,8 @@ def test_what_a_killed_process_leaves_is_recognised_and_removed(tmp_path: Path) 
         assert kept.remove_stale(tmp_path) == (left,)
         assert len(list(tmp_path.iterdir())) == 2
     assert list(tmp_path.iterdir()) == [foreign]
+
+
+def test_a_folder_that_no_system_could_have_is_refused() -> None:
+    with pytest.raises(FileAccessError, match="null byte"):
+        kept.load("a\0b")

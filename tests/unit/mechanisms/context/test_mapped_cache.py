@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -167,7 +168,7 @@ def test_states_of_another_shape_are_refused_and_nothing_is_lost() -> None:
 
 def test_what_cannot_be_is_refused_at_once() -> None:
     """Layers, bits, chunks, ranges, element types."""
-    with pytest.raises(FieldError, match="0 layers"):
+    with pytest.raises(FieldError, match="layers is 0"):
         MappedCache(layers=0)
     with pytest.raises(FieldError, match="3 bits"):
         MappedCache(layers=1, bits=3)
@@ -243,3 +244,14 @@ def test_a_row_is_as_long_as_its_numbers_and_its_scales(
     scales = {0: 0, 8: 4, 4: 8}[bits] * numbers // 2
     plain = numbers * (bits // 4) // 2 + scales if bits else numbers * dtype.itemsize
     assert 0 <= row.bytes - plain < ALIGNMENT
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"layers": 0}, {"layers": True}, {"layers": "x"}, {"layers": 1, "bits": 8, "group": 0}], ids=str
+)
+def test_sizes_that_are_none_are_refused_before_anything_is_made(
+    wrong: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(FieldError, match=r"is (0|True|'x')"):
+        MappedCache(tmp_path, **wrong)
+    assert list(tmp_path.iterdir()) == []
