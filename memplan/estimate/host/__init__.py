@@ -21,17 +21,19 @@ from memplan.estimate.kept import PER_MACHINE, Kept
 
 
 def host(workload: Workload, found: Kept, seen: Overhead | None = None) -> HostMemory:
-    """The phase that takes most, with its shares; of declared models nothing is known.
+    """The phase that takes most, with its shares; of tensors that somebody declared nothing is known.
 
     ``seen`` is what such processes took beside tensors, where that was measured.
 
     Counted is what the process cannot do without: anonymous, shared and pinned memory. ``mapped`` are files
     in the page cache, which the kernel takes back when memory runs short.
     """
-    if not isinstance(workload.model, Architecture):
+    if not workload.simulated:
         nothing = Component(name=NAME, bytes=Bytes(0), basis=Basis.ASSUMED)
         return HostMemory(peak=Bytes(0), components=(nothing,))
-    phases = _phases(workload, workload.model, found, seen)
+    shape = workload.model if isinstance(workload.model, Architecture) else None
+    # Beside a mechanism on a GPU the process has its libraries, and nothing else of any size.
+    phases = {"load": tuple(libraries(seen))} if shape is None else _phases(workload, shape, found, seen)
     sums = {name: sum(share.bytes for share in shares) for name, shares in phases.items()}
     peak = max(sums, key=lambda name: sums[name])
     return HostMemory(
@@ -39,7 +41,7 @@ def host(workload: Workload, found: Kept, seen: Overhead | None = None) -> HostM
         components=tuple(share.component() for share in phases[peak]),
         phases=tuple((name, Bytes(size)) for name, size in sums.items()),
         peak_phase=peak,
-        mapped=Bytes(mapped(workload, workload.model)),
+        mapped=Bytes(0 if shape is None else mapped(workload, shape)),
         low=Bytes(max(sum(share.low for share in shares) for shares in phases.values())),
         high=Bytes(max(sum(share.high for share in shares) for shares in phases.values())),
     )
