@@ -30,7 +30,9 @@ from memplan.domain.edit import Span
 from memplan.domain.errors import DocumentError
 
 _SPACE = re.compile(r"[ \t\r\n]*")
-_SPACE_AND_COMMENTS = re.compile(r"(?:[ \t\r\n]|//[^\r\n]*+|#[^\r\n]*+|/\*(?:[^*]|\*(?!/))*+\*/)*+")
+# No look-ahead within a possessive group: before 3.11.5 Python does not match one (gh-106052).
+_COMMENT = r"/\*[^*]*+\*++(?:[^/*][^*]*+\*++)*/"
+_SPACE_AND_COMMENTS = re.compile(rf"(?:[ \t\r\n]++|//[^\r\n]*+|#[^\r\n]*+|{_COMMENT})*")
 _PIECE = re.compile(r'[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4}')
 _STRING = re.compile(rf'"(?:{_PIECE.pattern})*+"')
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
