@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,18 +17,22 @@ _REFUSED = re.compile(r"(?:tried to allocate|can't allocate memory: you tried to
 """``alloc_cpu`` in c10/core/impl/alloc_cpu.cpp."""
 
 
+def possible() -> bool:
+    """Whether this system says what the process has, so that it can be limited."""
+    return _private() is not None
+
+
 @contextmanager
 def limited(budget: int) -> Iterator[None]:
-    """Within the block no more than ``budget`` bytes beside what is there can be allocated.
+    """Within the block no more than ``budget`` bytes beside what is there can be allocated."""
+    import resource
 
-    Where the system does not say how much that is, nothing is limited.
-    """
     used = _private()
+    assert used is not None, "ask whether it is possible"
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    if used is not None:
-        most = used + budget
-        most = most if before[1] == resource.RLIM_INFINITY else min(most, before[1])
-        resource.setrlimit(resource.RLIMIT_DATA, (most, before[1]))
+    most = used + budget
+    most = most if before[1] == resource.RLIM_INFINITY else min(most, before[1])
+    resource.setrlimit(resource.RLIMIT_DATA, (most, before[1]))
     try:
         yield
     finally:

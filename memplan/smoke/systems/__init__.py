@@ -28,6 +28,7 @@ from memplan.simulator.kernels import HOST
 from memplan.smoke.cpu import budget, resident
 from memplan.smoke.cpu.conditions import plain_cpu
 from memplan.smoke.cpu.events import Events
+from memplan.smoke.cpu.limited import possible
 from memplan.smoke.cpu.prediction import Shares, measurement, with_resident
 from memplan.smoke.cpu.surroundings import check_memory, own_words, use_libraries, without_collector
 from memplan.smoke.declared.stand_ins import stand_ins
@@ -80,6 +81,8 @@ def on_cpu(workload: Workload, asked: Asked) -> Comparison:
 
 def _dying(limit: Bytes, workload: Workload, expected: Trace) -> bool:
     """Whether a run goes beyond a limit and the machine alike, and the machine holds what comes before."""
+    if not possible():
+        return False
     free = psutil.virtual_memory().available
     before = measurement(workload, budget.survived(expected, limit)).peak_allocated
     return (
