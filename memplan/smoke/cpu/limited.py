@@ -13,7 +13,7 @@ from pathlib import Path
 from memplan.domain.bytes import Bytes
 
 _STATUS = Path("/proc/self/status")
-_REFUSED = re.compile(r"(?:tried to allocate|can't allocate memory: you tried to allocate) (\d+) bytes")
+_REFUSED = re.compile(r"tried to allocate (\d+) bytes")
 """``alloc_cpu`` in c10/core/impl/alloc_cpu.cpp."""
 
 

@@ -7,7 +7,6 @@ beginning.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, cast
 
@@ -26,15 +25,14 @@ from memplan.domain.workload import Workload
 from memplan.estimate.mechanism import disk, settings_of, trace_of
 from memplan.simulator.kernels import HOST
 from memplan.smoke.cpu import budget, resident
-from memplan.smoke.cpu.conditions import plain_cpu
 from memplan.smoke.cpu.events import Events
 from memplan.smoke.cpu.limited import possible
 from memplan.smoke.cpu.prediction import Shares, measurement, with_resident
-from memplan.smoke.cpu.surroundings import check_memory, own_words, use_libraries, without_collector
+from memplan.smoke.cpu.surroundings import check_memory
 from memplan.smoke.declared.stand_ins import stand_ins
 from memplan.smoke.device import Asked
 from memplan.smoke.systems.exhausted import round_within
-from memplan.smoke.systems.runner import RUNNERS, Filing, Scaled, module_of, runner
+from memplan.smoke.systems.runner import RUNNERS, Filing, Scaled, conditions, module_of, runner
 
 __all__ = ["RUNNERS", "on_cpu"]
 
@@ -125,10 +123,7 @@ def _shrunk(whole: DeclaredModel, model: DeclaredModel) -> Iterator[str]:
         yield f"as asked it would take hours, so it is run, and foretold, with {', '.join(changes)}"
 
 
-Sizes = tuple[tuple[str, Bytes], ...]
-
-
-def _files(model: DeclaredModel, filing: Filing | None) -> tuple[Sizes, Sizes]:
+def _files(model: DeclaredModel, filing: Filing | None) -> tuple[Shares, Shares]:
     """What files take, as foretold and as seen, if the run says so."""
     foretold = Bytes(sum(part.bytes for part in disk(model)))
     if filing is None or not (foretold or filing.disk):
@@ -170,13 +165,7 @@ def _together(predicted: Shares, seen: Shares) -> Shares:
 
 def _observe(model: DeclaredModel, asked: Asked) -> tuple[Any, dict[Phase, int], int, bool, Filing | None]:
     """Allocations of one round, resident sets of several by phase, what was resident before, and files."""
-    with ExitStack() as stack:
-        stack.enter_context(without_collector())
-        stack.enter_context(own_words())
-        stack.enter_context(torch.random.fork_rng(devices=[]))
-        stack.enter_context(plain_cpu(onednn=True))
-        torch.manual_seed(0)
-        use_libraries()
+    with conditions():
         resident.tidy()
         baseline = resident.now()
         meter = resident.Resident()

@@ -6,20 +6,14 @@ and is the last of the run.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-
-import torch
-
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.dtype import Dtype
 from memplan.domain.trace import Trace
-from memplan.smoke.cpu.conditions import plain_cpu
 from memplan.smoke.cpu.events import Events
 from memplan.smoke.cpu.limited import limited, refused
-from memplan.smoke.cpu.surroundings import own_words, use_libraries, without_collector
 from memplan.smoke.declared.stand_ins import stand_ins
-from memplan.smoke.systems.runner import Runner, runner
+from memplan.smoke.systems.runner import Runner, conditions, runner
 
 
 def round_within(model: DeclaredModel, budget: Bytes) -> Trace:
@@ -28,14 +22,8 @@ def round_within(model: DeclaredModel, budget: Bytes) -> Trace:
     Raises:
         InputError: already what is there from the start does not fit, or something else went wrong.
     """
-    with ExitStack() as stack:
-        stack.enter_context(without_collector())
-        stack.enter_context(own_words())
-        stack.enter_context(torch.random.fork_rng(devices=[]))
-        stack.enter_context(plain_cpu(onednn=True))
-        torch.manual_seed(0)
-        use_libraries()
-        stack.enter_context(limited(budget))
+    # The limit is set when the libraries are there: the budget is for the mechanism.
+    with conditions(), limited(budget):
         declared = list(stand_ins(model, written=True))
         running = runner(model)
         events = Events()

@@ -7,14 +7,19 @@ simulates.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Protocol, cast, runtime_checkable
+
+import torch
 
 from memplan.domain.architecture import DeclaredModel
 from memplan.domain.bytes import Bytes
 from memplan.domain.errors import InputError
 from memplan.domain.setting import Settings
 from memplan.estimate.mechanism import settings_of
+from memplan.smoke.cpu.conditions import plain_cpu
+from memplan.smoke.cpu.surroundings import own_words, use_libraries, without_collector
 from memplan.smoke.meter import Meter, Named
 
 RUNNERS: tuple[str, ...] = ("buffers", "episodic_memory", "equilibrium_propagation", "large_context")
@@ -70,3 +75,12 @@ def module_of(model: DeclaredModel) -> Module:
     if name not in RUNNERS:
         raise InputError(f"the mechanism {name} cannot be run", expected=", ".join(RUNNERS))
     return cast(Module, import_module(f"memplan.smoke.systems.{name}"))
+
+
+@contextmanager
+def conditions() -> Iterator[None]:
+    """What every run of a mechanism is made under: warm libraries, the same numbers, nothing collected."""
+    with without_collector(), own_words(), torch.random.fork_rng(devices=[]), plain_cpu(onednn=True):
+        torch.manual_seed(0)
+        use_libraries()
+        yield
